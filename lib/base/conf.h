@@ -1,0 +1,82 @@
+/*
+ * Settings: one table of options gives the defaults, the parser, the checks, `--help` and
+ * `--help-config`. Sources, later ones win: default, configuration file, environment, command line.
+ *
+ *   file          `name = value`, a line each; `#` begins a comment at the start of a line or after
+ *                 white space; `map` options are given once per entry: `resolver.order = host:9002`
+ *   environment   PREFIX_NAME in capitals, '-' and '.' as '_' (SAGAD_REDIS)
+ *   command line  --name value or --name=value; a bool may stand alone
+ */
+#ifndef BASE_CONF_H
+#define BASE_CONF_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum conf_type {
+    CONF_STRING,   /* char * (heap) */
+    CONF_SECRET,   /* char * (heap); never printed */
+    CONF_BOOL,     /* bool: yes/no, true/false, on/off, 1/0 */
+    CONF_INT,      /* int64_t */
+    CONF_DURATION, /* int64_t milliseconds: 250ms, 3s, 5m, 2h, 7d; a unit is required unless 0 */
+    CONF_SIZE,     /* int64_t bytes: 512, 64kb, 1mb, 2gb (powers of 1024) */
+    CONF_CHOICE,   /* char * (heap), one of `choices` */
+    CONF_MAP,      /* struct conf_map: name.KEY = VALUE */
+};
+
+struct conf_map_entry {
+    char *key;
+    char *value;
+};
+struct conf_map {
+    struct conf_map_entry *entries;
+    size_t count;
+};
+
+struct conf_option {
+    const char *name; /* lower case, words joined by '_' */
+    enum conf_type type;
+    size_t offset;             /* of the value in the settings struct */
+    const char *default_value; /* as it would stand in the file; NULL for an empty map */
+    int64_t min, max;          /* INT, DURATION, SIZE; both 0: any value >= 0 */
+    const char *choices;       /* CHOICE: "a|b|c" */
+    const char *help;          /* one sentence; a default in words need not be repeated */
+};
+
+struct conf_program {
+    const char *name;     /* "sagad" */
+    const char *prefix;   /* of environment variables: "SAGAD" */
+    const char *summary;  /* first line of --help */
+    const struct conf_option *options; /* ends with name NULL */
+};
+
+enum conf_verdict {
+    CONF_RUN,    /* go on */
+    CONF_EXIT_OK, /* --help, --help-config, --version, --check-config: done, exit 0 */
+    CONF_USAGE,  /* wrong command line: exit 2 */
+    CONF_BAD,    /* wrong value or file: exit 3 */
+};
+
+/*
+ * Fills `settings` (zeroed by the caller) from all sources. `--config FILE` names the file.
+ * Every error is printed to standard error with its source, the option, the value and what is
+ * allowed. Strings belong to the settings until conf_fini.
+ */
+enum conf_verdict conf_load(const struct conf_program *program, void *settings, int argc,
+                            char **argv) MUST_CHECK;
+void conf_fini(const struct conf_program *program, void *settings);
+
+/* Parses the text of a configuration file into settings (later values win); for tests, fuzzing and
+ * reload. On error nothing further is read and `reason` names line and option. */
+enum err conf_parse(const struct conf_program *program, void *settings, const char *text, size_t len,
+                    struct reason *reason) MUST_CHECK;
+/* The defaults alone. */
+void conf_defaults(const struct conf_program *program, void *settings);
+
+/* Value for KEY, or NULL. */
+const char *conf_map_get(const struct conf_map *map, const char *key);
+
+#endif

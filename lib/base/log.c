@@ -1,0 +1,58 @@
+#include "base/log.h"
+
+#include "base/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static enum log_level threshold = LOG_INFO;
+static const char *const names[] = {"debug", "info", "warn", "error"};
+
+void log_set_level(enum log_level level)
+{
+    threshold = level;
+}
+
+enum err log_level_parse(const char *text, enum log_level *out)
+{
+    for (int i = LOG_DEBUG; i <= LOG_ERROR; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out = (enum log_level)i;
+            return ERR_OK;
+        }
+    }
+    return ERR_INVALID;
+}
+
+int log_is_on(enum log_level level)
+{
+    return level >= threshold;
+}
+
+void log_line(enum log_level level, const char *mod, const char *fmt, ...)
+{
+    if (!log_is_on(level)) {
+        return;
+    }
+    char line[2048];
+    char when[CLOCK_TEXT_SIZE];
+    int head = snprintf(line, sizeof(line), "ts=%s level=%s mod=%s ",
+                        clock_format(clock_wall_ms(), when), names[level], mod);
+    size_t used = (size_t)head;
+    va_list args;
+    va_start(args, fmt);
+    int body = vsnprintf(line + used, sizeof(line) - used - 1, fmt, args);
+    va_end(args);
+    size_t room = sizeof(line) - used - 2;
+    used += body < 0 ? 0 : (size_t)body < room ? (size_t)body : room;
+    for (size_t i = 0; i < used; i++) {
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F) {
+            line[i] = '?';
+        }
+    }
+    line[used++] = '\n';
+    ssize_t written = write(STDERR_FILENO, line, used); /* one call: lines never mix */
+    (void)written;
+}

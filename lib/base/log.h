@@ -1,0 +1,27 @@
+/*
+ * Log lines in logfmt on standard error: `ts=… level=info mod=engine msg="…"`, then what the
+ * caller gives. Control characters in the text become '?', so nobody can forge a line. Never log a
+ * secret.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include "base/err.h"
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+
+void log_set_level(enum log_level level); /* default LOG_INFO */
+enum err log_level_parse(const char *text, enum log_level *out) MUST_CHECK;
+int log_is_on(enum log_level level);
+
+/* `fmt` gives `msg="…"` and further fields, e.g.
+ * log_line(LOG_WARN, "redis", "msg=\"connection lost\" addr=%s", addr). */
+void log_line(enum log_level level, const char *mod, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* The arguments are not evaluated when the level is off. */
+#define log_debug(mod, ...) (log_is_on(LOG_DEBUG) ? log_line(LOG_DEBUG, mod, __VA_ARGS__) : (void)0)
+#define log_info(mod, ...) (log_is_on(LOG_INFO) ? log_line(LOG_INFO, mod, __VA_ARGS__) : (void)0)
+#define log_warn(mod, ...) log_line(LOG_WARN, mod, __VA_ARGS__)
+#define log_error(mod, ...) log_line(LOG_ERROR, mod, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * Connections that carry frames: standard length-delimited protobuf, i.e. a varint length and that
+ * many bytes. This layer does not know what is in a frame. Wraps libevent's bufferevent.
+ *
+ * Writing: frames queued within one loop turn leave in one write. Backpressure: while more than
+ * `out_high` bytes wait to be written, the connection stops reading, so a slow reader cannot make
+ * this process grow; conn_is_clogged tells the owner.
+ */
+#ifndef NET_CONN_H
+#define NET_CONN_H
+
+#include "base/err.h"
+#include "base/slice.h"
+#include "net/loop.h"
+
+struct conn;
+struct conn_listener;
+
+struct conn_limits {
+    size_t frame_max; /* bytes of one frame; a longer announced length ends the connection */
+    size_t out_high;  /* see above */
+    int64_t idle_ms;  /* closed when nothing is read for so long; 0: never */
+};
+
+struct conn_events {
+    /* Connected (client side only; an accepted connection is connected from the beginning). */
+    void (*opened)(void *arg);
+    /* One whole frame; the bytes are valid during the call. */
+    void (*frame)(void *arg, struct slice bytes);
+    /* The connection ended; `why` is for the log. Comes exactly once unless conn_close was called,
+     * and the conn is gone afterwards. */
+    void (*closed)(void *arg, enum err err, const char *why);
+};
+
+/* Starts connecting to "host:port", "[v6]:port" or "unix:/path"; never fails at once (the error
+ * comes through `closed`). Names are resolved without blocking. */
+struct conn *conn_connect(struct loop *loop, const char *address, int64_t timeout_ms,
+                          const struct conn_limits *limits, const struct conn_events *events,
+                          void *arg);
+/* No event comes after this. What was queued before is still written when `flush`. */
+void conn_close(struct conn *conn, bool flush);
+/* Queues one frame: the length is put in front. */
+void conn_send(struct conn *conn, struct slice frame);
+/* For encoders: queues bytes that begin with the varint length already. */
+void conn_send_framed(struct conn *conn, struct slice bytes);
+size_t conn_unsent(const struct conn *conn);
+bool conn_is_clogged(const struct conn *conn);
+const char *conn_peer(const struct conn *conn); /* "127.0.0.1:4711"; for logs */
+void conn_set_events(struct conn *conn, const struct conn_events *events, void *arg);
+
+/* Listens on "host:port" (port 0: any free one) or "unix:/path". `accepted` gets ownership of each
+ * connection and must call conn_set_events or conn_close before it returns. More than `max`
+ * connections at a time: accepting pauses until one ends. */
+struct conn_listener *conn_listen(struct loop *loop, const char *address, int max,
+                                  const struct conn_limits *limits,
+                                  void (*accepted)(void *arg, struct conn *conn), void *arg,
+                                  struct reason *reason);
+int conn_listener_port(const struct conn_listener *listener);
+void conn_listener_free(struct conn_listener *listener); /* accepted connections live on */
+
+/* Pure: takes the next frame off `*in`. ERR_OK: `*frame` is set and `*in` moved behind it;
+ * ERR_UNAVAILABLE: more bytes are needed; ERR_LIMIT: announced length over max; ERR_PROTOCOL: not a
+ * varint. */
+enum err frame_next(struct slice *in, size_t max, struct slice *frame) MUST_CHECK;
+/* Writes the varint; returns its length, 1 … 5. */
+size_t frame_head(size_t length, unsigned char out[5]);
+
+#endif

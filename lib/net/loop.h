@@ -1,0 +1,56 @@
+/*
+ * The event loop of a process: one thread, no locks. Wraps libevent; its types stay in net/.
+ *
+ * A turn: wait for events, run their callbacks, then run what was deferred (loop_defer), until
+ * nothing is deferred any more. Frees and completions are deferred, so that no callback ever runs
+ * inside the call that started it and no object is freed under its caller's feet.
+ */
+#ifndef NET_LOOP_H
+#define NET_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct event_base; /* libevent's, for the other files of net/ and redis/ only */
+
+struct loop *loop_new(void);
+void loop_free(struct loop *loop); /* everything on the loop must have been closed before */
+void loop_run(struct loop *loop);  /* until loop_stop */
+void loop_stop(struct loop *loop); /* ends after the present turn; deferred work is still done */
+/* One turn, waiting at most `wait_ms` (0: only what is ready); for tests and start-up code. */
+void loop_turn(struct loop *loop, int64_t wait_ms);
+/* Monotonic ms/us, read once per turn. */
+int64_t loop_now_ms(const struct loop *loop);
+int64_t loop_now_us(const struct loop *loop);
+struct event_base *loop_base(struct loop *loop);
+
+/* Deferred work: embedded in its owner, zeroed at first. Setting it twice runs it once. */
+struct loop_task {
+    struct loop_task *prev, *next; /* utlist */
+    void (*run)(void *arg);
+    void *arg;
+    bool queued;
+};
+void loop_defer(struct loop *loop, struct loop_task *task, void (*run)(void *arg), void *arg);
+void loop_undefer(struct loop *loop, struct loop_task *task);
+/* Frees the pointer with `free_fn` when this turn's callbacks are over. */
+void loop_defer_free(struct loop *loop, void *ptr, void (*free_fn)(void *));
+
+/* A timer, embedded in its owner; costs no allocation. Fires once at the absolute time. */
+struct loop_timer {
+    _Alignas(16) unsigned char storage[192]; /* libevent's struct event */
+    struct loop *loop;
+    void (*fire)(void *arg);
+    void *arg;
+    bool armed;
+};
+void loop_timer_init(struct loop_timer *timer, struct loop *loop, void (*fire)(void *), void *arg);
+void loop_timer_set(struct loop_timer *timer, int64_t at_ms); /* moves it when it is armed */
+void loop_timer_clear(struct loop_timer *timer);
+bool loop_timer_is_armed(const struct loop_timer *timer);
+
+/* Runs `fire` in the loop when the signal arrives; kept until loop_free. */
+void loop_on_signal(struct loop *loop, int signo, void (*fire)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * Asynchronous Redis client: one pipelined connection with automatic reconnect, on hiredis (whose
+ * types stay in redis/). All commands queued within one loop turn leave in one write.
+ *
+ * Every command has a deadline of its own and completes exactly once, never from inside the call
+ * that started it. A connection whose oldest command got no byte of reply by its deadline is taken
+ * for dead and replaced; commands in flight then complete with ERR_CLOSED: their effect is unknown.
+ * While there is no connection, commands wait in line up to their deadline (at most `queue_max` of
+ * them). Reconnect backs off from 50 ms, doubling with jitter to 2 s.
+ */
+#ifndef REDIS_REDIS_H
+#define REDIS_REDIS_H
+
+#include "base/err.h"
+#include "base/slice.h"
+#include "net/loop.h"
+#include "redis/script.h"
+
+struct redis;
+struct redis_value; /* a reply; belongs to the client, valid during the callback */
+
+struct redis_conf {
+    const char *address;  /* "host:port" or "unix:/path" */
+    const char *user;     /* NULL or "": none */
+    const char *password; /* NULL or "": none; never logged */
+    int db;
+    int64_t connect_timeout_ms;
+    size_t queue_max; /* commands waiting or in flight; beyond: ERR_BUSY */
+};
+
+enum redis_type { REDIS_NIL, REDIS_STRING, REDIS_INTEGER, REDIS_ARRAY, REDIS_STATUS };
+
+struct redis_result {
+    /* ERR_OK: `value` is set (never an error reply).
+     * ERR_UNAVAILABLE: the server refused for now: LOADING, BUSY, READONLY, CLUSTERDOWN, TRYAGAIN,
+     *   MASTERDOWN, OOM, NOREPLICAS, MISCONF; nothing was done. READONLY also reconnects.
+     * ERR_SCRIPT: any other error reply; ERR_DENIED: NOAUTH, WRONGPASS, NOPERM.
+     * ERR_TIMEOUT, ERR_CLOSED: effect unknown. ERR_CONNECT: never sent. ERR_BUSY: queue full. */
+    enum err err;
+    const struct redis_value *value;
+    const char *message; /* with an error: the server's or our text; "" otherwise */
+    int64_t elapsed_us;  /* from queueing to reply */
+};
+typedef void (*redis_cb)(void *arg, const struct redis_result *result);
+
+/* Called for each completed command when set: for metrics. */
+typedef void (*redis_observer)(void *arg, const struct redis_result *result);
+
+struct redis *redis_open(struct loop *loop, const struct redis_conf *conf); /* conf is copied */
+/* Pending commands complete with ERR_CANCELLED at the end of the turn; then the memory goes. */
+void redis_close(struct redis *redis);
+void redis_observe(struct redis *redis, redis_observer observer, void *arg);
+bool redis_is_connected(const struct redis *redis);
+uint64_t redis_round_trips(const struct redis *redis); /* commands that were sent so far */
+/* Called after every (re)connect, when AUTH and SELECT went through and before waiting commands
+ * are sent; commands started in it come first. */
+void redis_on_connect(struct redis *redis, void (*fn)(void *arg), void *arg);
+
+/* `deadline_ms` is absolute (loop_now_ms). Arguments are copied. `cb` may be NULL. */
+void redis_command(struct redis *redis, int64_t deadline_ms, const struct slice *argv, size_t argc,
+                   redis_cb cb, void *arg);
+
+struct redis_eval {
+    const struct redis_script *script;
+    const struct slice *keys; /* script->keys of them */
+    const struct slice *args;
+    size_t arg_count;
+};
+/* EVALSHA; when the server answers NOSCRIPT, the same as EVAL, once. */
+void redis_eval(struct redis *redis, int64_t deadline_ms, const struct redis_eval *eval, redis_cb cb,
+                void *arg);
+
+/* Typed access to replies. */
+enum redis_type redis_value_type(const struct redis_value *value);
+int64_t redis_value_int(const struct redis_value *value); /* INTEGER, or STRING of digits; else 0 */
+struct slice redis_value_str(const struct redis_value *value); /* STRING, STATUS; else empty */
+size_t redis_value_count(const struct redis_value *value);     /* ARRAY; else 0 */
+const struct redis_value *redis_value_at(const struct redis_value *value, size_t index);
+/* In a flat array of name, value, name, value…: the value of `name`, or NULL. */
+const struct redis_value *redis_value_field(const struct redis_value *array, const char *name);
+
+/* crc16 of Redis Cluster (XMODEM) over the bytes. */
+uint16_t redis_crc16(struct slice bytes);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * Request/reply over the wire protocol: hello, multiplexing by id, deadlines. Both sides.
+ */
+#ifndef WIRE_RPC_H
+#define WIRE_RPC_H
+
+#include "net/conn.h"
+#include "wire/message.h"
+
+struct rpc_limits {
+    size_t frame_max;       /* bytes */
+    size_t out_high;        /* unsent bytes before reading stops */
+    int in_flight_max;      /* requests of one connection being served, or of one client */
+    int64_t handshake_ms;   /* hello must come within this */
+    int64_t idle_ms;        /* server side: close after so long without a frame; 0: never */
+};
+extern const struct rpc_limits rpc_limits_default;
+
+/* ---- client: one connection to one address, reconnected when needed ---- */
+
+struct rpc_client;
+
+struct rpc_client_conf {
+    const char *address;  /* "host:port" or "unix:/path" */
+    const char *program;  /* for the hello */
+    const char *token;    /* NULL: none */
+    int64_t connect_timeout_ms;
+    struct rpc_limits limits;
+};
+
+/* ERR_OK: `reply` is a reply or a WIRE_ERROR frame with this request's id.
+ * ERR_CONNECT: never sent. ERR_CLOSED, ERR_TIMEOUT: effect unknown. ERR_BUSY: in_flight_max.
+ * ERR_PROTOCOL, ERR_DENIED: the hello was refused; `why` says it. */
+typedef void (*rpc_reply_cb)(void *arg, enum err err, const struct wire_message *reply,
+                             const char *why);
+
+struct rpc_client *rpc_client_new(struct loop *loop, const struct rpc_client_conf *conf);
+/* Pending requests complete with ERR_CANCELLED at the end of the turn. */
+void rpc_client_free(struct rpc_client *client);
+/* Sends the request (its id is chosen here); connects first when needed. Everything queued in one
+ * loop turn leaves in one write. The callback comes exactly once, never from inside this call.
+ * After a failed connect, further attempts back off (20 ms doubling to 1 s); calls made meanwhile
+ * fail with ERR_CONNECT at once (in the next turn). */
+void rpc_client_call(struct rpc_client *client, const struct wire_message *request,
+                     int64_t deadline_ms, rpc_reply_cb cb, void *arg);
+int rpc_client_in_flight(const struct rpc_client *client);
+bool rpc_client_is_connected(const struct rpc_client *client);
+
+/* ---- server ---- */
+
+struct rpc_server;
+struct rpc_request; /* one request to answer; survives its connection */
+
+struct rpc_server_conf {
+    const char *address;   /* "host:port", port 0: any free one; "unix:/path" */
+    const char *program;
+    const char *token;     /* NULL or "": none asked for; compared in constant time */
+    int connections_max;
+    bool reuse_port;
+    struct rpc_limits limits;
+};
+
+/* `handle` is called for each request (after hello) and must answer it once, now or later. The
+ * message is valid until the request is answered. */
+struct rpc_server *rpc_server_open(struct loop *loop, const struct rpc_server_conf *conf,
+                                   void (*handle)(void *arg, struct rpc_request *request), void *arg,
+                                   struct reason *reason);
+int rpc_server_port(const struct rpc_server *server);
+void rpc_server_drain(struct rpc_server *server); /* accept no more, answer what is in flight */
+int rpc_server_in_flight(const struct rpc_server *server);
+void rpc_server_free(struct rpc_server *server);
+
+const struct wire_message *rpc_request_message(const struct rpc_request *request);
+/* Sends the reply (its id is set here) and ends the request. Dropped when the peer has gone. */
+void rpc_request_reply(struct rpc_request *request, struct wire_message *reply);
+void rpc_request_fail(struct rpc_request *request, enum wire_error_code code, const char *field,
+                      const char *message);
+/* Ends the request without an answer and closes its connection: what a crash looks like to the
+ * peer. For fault rules in tests. */
+void rpc_request_drop(struct rpc_request *request);
+
+#endif
