@@ -1,0 +1,108 @@
+/*
+ * The engine: the only owner of live transactions. It feeds events to the rules of each type,
+ * performs their effects through the ports and enforces the limits. No libevent, no hiredis: time
+ * comes in through engine_tick and the clock function, so that the simulator runs it unchanged.
+ *
+ * Order of things (invariants I1, I2): a transaction is called only after the store acknowledged
+ * it; the first compensation only after the decision to abort was acknowledged. Progress of
+ * branches is stored with the next transition or within `lazy_ms`.
+ *
+ * Callbacks come exactly once and never from inside the call that asked.
+ */
+#ifndef COORDINATOR_ENGINE_H
+#define COORDINATOR_ENGINE_H
+
+#include "base/rng.h"
+#include "coordinator/caller.h"
+#include "coordinator/store.h"
+
+struct engine;
+
+struct engine_conf {
+    int64_t retry_interval_ms;   /* base of the back-off when the transaction gives none */
+    int64_t retry_interval_max_ms; /* cap of the back-off */
+    int64_t request_timeout_ms;  /* of one branch call when the transaction gives none */
+    int64_t lease_ms;            /* an owner that is silent for so long is taken for dead */
+    int64_t lazy_ms;             /* progress is stored after at most so long; 20 */
+    int64_t live_max;            /* transactions in memory; beyond: ERR_BUSY */
+};
+
+/* For metrics; all members may be NULL. */
+struct engine_observer {
+    void (*finished)(void *arg, const struct txn *txn, int64_t duration_ms);
+    void (*called)(void *arg, const struct txn *txn, enum txn_op op, enum call_verdict verdict,
+                   int64_t duration_us);
+    void (*released)(void *arg, const struct txn *txn, int64_t due_in_ms); /* waits in the store now:
+                                  tells recovery when to look */
+    void *arg;
+};
+
+struct engine_env {
+    struct store *store;
+    struct caller *caller;
+    int64_t (*now_ms)(void *arg); /* monotonic */
+    void *now_arg;
+    uint64_t seed; /* of the jitter */
+    /* Runs fn(arg) soon, not from inside the present call (loop_defer, or the simulator's queue). */
+    void (*soon)(void *soon_arg, void (*fn)(void *arg), void *arg);
+    void *soon_arg;
+    struct engine_observer observer;
+};
+
+struct engine *engine_new(const struct engine_conf *conf, const struct engine_env *env);
+/* Forgets everything without storing (what a crash does); waiters get ERR_CANCELLED. */
+void engine_free(struct engine *engine);
+/* Does what is due and returns the time when it wants to be called again (INT64_MAX: never).
+ * Call it again also after any callback or call into the engine: engine_next_ms tells when. */
+int64_t engine_tick(struct engine *engine);
+int64_t engine_next_ms(const struct engine *engine);
+/* Called whenever engine_next_ms became earlier. */
+void engine_on_wake(struct engine *engine, void (*fn)(void *arg), void *arg);
+
+int64_t engine_live_count(const struct engine *engine);
+/* Stops taking new work; live ones are released to the store as soon as no call of theirs is in
+ * flight. `done` when none is left. */
+void engine_drain(struct engine *engine, void (*done)(void *arg), void *arg);
+
+/* ---- requests ---- */
+
+struct engine_answer {
+    enum err err;  /* OK: `status` is the transaction's real state.
+                    * BUSY: live_max or draining. UNAVAILABLE: the store is away; whether it was done
+                    * is unknown, asking again with the same gid is safe. NOT_FOUND, CONFLICT (the
+                    * status forbids it), CANCELLED. */
+    enum txn_status status;
+    bool existed;                 /* submit: the gid was known before */
+    struct slice rollback_reason; /* valid during the callback */
+    const char *message;          /* with an error: for a person */
+};
+typedef void (*engine_cb)(void *arg, const struct engine_answer *answer);
+
+enum engine_wait_mode {
+    ENGINE_WAIT_STORED, /* answer when it is stored */
+    ENGINE_WAIT_SETTLE, /* answer when it ended, or as soon as something must be tried again later */
+    ENGINE_WAIT_END,    /* answer when it ended, or after wait_ms with the state of then */
+};
+struct engine_wait {
+    enum engine_wait_mode mode;
+    int64_t wait_ms; /* ENGINE_WAIT_END; for SETTLE an upper bound as well (0: none) */
+};
+
+/* Stores and starts a checked spec. A known gid is never restarted: the answer tells its real state,
+ * and with a wait mode it is waited for, also when another coordinator has it (by looking into the
+ * store now and then). */
+void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
+                   engine_cb cb, void *arg);
+/* Turns an unfinished transaction round (status submitted → aborting); repeated: OK. When another
+ * coordinator has it, it is taken over (epoch + 1). CONFLICT when it has succeeded. */
+void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
+                  void *arg);
+/* Ends it as failed without calling any branch; CONFLICT when it has ended. */
+void engine_force_stop(struct engine *engine, struct slice gid, engine_cb cb, void *arg);
+/* Tries now what waits for a retry; CONFLICT when it has ended. */
+void engine_retry_now(struct engine *engine, struct slice gid, engine_cb cb, void *arg);
+/* Takes ownership of a transaction that `take` of the store returned with OK. */
+void engine_adopt(struct engine *engine, struct txn *txn);
+bool engine_has_room(const struct engine *engine); /* for one more live transaction */
+
+#endif

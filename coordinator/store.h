@@ -1,0 +1,89 @@
+/*
+ * Port: what the engine needs from a store. store_redis implements it over the Lua scripts, the
+ * simulator in memory.
+ *
+ * Every call completes exactly once, never from inside the call. Times are the store's own (Redis
+ * TIME). All writes are fenced: they name the epoch of the owner and the revision they build on.
+ */
+#ifndef COORDINATOR_STORE_H
+#define COORDINATOR_STORE_H
+
+#include "coordinator/txn.h"
+
+enum store_status {
+    STORE_OK,
+    STORE_EXISTS,    /* create: the gid is known; `status` and `rollback_reason` tell its state */
+    STORE_FENCED,    /* update: another owner or another revision; nothing was changed */
+    STORE_NOT_FOUND, /* no such transaction */
+    STORE_NOT_DUE,   /* take without force: not overdue any more; nothing was changed */
+    STORE_FINISHED,  /* take: it has ended; `txn` tells how */
+    STORE_REFUSED,   /* the store is there but refused for now (loading, read-only, full): nothing done */
+    STORE_UNKNOWN,   /* time-out or lost connection: may or may not have happened */
+};
+
+struct store_result {
+    enum store_status status;
+    const char *message;     /* REFUSED, UNKNOWN: why; else "" */
+    int64_t now_ms;          /* the store's time, when it answered; else 0 */
+    enum txn_status state;   /* EXISTS, FENCED: the stored status */
+    struct slice rollback_reason; /* EXISTS; valid during the callback */
+    struct txn *txn;         /* take, load with OK or FINISHED: the receiver owns it */
+};
+typedef void (*store_cb)(void *arg, const struct store_result *result);
+
+/* One line of the history. */
+struct store_note {
+    struct slice op;     /* "01.action", or a status for a transition of the whole */
+    struct slice result; /* "SUCCESS", "FAILURE", "ONGOING", "ERROR"; empty for transitions */
+    int64_t duration_ms;
+    struct slice note;   /* error text or reason; cut at 256 bytes */
+};
+
+/* When the transaction is looked at by others: relative to the store's clock. */
+struct store_due {
+    int64_t in_ms;   /* due time = now + in_ms; ignored when the status is final (then it is removed
+                        and the record gets its time to live) */
+    bool release;    /* give up ownership: whoever finds it due takes it */
+};
+
+struct store_update {
+    const struct txn *txn;   /* new state; only what is dirty is written, read during the call */
+    enum txn_status expect;  /* stored status it builds on */
+    struct store_due due;
+    const struct store_note *notes;
+    size_t note_count;
+};
+
+struct store_overdue {
+    enum store_status status; /* OK, REFUSED, UNKNOWN */
+    int64_t now_ms;
+    const struct slice *gids; /* overdue ones, oldest first; valid during the callback */
+    size_t count;
+    int64_t next_ms; /* due time of the first that is not overdue yet; 0: none */
+};
+typedef void (*store_overdue_cb)(void *arg, const struct store_overdue *overdue);
+
+struct store {
+    const struct store_ops *ops;
+};
+
+struct store_ops {
+    /* Stores a new transaction with txn->epoch 1, revision 0 and this coordinator as its owner;
+     * OK sets nothing in txn: the caller takes created_ms from now_ms. */
+    void (*create)(struct store *store, const struct txn *txn, struct store_due due, store_cb cb,
+                   void *arg);
+    /* Writes revision txn->revision, which must be one more than the stored one. The same update
+     * sent again answers OK and changes nothing. */
+    void (*update)(struct store *store, const struct store_update *update, store_cb cb, void *arg);
+    /* Makes this coordinator the owner: epoch + 1, due time as given. Without `force` only when it
+     * is overdue. The answer carries the whole transaction with its new epoch. */
+    void (*take)(struct store *store, struct slice gid, bool force, struct store_due due,
+                 store_cb cb, void *arg);
+    /* Reads without changing anything. */
+    void (*load)(struct store *store, struct slice gid, store_cb cb, void *arg);
+    /* Up to `limit` overdue transactions of one partition. */
+    void (*overdue)(struct store *store, int partition, int limit, store_overdue_cb cb, void *arg);
+    int (*partitions)(const struct store *store);
+};
+
+#endif
