@@ -12,9 +12,11 @@ struct json; /* a value of a document, or its root; NULL means absent */
 
 enum { JSON_DEPTH_MAX = 32 };
 
-/* Parses exactly one JSON value. Refuses with ERR_INVALID and the place (line, column): bytes that
- * are not UTF-8, nesting deeper than JSON_DEPTH_MAX, a string with a NUL character (\u0000), anything
- * behind the value. Free with json_free. */
+/* Parses exactly one JSON value of RFC 8259. Refuses with ERR_INVALID and the place (line, column):
+ * bytes that are not UTF-8, nesting deeper than JSON_DEPTH_MAX, a string with a NUL character
+ * (\u0000), half a surrogate pair, a number of more than 60 characters, anything behind the value.
+ * An object that has a field twice is refused by the name of the field: readers differ on which one
+ * counts. Free with json_free. */
 enum err json_parse(struct slice text, struct json **out, struct reason *reason) MUST_CHECK;
 void json_free(struct json *root);
 
@@ -41,7 +43,8 @@ enum err json_read_string(const struct json *object, const char *name, struct sl
                           struct reason *reason) MUST_CHECK;
 enum err json_read_bool(const struct json *object, const char *name, bool *out,
                         struct reason *reason) MUST_CHECK;
-/* Whole numbers only, min…max. */
+/* Whole numbers only (5, 5.0, 5e0), min…max; nothing beyond ±(2^53 - 1), where readers that hold
+ * numbers as doubles begin to differ. */
 enum err json_read_int(const struct json *object, const char *name, int64_t min, int64_t max,
                        int64_t *out, struct reason *reason) MUST_CHECK;
 
@@ -60,9 +63,10 @@ void json_close_array(struct json_writer *w);
 void json_put_string(struct json_writer *w, const char *name, struct slice value);
 void json_put_text(struct json_writer *w, const char *name, const char *value); /* NULL: null */
 void json_put_int(struct json_writer *w, const char *name, int64_t value);
-void json_put_double(struct json_writer *w, const char *name, double value);
+void json_put_double(struct json_writer *w, const char *name, double value); /* not finite: null */
 void json_put_bool(struct json_writer *w, const char *name, bool value);
 void json_put_null(struct json_writer *w, const char *name);
+/* Text that is valid JSON already; empty: null. */
 void json_put_raw(struct json_writer *w, const char *name, struct slice json);
 
 #endif
