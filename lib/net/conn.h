@@ -1,16 +1,20 @@
 /*
  * Connections that carry frames: standard length-delimited protobuf, i.e. a varint length and that
- * many bytes. This layer does not know what is in a frame. Wraps libevent's bufferevent.
+ * many bytes (net/frame.h). This layer does not know what is in a frame.
  *
  * Writing: frames queued within one loop turn leave in one write. Backpressure: while more than
  * `out_high` bytes wait to be written, the connection stops reading, so a slow reader cannot make
- * this process grow; conn_is_clogged tells the owner.
+ * this process grow; conn_is_clogged tells the owner. A peer that takes nothing for `stall_ms` is
+ * cut off.
+ *
+ * No event runs inside a function of this header: they come from the loop.
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "net/frame.h"
 #include "net/loop.h"
 
 struct conn;
@@ -18,8 +22,9 @@ struct conn_listener;
 
 struct conn_limits {
     size_t frame_max; /* bytes of one frame; a longer announced length ends the connection */
-    size_t out_high;  /* see above */
+    size_t out_high;  /* see above; must be above 0 */
     int64_t idle_ms;  /* closed when nothing is read for so long; 0: never */
+    int64_t stall_ms; /* closed when bytes wait but none could be written for so long; 0: 30 s */
 };
 
 struct conn_events {
@@ -33,11 +38,13 @@ struct conn_events {
 };
 
 /* Starts connecting to "host:port", "[v6]:port" or "unix:/path"; never fails at once (the error
- * comes through `closed`). Names are resolved without blocking. */
+ * comes through `closed`, ERR_CONNECT or ERR_TIMEOUT). Names are resolved without blocking; all
+ * addresses of a name are tried. Frames may be queued before `opened`. */
 struct conn *conn_connect(struct loop *loop, const char *address, int64_t timeout_ms,
                           const struct conn_limits *limits, const struct conn_events *events,
                           void *arg);
-/* No event comes after this. What was queued before is still written when `flush`. */
+/* No event comes after this. What was queued before is still written when `flush`, within 5 s. The
+ * pointer must not be used again. */
 void conn_close(struct conn *conn, bool flush);
 /* Queues one frame: the length is put in front. */
 void conn_send(struct conn *conn, struct slice frame);
@@ -48,21 +55,20 @@ bool conn_is_clogged(const struct conn *conn);
 const char *conn_peer(const struct conn *conn); /* "127.0.0.1:4711"; for logs */
 void conn_set_events(struct conn *conn, const struct conn_events *events, void *arg);
 
-/* Listens on "host:port" (port 0: any free one) or "unix:/path". `accepted` gets ownership of each
- * connection and must call conn_set_events or conn_close before it returns. More than `max`
- * connections at a time: accepting pauses until one ends. */
-struct conn_listener *conn_listen(struct loop *loop, const char *address, int max,
-                                  const struct conn_limits *limits,
+struct conn_listen_conf {
+    const char *address; /* "host:port" (port 0: any free one, no host: all) or "unix:/path" */
+    int connections_max; /* more at a time: accepting pauses until one ends */
+    bool reuse_port;     /* SO_REUSEPORT, for several workers */
+    struct conn_limits limits;
+};
+
+/* Listens. `accepted` gets ownership of each connection and must call conn_set_events or
+ * conn_close before it returns. NULL with a reason when the address cannot be had. */
+struct conn_listener *conn_listen(struct loop *loop, const struct conn_listen_conf *conf,
                                   void (*accepted)(void *arg, struct conn *conn), void *arg,
                                   struct reason *reason);
-int conn_listener_port(const struct conn_listener *listener);
+int conn_listener_port(const struct conn_listener *listener); /* 0 for a unix socket */
+int conn_listener_connections(const struct conn_listener *listener);
 void conn_listener_free(struct conn_listener *listener); /* accepted connections live on */
-
-/* Pure: takes the next frame off `*in`. ERR_OK: `*frame` is set and `*in` moved behind it;
- * ERR_UNAVAILABLE: more bytes are needed; ERR_LIMIT: announced length over max; ERR_PROTOCOL: not a
- * varint. */
-enum err frame_next(struct slice *in, size_t max, struct slice *frame) MUST_CHECK;
-/* Writes the varint; returns its length, 1 … 5. */
-size_t frame_head(size_t length, unsigned char out[5]);
 
 #endif

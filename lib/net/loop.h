@@ -13,8 +13,9 @@
 
 struct loop;
 struct event_base; /* libevent's, for the other files of net/ and redis/ only */
+struct evdns_base;
 
-struct loop *loop_new(void);
+struct loop *loop_new(void);       /* also makes the process ignore SIGPIPE */
 void loop_free(struct loop *loop); /* everything on the loop must have been closed before */
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* ends after the present turn; deferred work is still done */
@@ -24,28 +25,38 @@ void loop_turn(struct loop *loop, int64_t wait_ms);
 int64_t loop_now_ms(const struct loop *loop);
 int64_t loop_now_us(const struct loop *loop);
 struct event_base *loop_base(struct loop *loop);
+struct evdns_base *loop_dns(struct loop *loop); /* made at first use; does not keep a loop busy */
 
 /* Deferred work: embedded in its owner, zeroed at first. Setting it twice runs it once. */
 struct loop_task {
     struct loop_task *prev, *next; /* utlist */
+    struct loop_task **queue;      /* where it stands; NULL: nowhere */
     void (*run)(void *arg);
     void *arg;
-    bool queued;
 };
 void loop_defer(struct loop *loop, struct loop_task *task, void (*run)(void *arg), void *arg);
-void loop_undefer(struct loop *loop, struct loop_task *task);
-/* Frees the pointer with `free_fn` when this turn's callbacks are over. */
+/* After all other deferred work of the turn: for writers, so that everything that was queued in a
+ * turn leaves in one write. */
+void loop_defer_last(struct loop *loop, struct loop_task *task, void (*run)(void *arg), void *arg);
+/* In loop_free: for objects that nobody owns any more but that still have something to finish. */
+void loop_at_free(struct loop *loop, struct loop_task *task, void (*run)(void *arg), void *arg);
+void loop_undefer(struct loop_task *task); /* forgets any of the three; nothing when not queued */
+bool loop_is_deferred(const struct loop_task *task);
+/* Frees the pointer with `free_fn` when this turn's callbacks and deferred work are over. */
 void loop_defer_free(struct loop *loop, void *ptr, void (*free_fn)(void *));
 
-/* A timer, embedded in its owner; costs no allocation. Fires once at the absolute time. */
+/* A timer, embedded in its owner; costs no allocation. Fires once at the absolute time, never
+ * before it and never inside loop_timer_set. Must be cleared before its owner is freed. */
 struct loop_timer {
     _Alignas(16) unsigned char storage[192]; /* libevent's struct event */
     struct loop *loop;
     void (*fire)(void *arg);
     void *arg;
+    int64_t at_ms;
     bool armed;
 };
-void loop_timer_init(struct loop_timer *timer, struct loop *loop, void (*fire)(void *), void *arg);
+void loop_timer_init(struct loop_timer *timer, struct loop *loop, void (*fire)(void *arg),
+                     void *arg);
 void loop_timer_set(struct loop_timer *timer, int64_t at_ms); /* moves it when it is armed */
 void loop_timer_clear(struct loop_timer *timer);
 bool loop_timer_is_armed(const struct loop_timer *timer);
