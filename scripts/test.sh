@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds and runs the tests.
+#   scripts/test.sh [--preset dev|release|asan|coverage] [ctest arguments]
+# Examples: scripts/test.sh          scripts/test.sh --preset asan -L unit
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+preset=dev
+case "${1:-}" in
+  -h | --help)
+    sed -n '2,4s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+  --preset)
+    preset=${2:?--preset needs a name: dev, release, asan, coverage}
+    shift 2
+    ;;
+esac
+
+scripts/deps.sh
+cmake --preset "$preset"
+cmake --build --preset "$preset"
+exec ctest --preset "$preset" --no-tests=error "$@"
