@@ -1,0 +1,26 @@
+-- order_paid: marks an unpaid order as paid.
+-- KEYS: 1
+--   KEYS[1] order hash, {ord:<s>}:o:<id>
+-- ARGV[1] amount that was paid, or "" when it is not to be compared
+-- Returns {"OK", "1"}, or {"FAIL", reason}: no_order, order_invalid, amount_differs.
+-- Repeat: a paid order answers OK again and is not changed.
+
+if #KEYS ~= 1 or #ARGV ~= 1 then
+  return redis.error_reply("order_paid: wants 1 key and 1 argument")
+end
+local status, amount, removed = unpack(redis.call("HMGET", KEYS[1], "status", "amount", "removed"))
+if not status or removed then
+  return { "FAIL", "no_order: there is no such order" }
+end
+if ARGV[1] ~= "" and ARGV[1] ~= amount then
+  return { "FAIL", "amount_differs: the order costs " .. amount .. ", paid were " .. ARGV[1] }
+end
+if status == "9" then
+  return { "FAIL", "order_invalid: the order is invalid and cannot be paid" }
+end
+if status == "0" then
+  local time = redis.call("TIME")
+  redis.call("HSET", KEYS[1], "status", "1", "utime", time[1] .. string.format("%03d", math.floor(time[2] / 1000)))
+  redis.call("HINCRBY", KEYS[1], "ver", 1)
+end
+return { "OK", "1" }
