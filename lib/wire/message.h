@@ -16,9 +16,10 @@
 
 enum {
     WIRE_VERSION = 1,
-    WIRE_STEPS_MAX = 100,   /* steps of one submit */
-    WIRE_HEADERS_MAX = 32,  /* branch headers */
-    WIRE_HISTORY_MAX = 1000 /* entries of one query reply; the newest */
+    WIRE_STEPS_MAX = 100,                    /* steps of one submit */
+    WIRE_HEADERS_MAX = 32,                   /* branch headers */
+    WIRE_HISTORY_MAX = 1000,                 /* entries of one query reply; the newest */
+    WIRE_BRANCH_OPS_MAX = 2 * WIRE_STEPS_MAX /* branch ops of one query reply */
 };
 
 enum wire_kind {
@@ -64,7 +65,8 @@ enum wire_result {
     WIRE_RESULT_ERROR,
 };
 
-/* DTM's words: "prepared", …; NULL for UNSPECIFIED or numbers out of range. */
+/* A number that this version does not know is decoded as UNSPECIFIED. DTM's words: "prepared", …;
+ * NULL for UNSPECIFIED or numbers out of range. */
 const char *wire_status_name(enum wire_status status);
 enum wire_status wire_status_parse(struct slice name); /* UNSPECIFIED when unknown */
 const char *wire_result_name(enum wire_result result); /* "SUCCESS", … */
@@ -160,14 +162,18 @@ struct wire_message {
  * `out` holds nothing, but `out->id` and `out->kind` are set when they could be read, so that the
  * refusal reaches its caller.
  */
-enum err wire_decode(struct slice frame, struct wire_message *out, struct reason *reason) MUST_CHECK;
+enum err wire_decode(struct slice frame, struct wire_message *out,
+                     struct reason *reason) MUST_CHECK;
 void wire_message_fini(struct wire_message *message);
 
-/* Appends the frame with its length in front: what conn_send_framed takes. */
+/* Appends the frame with its length in front: what conn_send_framed takes. Nothing is checked: the
+ * peer refuses what is over the limits above. */
 void wire_encode(struct buf *out, const struct wire_message *message);
 
 /* For messages with a generated nanopb struct of their own (proto/mall): `fields` is its
- * X_fields descriptor, `message` the zeroed struct. Only static members, no pointers. */
+ * X_fields descriptor, `message` the struct (zeroed here). Only static members, no pointers.
+ * ERR_INVALID: not such a message, a string or list that is too long, a string that is not UTF-8 or
+ * has a NUL inside. */
 enum err wire_pb_decode(const void *fields, void *message, struct slice bytes) MUST_CHECK;
 void wire_pb_encode(const void *fields, const void *message, struct buf *out);
 
