@@ -12,7 +12,8 @@
 -- KEYS[2…]  given to the body as keys[1…]; each begins with the same tag (one slot)
 -- ARGV      trans_type, gid, branch_id, op, barrier_id ("01"), ttl_ms, started_ms (0: unknown),
 --           then the body's own, given to it as args[1…]
--- The body also sees now_ms, the time of this Redis.
+-- The body also sees now_ms (time of this Redis), gid and branch_id. It may return an error reply to
+-- say that something is wrong which a person must look at; then nothing may have been written.
 -- undo      for compensate, rollback (of action) and cancel (of try): the journal of the op that
 --           is undone, '' when it kept none; nil for every other op
 -- tried     for confirm: the journal of its try, nil without one
@@ -24,7 +25,7 @@
 --   FAIL      the body refused; text is the reason; nothing written
 --   VOID      action or try that comes after its undo; nothing written
 --   CONFLICT  confirm after cancel or cancel after confirm; nothing written
---   LATE      undo without a record of its origin, when the record may have expired; nothing written
+--   LATE      undo without a record of its origin, so late that it may have expired; nothing written
 -- or an error reply when the call or the body is wrong.
 --
 -- The hash: `tt`; `<op>:<barrier_id>` = `<op that wrote it>|<ms>`, one per row of DTM's barrier
@@ -33,10 +34,10 @@
 --
 -- A repeat is harmless: the own field is there, so the body does not run again.
 --
--- Rules for a body. Redis does not roll back: validate everything first, then write, and let nothing
--- that can fail stand between the first write and `return ok`. The gate writes its record after the
--- body did, in the same script: all of it is kept or none. An undo never fails: what is gone already
--- is fine. Undo by what the journal says, not by the arguments.
+-- Rules for a body. Redis does not roll back: validate everything first, then write, and let
+-- nothing that can fail stand between the first write and `return ok`. The gate writes its record
+-- after the body did, in the same script: all of it is kept or none. An undo never fails: what is
+-- gone already is fine. Undo by what the journal says, not by the arguments.
 
 -- luacheck: read globals redis KEYS ARGV, ignore 211 (ok, fail and barrier are for the body)
 
@@ -47,8 +48,11 @@ local RIVAL = {confirm = 'cancel', cancel = 'confirm'}
 local MAY_FAIL = {action = true, try = true}
 local FIXED = 7 -- arguments in front of the body's
 
+local gid, branch_id = ARGV[2], ARGV[3]
+
 local clock = redis.call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local gid, branch_id = ARGV[2], ARGV[3] -- luacheck: ignore 211 (used by the body)
 
 local function ok(reply, journal)
     return {done = true, reply = reply, journal = journal}
@@ -104,7 +108,7 @@ end
 
 -- Returns nil, or what is wrong with the names of the keys.
 local function gate_check_keys()
-    local tail = ':br:' .. ARGV[2] .. ':' .. ARGV[3]
+    local tail = ':br:' .. gid .. ':' .. branch_id
     local tag = KEYS[1]:sub(1, -#tail - 1)
     if KEYS[1]:sub(-#tail) ~= tail or not tag:match('^{[^}]+}$') then
         return gate_refuse("KEYS[1] is '%s', must be {tag}%s", KEYS[1], tail)
@@ -152,8 +156,8 @@ end
 local function gate_undo_nothing(op, bid)
     local ttl, started = tonumber(ARGV[6]), tonumber(ARGV[7])
     if started > 0 and now_ms - started > ttl - math.floor(ttl / 10) then
-        return {'LATE', string.format('%s without a record of %s, and the transaction began %.0f ' ..
-            'ms ago: records live %.0f ms, so it may have expired', op, ORIGIN[op],
+        return {'LATE', string.format('%s without a record of %s, and the transaction began ' ..
+            '%.0f ms ago: records live %.0f ms, so it may have expired', op, ORIGIN[op],
             now_ms - started, ttl)}
     end
     gate_write(op, bid, {origin = ORIGIN[op]})
@@ -165,6 +169,9 @@ local function gate_run(op, bid, record, business)
     local undo = ORIGIN[op] and record.journal or nil
     local tried = op == 'confirm' and record.origin and record.journal or nil
     local result = business(keys, args, undo, tried)
+    if type(result) == 'table' and result.err then
+        return result
+    end
     if type(result) ~= 'table' or type(result.done) ~= 'boolean' then
         return gate_refuse('the body must return ok(…) or fail(…)')
     end
