@@ -12,8 +12,8 @@
 -- KEYS[2…]  given to the body as keys[1…]; each begins with the same tag (one slot)
 -- ARGV      trans_type, gid, branch_id, op, barrier_id ("01"), ttl_ms, started_ms (0: unknown),
 --           then the body's own, given to it as args[1…]
--- The body also sees now_ms (time of this Redis), gid and branch_id. It may return an error reply to
--- say that something is wrong which a person must look at; then nothing may have been written.
+-- The body also sees now_ms (time of this Redis, a number), gid and branch_id.
+-- It may return redis.error_reply(…) for what a person must look at; then it must not have written.
 -- undo      for compensate, rollback (of action) and cancel (of try): the journal of the op that
 --           is undone, '' when it kept none; nil for every other op
 -- tried     for confirm: the journal of its try, nil without one
@@ -48,11 +48,9 @@ local RIVAL = {confirm = 'cancel', cancel = 'confirm'}
 local MAY_FAIL = {action = true, try = true}
 local FIXED = 7 -- arguments in front of the body's
 
-local gid, branch_id = ARGV[2], ARGV[3]
-
 local clock = redis.call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local gid, branch_id = ARGV[2], ARGV[3] -- luacheck: ignore 211 (used by the body)
+local gid, branch_id = ARGV[2], ARGV[3]
 
 local function ok(reply, journal)
     return {done = true, reply = reply, journal = journal}
