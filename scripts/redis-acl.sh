@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Prints the ACL file of a Redis that sagad and the mall share: one user for each program, each
+# confined to its own keys. Passwords come from the environment (they are stored hashed):
+#   OPS_PASSWORD SAGAD_PASSWORD ORDER_PASSWORD PRODUCT_PASSWORD USER_PASSWORD SCORE_PASSWORD
+set -euo pipefail
+
+hashed() {
+  printf '%s' "${!1:?$1 is not set: give each program a password}" | sha256sum | cut -d' ' -f1
+}
+
+# What scripts and reads need, and nothing that administers the server.
+program="-@all +@read +@write +@scripting +@connection +time +wait -@dangerous"
+
+cat <<EOF
+user default off
+user ops on #$(hashed OPS_PASSWORD) ~* &* +@all
+user sagad on #$(hashed SAGAD_PASSWORD) resetchannels ~saga:* $program +info +config|get +memory|usage
+user order on #$(hashed ORDER_PASSWORD) resetchannels ~{ord:* $program
+user product on #$(hashed PRODUCT_PASSWORD) resetchannels ~{prd:* $program
+user user on #$(hashed USER_PASSWORD) resetchannels ~{usr:* $program
+user score on #$(hashed SCORE_PASSWORD) resetchannels ~{scr:* $program
+EOF

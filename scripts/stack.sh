@@ -1,0 +1,324 @@
+#!/usr/bin/env bash
+# A whole private system in the background: Redis, coordinators, the four services.
+#   stack.sh up --dir D [--coordinators N] [--port-base P] [--durability memory|everysec|always]
+#               [--preset release] [--set PROGRAM.OPTION=VALUE …]
+#   stack.sh down --dir D          stops everything that `up` started, by process id
+#   stack.sh status --dir D        who runs, on which port
+#   stack.sh kill NAME --dir D     kill -9 of one process
+#   stack.sh start NAME --dir D [--set OPTION=VALUE …]
+#                                  starts it again on the same port; the settings given here are
+#                                  kept for the next start; "--set OPTION=" goes back to the default
+# NAME: redis, sagad1, sagad2, …, order, product, score, user.
+# `up` builds what is missing, returns when all are healthy and writes D/env with SAGA_HTTP SAGA_TCP
+# (SAGA_HTTP_2 …) REDIS_CLI ORDER_API PRODUCT_API USER_API SCORE_API.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+fail() {
+  echo "stack.sh: $*" >&2
+  exit 1
+}
+
+usage() {
+  sed -n '2,14s/^# \{0,1\}//p' "$0"
+  exit "${1:-0}"
+}
+
+# ---- ports: a block of 40 from the base ----
+
+port_of() { # NAME http|rpc
+  local n
+  case "$1" in
+    redis) echo "$base" ;;
+    user) n=20 ;; product) n=22 ;; order) n=24 ;; score) n=26 ;;
+    sagad*) n=$((2 * ${1#sagad} - 1)) ;;
+  esac
+  [ "$1" = redis ] || echo $((base + n + ($([ "${2:-http}" = http ] && echo 0 || echo 1))))
+}
+
+port_is_free() {
+  ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+find_base() { # a block that nobody listens on; below the range that the kernel hands out
+  local try p
+  for try in $(seq 1 50); do
+    base=$((12000 + (RANDOM % 450) * 40))
+    for p in $(seq "$base" $((base + 27))); do
+      port_is_free "$p" || continue 2
+    done
+    return
+  done
+  fail "found no free block of ports after $try tries; give one with --port-base"
+}
+
+# ---- processes ----
+
+pid_file() { echo "$dir/run/$1.pid"; }
+
+# A pid counts only while it is still the process that we started (pids are used again).
+is_up() {
+  local pid started
+  [ -f "$(pid_file "$1")" ] || return 1
+  read -r pid started <"$(pid_file "$1")"
+  [ "$(cut -d' ' -f22 "/proc/$pid/stat" 2>/dev/null)" = "$started" ]
+}
+
+spawn() { # NAME command…
+  local name=$1 pid
+  shift
+  setsid "$@" >>"$dir/log/$name.log" 2>&1 </dev/null &
+  pid=$!
+  echo "$pid $(cut -d' ' -f22 "/proc/$pid/stat")" >"$(pid_file "$name")"
+}
+
+healthy() { # NAME
+  case "$1" in
+    redis) [ "$($REDIS_CLI ping 2>/dev/null)" = PONG ] ;;
+    *) curl -fs -m 2 -o /dev/null "http://127.0.0.1:$(port_of "$1")/api/ping" ;;
+  esac
+}
+
+await() { # NAME: until it is healthy
+  local deadline=$((SECONDS + 30))
+  until healthy "$1"; do
+    is_up "$1" || {
+      tail -n 5 "$dir/log/$1.log" >&2
+      fail "$1 ended while starting; its log is $dir/log/$1.log"
+    }
+    [ $SECONDS -lt $deadline ] || fail "$1 is not healthy after 30 s; its log is $dir/log/$1.log"
+    sleep 0.05
+  done
+}
+
+stop_one() { # NAME: asks, then insists
+  local pid deadline=$((SECONDS + 10))
+  is_up "$1" || return 0
+  read -r pid _ <"$(pid_file "$1")"
+  kill -TERM "$pid" 2>/dev/null || true
+  while is_up "$1"; do
+    [ $SECONDS -lt $deadline ] || { kill -KILL "$pid" 2>/dev/null || true; break; }
+    sleep 0.05
+  done
+  rm -f "$(pid_file "$1")"
+}
+
+kill_one() {
+  local pid
+  is_up "$1" || fail "$1 does not run"
+  read -r pid _ <"$(pid_file "$1")"
+  kill -KILL "$pid"
+  while is_up "$1" && [ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != Z ]; do
+    sleep 0.01
+  done
+  rm -f "$(pid_file "$1")"
+}
+
+settings_of() { # NAME: "--option value" pairs that were set with --set
+  [ -f "$dir/conf/$1.set" ] || return 0
+  sed -n 's/^\([a-z_.]*\)=\(..*\)$/--\1=\2/p' "$dir/conf/$1.set"
+}
+
+keep_setting() { # NAME OPTION=VALUE
+  touch "$dir/conf/$1.set"
+  sed -i "/^${2%%=*}=/d" "$dir/conf/$1.set"
+  echo "$2" >>"$dir/conf/$1.set"
+}
+
+start_redis() {
+  local fsync=everysec aof=yes
+  case "$durability" in
+    always) fsync=always ;;
+    memory) aof=no ;;
+  esac
+  mkdir -p "$dir/redis"
+  spawn redis redis-server "$root/conf/redis.conf" --port "$base" --bind 127.0.0.1 \
+    --unixsocket "$dir/redis.sock" --dir "$dir/redis" --aclfile "$dir/conf/users.acl" \
+    --appendonly "$aof" --appendfsync "$fsync"
+}
+
+start_sagad() { # NAME
+  SAGAD_REDIS_PASSWORD=$SAGAD_PASSWORD spawn "$1" "$bin/coordinator/sagad" \
+    --listen_http "127.0.0.1:$(port_of "$1")" --listen_tcp "127.0.0.1:$(port_of "$1" rpc)" \
+    --redis "127.0.0.1:$base" --redis_user sagad --durability "$durability" \
+    --resolver.order "127.0.0.1:$(port_of order rpc)" \
+    --resolver.product "127.0.0.1:$(port_of product rpc)" \
+    --resolver.user "127.0.0.1:$(port_of user rpc)" \
+    --resolver.score "127.0.0.1:$(port_of score rpc)" \
+    "${extra[@]}"
+}
+
+start_service() { # NAME
+  local upper=${1^^} peers=() password
+  password=${upper}_PASSWORD
+  [ "$1" != order ] || peers=(--user_rpc "127.0.0.1:$(port_of user rpc)"
+    --product_rpc "127.0.0.1:$(port_of product rpc)")
+  (
+    export "${upper}D_REDIS_PASSWORD=${!password}" "${upper}D_JWT_SECRET=$JWT_SECRET"
+    spawn "$1" "$bin/services/$1/${1}d" \
+      --listen_http "127.0.0.1:$(port_of "$1")" --listen_rpc "127.0.0.1:$(port_of "$1" rpc)" \
+      --redis "127.0.0.1:$base" --redis_user "$1" \
+      --coordinator "127.0.0.1:$(port_of sagad1 rpc)" \
+      "${peers[@]}" "${extra[@]}"
+  )
+}
+
+start_one() { # NAME
+  mapfile -t extra < <(settings_of "$1")
+  case "$1" in
+    redis) start_redis ;;
+    sagad[1-9]) start_sagad "$1" ;;
+    order | product | score | user) start_service "$1" ;;
+    *) fail "no such process: $1 (redis, sagad1, …, order, product, score, user)" ;;
+  esac
+  await "$1"
+}
+
+names() {
+  echo redis
+  seq -f 'sagad%g' 1 "$coordinators"
+  printf '%s\n' user product score order
+}
+
+# ---- commands ----
+
+write_secrets() {
+  local name
+  for name in OPS SAGAD ORDER PRODUCT USER SCORE; do
+    echo "export ${name}_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
+  done
+  echo "export JWT_SECRET=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')"
+}
+
+write_env() {
+  local i
+  {
+    for i in $(seq 1 "$coordinators"); do
+      local suffix=_$i
+      [ "$i" -gt 1 ] || suffix=
+      echo "SAGA_HTTP$suffix=http://127.0.0.1:$(port_of "sagad$i")"
+      echo "SAGA_TCP$suffix=127.0.0.1:$(port_of "sagad$i" rpc)"
+    done
+    for i in order product user score; do
+      echo "${i^^}_API=http://127.0.0.1:$(port_of $i)"
+      echo "${i^^}_RPC=127.0.0.1:$(port_of $i rpc)"
+    done
+    echo "REDIS_CLI='$REDIS_CLI'"
+  } >"$dir/env"
+}
+
+build() {
+  "$root/scripts/deps.sh" --run
+  (
+    cd "$root"
+    [ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" -DSAGAD_TESTS=OFF
+    cmake --build --preset "$preset" --target sagad orderd productd scored userd sagactl sagabench
+  ) >"$dir/log/build.log" 2>&1 || {
+    tail -n 20 "$dir/log/build.log" >&2
+    fail "the build failed; its log is $dir/log/build.log"
+  }
+}
+
+load_state() {
+  [ -f "$dir/conf/state" ] || fail "$dir is not a stack; make one with: stack.sh up --dir $dir"
+  # shellcheck source=/dev/null
+  . "$dir/conf/state"
+  # shellcheck source=/dev/null
+  . "$dir/conf/secrets"
+  bin=$root/build/$preset
+  REDIS_CLI="redis-cli -s $dir/redis.sock --user ops --pass $OPS_PASSWORD --no-auth-warning"
+}
+
+cmd_up() {
+  local name
+  [ ! -f "$dir/conf/state" ] || {
+    load_state
+    ! is_up redis || fail "$dir is up already; stop it with: stack.sh down --dir $dir"
+  }
+  (umask 077 && mkdir -p "$dir")
+  mkdir -p "$dir"/{run,log,conf}
+  build
+  [ -n "$base" ] || find_base
+  umask 077
+  printf 'base=%s\ncoordinators=%s\ndurability=%s\npreset=%s\n' \
+    "$base" "$coordinators" "$durability" "$preset" >"$dir/conf/state"
+  [ -f "$dir/conf/secrets" ] || write_secrets >"$dir/conf/secrets"
+  load_state
+  "$root/scripts/redis-acl.sh" >"$dir/conf/users.acl"
+  for name in "${sets[@]}"; do
+    keep_setting "${name%%.*}" "${name#*.}"
+  done
+  write_env
+  for name in $(names); do
+    start_one "$name"
+  done
+  cmd_status
+  echo "settings for your shell: . $dir/env"
+}
+
+cmd_down() {
+  local name
+  load_state
+  for name in $(names | tac); do
+    stop_one "$name"
+  done
+}
+
+cmd_status() {
+  local name state
+  load_state
+  for name in $(names); do
+    state=down
+    ! is_up "$name" || state=up
+    printf '%-10s %-5s %s\n' "$name" "$state" "127.0.0.1:$(port_of "$name")"
+  done
+}
+
+cmd_start() {
+  local set
+  load_state
+  ! is_up "$1" || fail "$1 runs already"
+  for set in "${sets[@]}"; do
+    keep_setting "$1" "$set"
+  done
+  start_one "$1"
+}
+
+command=${1:-}
+[ -n "$command" ] || usage 2
+shift
+dir='' base='' coordinators=1 durability=everysec preset=release target='' sets=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --dir) dir=$(realpath -m "${2:?}") ;;
+    --coordinators) coordinators=$2 ;;
+    --port-base) base=$2 ;;
+    --durability) durability=$2 ;;
+    --preset) preset=$2 ;;
+    --set) sets+=("$2") ;;
+    -h | --help) usage ;;
+    -*) fail "unknown option $1; see --help" ;;
+    *)
+      target=$1
+      shift
+      continue
+      ;;
+  esac
+  shift 2 || fail "$1 needs a value"
+done
+case "$command" in -h | --help | help) usage ;; esac
+[ -n "$dir" ] || fail "--dir D is missing: the folder that holds the stack's data, logs and pids"
+[[ $coordinators =~ ^[1-9]$ ]] || fail "--coordinators: '$coordinators' is not a number from 1 to 9"
+[[ $durability =~ ^(memory|everysec|always)$ ]] || fail "--durability: memory, everysec or always"
+
+case "$command" in
+  up) cmd_up ;;
+  down) cmd_down ;;
+  status) cmd_status ;;
+  kill)
+    load_state
+    kill_one "${target:?kill needs the NAME of a process}"
+    ;;
+  start) cmd_start "${target:?start needs the NAME of a process}" ;;
+  *) usage 2 ;;
+esac
