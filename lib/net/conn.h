@@ -33,7 +33,9 @@ struct conn_events {
     /* One whole frame; the bytes are valid during the call. */
     void (*frame)(void *arg, struct slice bytes);
     /* The connection ended; `why` is for the log. Comes exactly once unless conn_close was called,
-     * and the conn is gone afterwards. */
+     * and the conn is gone afterwards. ERR_LIMIT and ERR_PROTOCOL: the peer sent a frame over
+     * frame_max or no frame at all; a last frame that is sent from inside this call, to say so,
+     * still reaches it. ERR_TIMEOUT: idle or stalled. */
     void (*closed)(void *arg, enum err err, const char *why);
 };
 

@@ -40,7 +40,8 @@ void loop_defer(struct loop *loop, struct loop_task *task, void (*run)(void *arg
 void loop_defer_last(struct loop *loop, struct loop_task *task, void (*run)(void *arg), void *arg);
 /* In loop_free: for objects that nobody owns any more but that still have something to finish. */
 void loop_at_free(struct loop *loop, struct loop_task *task, void (*run)(void *arg), void *arg);
-void loop_undefer(struct loop_task *task); /* forgets any of the three; nothing when not queued */
+/* Forgets any of the three; nothing when not queued. */
+void loop_undefer(struct loop *loop, struct loop_task *task);
 bool loop_is_deferred(const struct loop_task *task);
 /* Frees the pointer with `free_fn` when this turn's callbacks and deferred work are over. */
 void loop_defer_free(struct loop *loop, void *ptr, void (*free_fn)(void *));

@@ -1,0 +1,191 @@
+#include "net/socket.h"
+
+#include "base/slice.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { BACKLOG = 1024, UNIX_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
+
+static enum err parse_unix(const char *path, struct address *out, struct reason *reason)
+{
+    size_t len = strlen(path);
+    if (len == 0 || len > UNIX_PATH_MAX) {
+        return reason_set(reason, ERR_INVALID, "'unix:' needs a path of 1 … %d bytes",
+                          (int)UNIX_PATH_MAX);
+    }
+    out->is_unix = true;
+    out->port = 0;
+    memcpy(out->host, path, len + 1);
+    return ERR_OK;
+}
+
+/* The host is between `from` and `to`. */
+static enum err set_host(struct address *out, const char *from, const char *to)
+{
+    size_t len = (size_t)(to - from);
+    if (len >= sizeof(out->host) || utf8_has_control(slice_make(from, len))) {
+        return ERR_INVALID;
+    }
+    memcpy(out->host, from, len);
+    out->host[len] = '\0';
+    return ERR_OK;
+}
+
+static enum err parse_host(const char *text, const char *colon, struct address *out)
+{
+    if (text[0] == '[') {
+        return colon > text + 2 && colon[-1] == ']' ? set_host(out, text + 1, colon - 1)
+                                                    : ERR_INVALID;
+    }
+    return memchr(text, ':', (size_t)(colon - text)) ? ERR_INVALID : set_host(out, text, colon);
+}
+
+enum err address_parse(const char *text, struct address *out, struct reason *reason)
+{
+    *out = (struct address){0};
+    if (strncmp(text, "unix:", 5) == 0) {
+        return parse_unix(text + 5, out, reason);
+    }
+    const char *colon = strrchr(text, ':');
+    int64_t port;
+    if (!colon || !slice_to_int64(slice_str(colon + 1), &port) || port < 0 || port > 65535 ||
+        parse_host(text, colon, out) != ERR_OK) {
+        return reason_set(reason, ERR_INVALID,
+                          "'%s' is not an address; allowed: host:port, [v6]:port or unix:/path",
+                          text);
+    }
+    out->port = (int)port;
+    return ERR_OK;
+}
+
+char *address_format(const struct sockaddr *addr, char out[ADDRESS_TEXT_SIZE])
+{
+    char number[INET6_ADDRSTRLEN] = "?";
+    if (addr->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)addr;
+        inet_ntop(AF_INET, &v4->sin_addr, number, sizeof(number));
+        snprintf(out, ADDRESS_TEXT_SIZE, "%s:%d", number, ntohs(v4->sin_port));
+    } else if (addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const void *)addr;
+        inet_ntop(AF_INET6, &v6->sin6_addr, number, sizeof(number));
+        snprintf(out, ADDRESS_TEXT_SIZE, "[%s]:%d", number, ntohs(v6->sin6_port));
+    } else {
+        const struct sockaddr_un *un = (const void *)addr;
+        snprintf(out, ADDRESS_TEXT_SIZE, "unix:%s",
+                 addr->sa_family == AF_UNIX ? un->sun_path : "?");
+    }
+    return out;
+}
+
+static int set_option(int fd, int level, int option)
+{
+    int on = 1;
+    return setsockopt(fd, level, option, &on, sizeof(on));
+}
+
+void socket_set_nodelay(int fd)
+{
+    (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+}
+
+/* Binds and listens; -1 with errno. */
+static int listen_on(const struct sockaddr *addr, socklen_t len, bool reuse_port)
+{
+    int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    bool tcp = addr->sa_family != AF_UNIX;
+    if ((tcp && set_option(fd, SOL_SOCKET, SO_REUSEADDR) != 0) ||
+        (tcp && reuse_port && set_option(fd, SOL_SOCKET, SO_REUSEPORT) != 0) ||
+        bind(fd, addr, len) != 0 || listen(fd, BACKLOG) != 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+/* A socket file outlives a process that was killed; nobody answers on it then. */
+static bool is_stale(const struct sockaddr_un *un)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return false;
+    }
+    bool refused = connect(fd, (const void *)un, sizeof(*un)) != 0 && errno == ECONNREFUSED;
+    close(fd);
+    return refused;
+}
+
+static int listen_unix(const struct address *address)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    memcpy(un.sun_path, address->host, strlen(address->host) + 1);
+    int fd = listen_on((const void *)&un, sizeof(un), false);
+    if (fd < 0 && errno == EADDRINUSE) {
+        if (!is_stale(&un)) {
+            errno = EADDRINUSE;
+            return -1;
+        }
+        unlink(un.sun_path);
+        fd = listen_on((const void *)&un, sizeof(un), false);
+    }
+    return fd;
+}
+
+static int listen_tcp(const struct address *address, bool reuse_port, const char **why)
+{
+    char port[8];
+    snprintf(port, sizeof(port), "%d", address->port);
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    int rc = getaddrinfo(address->host[0] ? address->host : NULL, port, &hints, &list);
+    if (rc != 0) {
+        *why = gai_strerror(rc);
+        return -1;
+    }
+    int fd = listen_on(list->ai_addr, list->ai_addrlen, reuse_port);
+    *why = strerror(errno);
+    freeaddrinfo(list);
+    return fd;
+}
+
+int socket_listen(const char *address, bool reuse_port, struct reason *reason)
+{
+    struct address parsed;
+    if (address_parse(address, &parsed, reason) != ERR_OK) {
+        return -1;
+    }
+    const char *why = NULL;
+    int fd = parsed.is_unix ? listen_unix(&parsed) : listen_tcp(&parsed, reuse_port, &why);
+    if (fd < 0) {
+        (void)reason_set(reason, ERR_SYSTEM, "cannot listen on %s: %s", address,
+                         why ? why : strerror(errno));
+    }
+    return fd;
+}
+
+int socket_port(int fd)
+{
+    struct sockaddr_storage addr = {0};
+    socklen_t len = sizeof(addr);
+    if (getsockname(fd, (void *)&addr, &len) != 0) {
+        return 0;
+    }
+    const struct sockaddr_in *v4 = (const void *)&addr;
+    const struct sockaddr_in6 *v6 = (const void *)&addr;
+    return addr.ss_family == AF_INET    ? ntohs(v4->sin_port)
+           : addr.ss_family == AF_INET6 ? ntohs(v6->sin6_port)
+                                        : 0;
+}
