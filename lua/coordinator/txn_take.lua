@@ -1,0 +1,60 @@
+-- Makes a coordinator the owner of an unfinished transaction and answers with all of it. The new
+-- epoch shuts out whoever owned it before.
+--
+-- KEYS: 3
+-- KEYS[1]  tx hash       KEYS[2]  log stream    KEYS[3]  due zset
+-- ARGV[1]  gid           ARGV[2]  new owner
+-- ARGV[3]  "0": only when it is overdue, "1": in any case
+-- ARGV[4]  due time in ms from now: the end of the new owner's lease
+--
+-- Returns {"OK", now, {name, value, …}} with the new epoch; {"FINISHED", now, {…}} unchanged;
+-- {"NOT_DUE", now}; {"NOT_FOUND", now}; {"DAMAGED", now, what is wrong}: its due time moves on, so
+-- that a record which nobody can read does not stand in the way of the others.
+-- Repeated: without "1" the second run finds it not due any more; with "1" the epoch rises again,
+-- and the one taker who uses the last epoch owns it.
+if #KEYS ~= 3 or #ARGV ~= 4 then
+    return redis.error_reply('ERR txn_take: wants 3 KEYS and 4 ARGV, got ' ..
+        #KEYS .. ' and ' .. #ARGV)
+end
+local due_in = tonumber(ARGV[4])
+if not due_in or (ARGV[3] ~= '0' and ARGV[3] ~= '1') then
+    return redis.error_reply('ERR txn_take: force is "0" or "1" and due is a number')
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local tx, due, gid, owner = KEYS[1], KEYS[3], ARGV[1], ARGV[2]
+local score = redis.call('ZSCORE', due, gid)
+if ARGV[3] == '0' and score and tonumber(score) > now then
+    return {'NOT_DUE', now}
+end
+
+local due_at = string.format('%.0f', now + due_in)
+local stored = redis.pcall('HMGET', tx, 'status', 'epoch', 'owner')
+if stored.err then
+    redis.call('ZADD', due, 'XX', due_at, gid)
+    return {'DAMAGED', now, 'the key is not a hash'}
+end
+local status = stored[1]
+if not status and redis.call('EXISTS', tx) == 0 then
+    redis.call('ZREM', due, gid)
+    return {'NOT_FOUND', now}
+end
+if status == 'succeed' or status == 'failed' then
+    redis.call('ZREM', due, gid)
+    return {'FINISHED', now, redis.call('HGETALL', tx)}
+end
+local epoch = tonumber(stored[2])
+if not epoch or not (status == 'prepared' or status == 'submitted' or status == 'aborting') then
+    redis.call('ZADD', due, 'XX', due_at, gid)
+    return {'DAMAGED', now, epoch and 'field status is not a status' or
+        'field epoch is not a number'}
+end
+
+redis.call('ZADD', due, due_at, gid)
+redis.call('HSET', tx, 'epoch', string.format('%.0f', epoch + 1), 'owner', owner)
+if stored[3] and stored[3] ~= '' and stored[3] ~= owner then
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'op', 'takeover', 'result', '', 'ms', 0,
+        'note', 'by ' .. owner .. ' from ' .. stored[3])
+end
+return {'OK', now, redis.call('HGETALL', tx)}
