@@ -1,0 +1,208 @@
+#include "services/common/service.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_CONFIG = 3, EXIT_BIND = 4, DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
+
+static const char *const dev_secret = "development only: everybody knows this secret";
+
+static const char *secret_of(const struct service_settings *settings)
+{
+    bool dev = strcmp(settings->mode, "dev") == 0;
+    return dev && !settings->jwt_secret[0] ? dev_secret : settings->jwt_secret;
+}
+
+static bool settings_are_safe(const char *name, const struct service_settings *settings)
+{
+    if ((settings->shards & (settings->shards - 1)) != 0) {
+        fprintf(stderr, "%s: shards: %lld is not a power of two\n", name,
+                (long long)settings->shards);
+        return false;
+    }
+    if (strlen(secret_of(settings)) < 32) {
+        fprintf(stderr,
+                "%s: jwt_secret: mode = production wants 32 characters or more; set it in the "
+                "configuration or environment, or use mode = dev\n",
+                name);
+        return false;
+    }
+    return true;
+}
+
+static const char *or_null(const char *text)
+{
+    return text && text[0] ? text : NULL;
+}
+
+static struct saga *open_saga(const char *name, const struct service_settings *settings)
+{
+    char error[256];
+    struct saga_conf conf = {
+        .program = name,
+        .listen = settings->listen_rpc,
+        .token = or_null(settings->token),
+        .redis = settings->redis,
+        .redis_user = or_null(settings->redis_user),
+        .redis_password = or_null(settings->redis_password),
+        .redis_db = (int)settings->redis_db,
+        .barrier_ttl_ms = settings->barrier_ttl_ms,
+        .coordinator = or_null(settings->coordinator),
+        .timeout_ms = settings->timeout_ms,
+    };
+    struct saga *saga = saga_open(&conf, error, sizeof(error));
+    if (!saga) {
+        fprintf(stderr, "%s: %s\n", name, error);
+    }
+    return saga;
+}
+
+int service_open(struct service *service, const char *name, const struct service_settings *settings,
+                 const struct web_route *routes, void *arg)
+{
+    enum log_level level = LOG_INFO;
+    if (log_level_parse(settings->log_level, &level) == ERR_OK) {
+        log_set_level(level);
+    }
+    if (!settings_are_safe(name, settings)) {
+        return EXIT_CONFIG;
+    }
+    *service = (struct service){.name = name, .settings = settings};
+    service->saga = open_saga(name, settings);
+    if (!service->saga) {
+        return EXIT_BIND;
+    }
+    struct reason reason;
+    struct web_conf web = {
+        .listen = settings->listen_http,
+        .body_max = (size_t)settings->body_max,
+        .jwt_secret = secret_of(settings),
+        .routes = routes,
+        .arg = arg,
+    };
+    service->web = web_open(saga_loop(service->saga), &web, &reason);
+    if (!service->web) {
+        fprintf(stderr, "%s: listen_http: %s\n", name, reason.text);
+        saga_close(service->saga);
+        return EXIT_BIND;
+    }
+    return 0;
+}
+
+/* Requests in flight end first; looked at now and then, because they end anywhere. */
+static void drain_look(void *arg)
+{
+    struct service *service = arg;
+    if (web_in_flight(service->web) == 0) {
+        saga_stop(service->saga);
+    } else {
+        loop_timer_set(&service->drain_timer,
+                       loop_now_ms(saga_loop(service->saga)) + DRAIN_LOOK_MS);
+    }
+}
+
+static void on_signal(void *arg)
+{
+    struct service *service = arg;
+    if (loop_timer_is_armed(&service->drain_timer)) {
+        saga_stop(service->saga);
+        return;
+    }
+    log_info("service", "msg=\"stopping\" program=%s", service->name);
+    web_drain(service->web);
+    alarm(DRAIN_MS / 1000); /* the kernel ends us should a request never end */
+    loop_timer_set(&service->drain_timer, loop_now_ms(saga_loop(service->saga)) + DRAIN_LOOK_MS);
+}
+
+void service_run(struct service *service)
+{
+    struct loop *loop = saga_loop(service->saga);
+    loop_timer_init(&service->drain_timer, loop, drain_look, service);
+    loop_on_signal(loop, SIGTERM, on_signal, service);
+    loop_on_signal(loop, SIGINT, on_signal, service);
+    log_info("service", "msg=\"ready\" program=%s http=%d rpc=%d", service->name,
+             web_port(service->web), saga_port(service->saga));
+    saga_run(service->saga);
+    loop_timer_clear(&service->drain_timer);
+    web_close(service->web);
+    saga_close(service->saga);
+}
+
+/* ---- the injected fault ---- */
+
+struct delayed {
+    struct loop_timer timer;
+    struct loop *loop;
+    struct saga_call *call;
+    enum saga_verdict verdict;
+    char *text;
+    char *payload;
+    size_t payload_len;
+};
+
+static void delayed_free(void *ptr)
+{
+    struct delayed *delayed = ptr;
+    free(delayed->text);
+    free(delayed->payload);
+    free(delayed);
+}
+
+static void delayed_fire(void *arg)
+{
+    struct delayed *delayed = arg;
+    struct saga_outcome outcome = {delayed->verdict, saga_text(delayed->text)};
+    saga_call_settle(delayed->call, &outcome,
+                     (struct saga_bytes){delayed->payload, delayed->payload_len});
+    loop_defer_free(delayed->loop, delayed, delayed_free);
+}
+
+static void delay_settle(const struct service *service, struct saga_call *call,
+                         const struct saga_outcome *outcome, struct saga_bytes payload)
+{
+    struct delayed *delayed = mem_new(struct delayed);
+    delayed->loop = saga_loop(service->saga);
+    delayed->call = call;
+    delayed->verdict = outcome->verdict;
+    delayed->text = mem_dup(outcome->text.ptr, outcome->text.len);
+    delayed->payload = mem_dup(payload.ptr, payload.len);
+    delayed->payload_len = payload.len;
+    loop_timer_init(&delayed->timer, delayed->loop, delayed_fire, delayed);
+    loop_timer_set(&delayed->timer, loop_now_ms(delayed->loop) + service->settings->fault_delay_ms);
+}
+
+static bool fault_applies(const struct service *service, const struct saga_call *call,
+                          const char *method, const struct saga_outcome *outcome)
+{
+    const struct service_settings *settings = service->settings;
+    bool hit = !settings->fault_method[0] || strcmp(settings->fault_method, method) == 0;
+    return strcmp(settings->fault, "off") != 0 && hit && outcome->verdict == SAGA_OK &&
+           !saga_call_is_undo(call);
+}
+
+void service_settle(const struct service *service, struct saga_call *call, const char *method,
+                    const struct saga_outcome *outcome, struct saga_bytes payload)
+{
+    if (!fault_applies(service, call, method, outcome)) {
+        saga_call_settle(call, outcome, payload);
+        return;
+    }
+    const char *fault = service->settings->fault;
+    log_warn("service", "msg=\"injected fault\" fault=%s method=%s", fault, method);
+    if (strcmp(fault, "failure") == 0) {
+        saga_call_reply(call, SAGA_FAILURE, saga_text(""),
+                        "injected_fault: failed after the barrier");
+    } else if (strcmp(fault, "drop") == 0) {
+        saga_call_drop(call);
+    } else if (strcmp(fault, "delay") == 0) {
+        delay_settle(service, call, outcome, payload);
+    } else {
+        _exit(70); /* as a crash: nothing is flushed, nothing is answered */
+    }
+}

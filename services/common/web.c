@@ -1,0 +1,249 @@
+#include "services/common/web.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "services/common/token.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct web {
+    struct web_conf conf;
+    struct http_server *server;
+};
+
+static const char *const content_type = "application/json; charset=utf-8";
+
+static const char *error_code(int status)
+{
+    switch (status) {
+    case 404: return "not_found";
+    case 405: return "method_not_allowed";
+    case 413: return "too_large";
+    case 503: return "unavailable";
+    default: return "invalid";
+    }
+}
+
+static void write_error(struct buf *out, const char *code, const char *message)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_open_object(&w, NULL);
+    json_put_text(&w, "code", code);
+    json_put_text(&w, "message", message);
+    json_close_object(&w);
+}
+
+/* The answers that the HTTP layer gives itself. The text is used before the next call. */
+static const char *error_body(int status, const char *message)
+{
+    static struct buf body;
+    buf_clear(&body);
+    write_error(&body, error_code(status), message);
+    return body.data;
+}
+
+static void send_error(struct http_request *http, int status, const char *code, const char *message)
+{
+    struct buf body = {0};
+    write_error(&body, code, message);
+    http_reply(http, status, content_type, buf_slice(&body));
+    buf_fini(&body);
+}
+
+static void request_free(struct web_request *request)
+{
+    json_free(request->document);
+    free(request);
+}
+
+void web_reply(struct web_request *request, int status, const struct buf *json)
+{
+    http_reply(request->http, status, content_type, buf_slice(json));
+    request_free(request);
+}
+
+void web_fail(struct web_request *request, int status, const char *code, const char *fmt, ...)
+{
+    char message[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(message, sizeof(message), fmt, args);
+    va_end(args);
+    if (status == 503) {
+        http_reply_header(request->http, "Retry-After", "1");
+    }
+    send_error(request->http, status, code, message);
+    request_free(request);
+}
+
+void web_refuse(struct web_request *request, const struct reason *reason)
+{
+    web_fail(request, 400, "invalid", "%s", reason->text);
+}
+
+const char *web_header(const struct web_request *request, const char *name)
+{
+    return http_request_header(request->http, name);
+}
+
+enum err web_need_int(const struct web_request *request, const char *name, int64_t min, int64_t max,
+                      int64_t *out, struct reason *reason)
+{
+    if (!json_get(request->body, name)) {
+        return reason_set(reason, ERR_INVALID, "field '%s' is missing", name);
+    }
+    return json_read_int(request->body, name, min, max, out, reason);
+}
+
+enum err web_need_text(const struct web_request *request, const char *name, size_t min_chars,
+                       size_t max_chars, struct slice *out, struct reason *reason)
+{
+    if (!json_get(request->body, name)) {
+        return reason_set(reason, ERR_INVALID, "field '%s' is missing", name);
+    }
+    enum err err = json_read_string(request->body, name, out, reason);
+    if (err != ERR_OK) {
+        return err;
+    }
+    size_t chars = utf8_length(*out);
+    if (chars < min_chars || chars > max_chars || utf8_has_control(*out)) {
+        return reason_set(reason, ERR_INVALID,
+                          "field '%s': allowed are %zu to %zu characters, no control characters",
+                          name, min_chars, max_chars);
+    }
+    return ERR_OK;
+}
+
+struct slice web_split_reason(struct slice reason, const char *fallback, char code[WEB_CODE_SIZE])
+{
+    size_t n = 0;
+    while (n < reason.len && n < WEB_CODE_SIZE - 1 &&
+           ((reason.ptr[n] >= 'a' && reason.ptr[n] <= 'z') || reason.ptr[n] == '_')) {
+        n++;
+    }
+    if (n == 0 || n + 2 > reason.len || memcmp(reason.ptr + n, ": ", 2) != 0) {
+        snprintf(code, WEB_CODE_SIZE, "%s", fallback);
+        return reason;
+    }
+    snprintf(code, WEB_CODE_SIZE, "%.*s", (int)n, reason.ptr);
+    return slice_make(reason.ptr + n + 2, reason.len - n - 2);
+}
+
+/* The user of the Authorization header. */
+static enum err authorize(const struct web *web, const struct http_request *http, int64_t *uid,
+                          struct reason *reason)
+{
+    const char *header = http_request_header(http, "Authorization");
+    if (!header || strncasecmp(header, "bearer ", 7) != 0) {
+        return reason_set(
+            reason, ERR_DENIED,
+            "send the header 'Authorization: Bearer TOKEN'; /api/user/login gives one");
+    }
+    return token_verify(web->conf.jwt_secret, header + 7, clock_wall_ms() / 1000, uid, reason);
+}
+
+static enum err read_body(struct web_request *request, struct reason *reason)
+{
+    struct slice text = http_request_body(request->http);
+    if (text.len == 0) {
+        text = slice_str("{}");
+    }
+    enum err err = json_parse(text, &request->document, reason);
+    if (err == ERR_OK && !json_is_object(request->document)) {
+        err = reason_set(reason, ERR_INVALID, "the body must be a JSON object");
+    }
+    request->body = request->document;
+    return err;
+}
+
+static const struct web_route *find_route(const struct web *web, const char *path)
+{
+    for (const struct web_route *route = web->conf.routes; route->path; route++) {
+        if (strcmp(route->path, path) == 0) {
+            return route;
+        }
+    }
+    return NULL;
+}
+
+static void dispatch(struct web *web, const struct web_route *route, struct http_request *http)
+{
+    struct web_request *request = mem_new(struct web_request);
+    struct reason reason;
+    request->http = http;
+    request->web = web;
+    if (!route->open && authorize(web, http, &request->uid, &reason) != ERR_OK) {
+        web_fail(request, 401, "unauthorized", "%s", reason.text);
+        return;
+    }
+    if (read_body(request, &reason) != ERR_OK) {
+        web_refuse(request, &reason);
+        return;
+    }
+    route->handle(web->conf.arg, request);
+}
+
+static void on_request(void *arg, struct http_request *http)
+{
+    struct web *web = arg;
+    const char *path = http_request_path(http);
+    if (strcmp(path, "/api/ping") == 0) {
+        http_reply(http, 200, content_type, slice_str("{\"msg\":\"pong\"}"));
+        return;
+    }
+    const struct web_route *route = find_route(web, path);
+    if (!route) {
+        send_error(http, 404, "not_found", "there is no such path");
+    } else if (http_request_method(http) != HTTP_POST) {
+        http_reply_header(http, "Allow", "POST");
+        send_error(http, 405, "method_not_allowed", "this path takes POST");
+    } else {
+        dispatch(web, route, http);
+    }
+}
+
+struct web *web_open(struct loop *loop, const struct web_conf *conf, struct reason *reason)
+{
+    struct web *web = mem_new(struct web);
+    web->conf = *conf;
+    struct http_server_conf server = {
+        .address = conf->listen,
+        .body_max = conf->body_max,
+        .header_max = 16 * 1024,
+        .timeout_ms = 10000,
+        .error_body = error_body,
+    };
+    web->server = http_server_open(loop, &server, on_request, web, reason);
+    if (!web->server) {
+        free(web);
+        return NULL;
+    }
+    return web;
+}
+
+int web_port(const struct web *web)
+{
+    return http_server_port(web->server);
+}
+
+void web_drain(struct web *web)
+{
+    http_server_drain(web->server);
+}
+
+int web_in_flight(const struct web *web)
+{
+    return http_server_in_flight(web->server);
+}
+
+void web_close(struct web *web)
+{
+    http_server_free(web->server);
+    free(web);
+}
