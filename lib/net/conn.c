@@ -43,7 +43,9 @@ struct conn {
     enum conn_state state;
     bool owned;        /* false: not yet given events */
     bool abandoned;    /* conn_close was called: no event any more */
-    bool paused;       /* too much waits to be written: nothing is read */
+    bool clogged;      /* too much waits to be written */
+    bool held;         /* by the owner */
+    bool paused;       /* one of the two: nothing is read */
     bool blocked;      /* the socket took no more: waits for `writable` */
     bool write_failed; /* nothing can be written any more */
     int fd;
@@ -300,18 +302,19 @@ size_t conn_unsent(const struct conn *conn)
     return conn->out.len - conn->out_sent;
 }
 
-/* Pauses reading above the high mark, goes on below half of it. */
+/* Clogged above the high mark, until below half of it. */
 static void update_flow(struct conn *conn)
 {
-    size_t unsent = conn_unsent(conn);
-    if (conn->state != CONN_OPEN) {
+    size_t mark = conn->clogged ? conn->limits.out_high / 2 : conn->limits.out_high;
+    conn->clogged = conn_unsent(conn) > mark;
+    bool pause = conn->clogged || conn->held;
+    if (conn->state != CONN_OPEN || pause == conn->paused) {
         return;
     }
-    if (!conn->paused && unsent > conn->limits.out_high) {
-        conn->paused = true;
+    conn->paused = pause;
+    if (pause) {
         event_del(&conn->readable);
-    } else if (conn->paused && unsent <= conn->limits.out_high / 2) {
-        conn->paused = false;
+    } else {
         conn->last_read_ms = loop_now_ms(conn->loop);
         check(event_add(&conn->readable, NULL) == 0);
         loop_defer(conn->loop, &conn->resume, on_resume, conn);
@@ -431,7 +434,14 @@ void conn_send_framed(struct conn *conn, struct slice bytes)
 
 bool conn_is_clogged(const struct conn *conn)
 {
-    return conn->paused || conn_unsent(conn) > conn->limits.out_high;
+    return conn->clogged;
+}
+
+void conn_hold(struct conn *conn, bool held)
+{
+    check(!conn->abandoned);
+    conn->held = held;
+    update_flow(conn);
 }
 
 /* ---- the rest of the interface ---- */

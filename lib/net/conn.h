@@ -54,6 +54,9 @@ void conn_send(struct conn *conn, struct slice frame);
 void conn_send_framed(struct conn *conn, struct slice bytes);
 size_t conn_unsent(const struct conn *conn);
 bool conn_is_clogged(const struct conn *conn);
+/* The owner's own backpressure: while held, nothing is read and no frame is delivered; the peer's
+ * end is seen after the release only. */
+void conn_hold(struct conn *conn, bool held);
 const char *conn_peer(const struct conn *conn); /* "127.0.0.1:4711"; for logs */
 void conn_set_events(struct conn *conn, const struct conn_events *events, void *arg);
 
