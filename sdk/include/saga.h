@@ -40,6 +40,7 @@ struct saga;
 struct saga_call;   /* a branch call or plain request that wants its answer */
 struct saga_script; /* a Lua script with the barrier gate in front */
 struct loop;        /* the event loop, for programs that add their own events */
+struct redis_value; /* a reply of Redis */
 
 struct saga_bytes {
     const char *ptr;
@@ -64,9 +65,9 @@ struct saga_conf {
     int64_t barrier_ttl_ms;
     /* Initiator: the coordinator's TCP address; NULL: none. */
     const char *coordinator;
-    int64_t timeout_ms;      /* of one Redis command or request to the coordinator; 0: 3 s */
-    int connections_max;     /* 0: 1000 */
-    struct loop *loop;       /* an existing loop to live on; NULL: own one */
+    int64_t timeout_ms;  /* of one Redis command or request to the coordinator; 0: 3 s */
+    int connections_max; /* 0: 1000 */
+    struct loop *loop;   /* an existing loop to live on; NULL: own one */
 };
 
 /* NULL on error, with a text that says what to do about it. */
@@ -74,16 +75,20 @@ struct saga *saga_open(const struct saga_conf *conf, char *error, size_t error_s
 int saga_port(const struct saga *saga); /* where it listens */
 struct loop *saga_loop(struct saga *saga);
 void saga_run(struct saga *saga);  /* until saga_stop */
-void saga_stop(struct saga *saga); /* may be called in a signal handler of the loop */
-/* Pending requests complete as cancelled; unanswered calls are dropped. */
+void saga_stop(struct saga *saga); /* may be called in any callback */
+void saga_stop_on(struct saga *saga,
+                  int signo); /* saga_stop when the signal arrives, SIGTERM say */
+/* Pending requests complete as cancelled; unanswered calls are dropped. With its own loop all of
+ * that is over when this returns, and it must not be called within saga_run (saga_stop first); on
+ * a loop of the caller it is over at the end of the loop's turn. */
 void saga_close(struct saga *saga);
 
 /* ---- participant ---- */
 
 typedef void (*saga_handler)(void *arg, struct saga_call *call);
 
-/* Serves branch calls of `method`, "package.Service/Method". Calls without gid, branch id or op are
- * refused before the handler sees them. */
+/* Serves branch calls of `method`, "package.Service/Method". Calls without gid, branch id, op or
+ * trans type are refused before the handler sees them. */
 void saga_on_branch(struct saga *saga, const char *method, saga_handler handler, void *arg);
 /* Serves plain requests, outside any transaction (reads, for example). */
 void saga_on_request(struct saga *saga, const char *method, saga_handler handler, void *arg);
@@ -108,7 +113,9 @@ void saga_call_drop(struct saga_call *call);
 /* Gate + body, and the SHA-1 of both. Free after the saga is closed. */
 struct saga_script *saga_script_new(const char *name, const char *body, size_t len);
 void saga_script_free(struct saga_script *script);
-const char *saga_script_text(const struct saga_script *script); /* as Redis sees it; for tests */
+/* As Redis sees it; for tests. */
+const char *saga_script_text(const struct saga_script *script);
+const char *saga_script_sha1(const struct saga_script *script);
 
 /* How a gated script ended; the names are the first element of its reply. */
 enum saga_verdict {
@@ -127,7 +134,8 @@ struct saga_outcome {
     struct saga_bytes text; /* reply of the script, or the reason */
 };
 /* Must end with saga_call_reply, saga_call_drop or saga_call_settle. */
-typedef void (*saga_eval_done)(void *arg, struct saga_call *call, const struct saga_outcome *outcome);
+typedef void (*saga_eval_done)(void *arg, struct saga_call *call,
+                               const struct saga_outcome *outcome);
 
 struct saga_eval {
     const struct saga_script *script;
@@ -139,11 +147,13 @@ struct saga_eval {
     saga_eval_done done; /* NULL: saga_call_settle with the script's text as payload */
     void *arg;
 };
-/* Runs the script under the barrier of this call's branch. */
+/* Runs the script under the barrier of this call's branch. A handler may run several, one after the
+ * other; an action and its compensation must then run them in the same order, because the n-th
+ * script of the one undoes the n-th of the other. */
 void saga_call_eval(struct saga_call *call, const struct saga_eval *eval);
 /* The answer that follows from an outcome: OK, DUP, NULL → SUCCESS with `payload`; FAIL, VOID →
- * FAILURE with the reason (an undo never answers FAILURE but ERROR); CONFLICT, LATE, BROKEN → ERROR,
- * the first two with an alert in the log. */
+ * FAILURE with the reason (an undo never answers FAILURE but ERROR); CONFLICT, LATE, BROKEN →
+ * ERROR, the first two with an alert in the log. */
 void saga_call_settle(struct saga_call *call, const struct saga_outcome *outcome,
                       struct saga_bytes payload);
 
@@ -151,9 +161,9 @@ void saga_call_settle(struct saga_call *call, const struct saga_outcome *outcome
  * is the body alone, without gate. */
 struct saga_redis_answer {
     bool ok;
-    bool temporary;  /* not ok: Redis is away or refuses for now */
+    bool temporary; /* not ok: Redis is away or refuses for now */
     const char *error;
-    const struct redis_value *value; /* see redis/redis.h; ok only */
+    const struct redis_value *value; /* ok only */
 };
 typedef void (*saga_redis_done)(void *arg, const struct saga_redis_answer *answer);
 struct saga_script *saga_script_new_plain(const char *name, const char *body, size_t len);
@@ -162,6 +172,16 @@ void saga_redis_eval(struct saga *saga, const struct saga_script *script,
                      size_t arg_count, saga_redis_done done, void *arg);
 void saga_redis_command(struct saga *saga, const struct saga_bytes *argv, size_t argc,
                         saga_redis_done done, void *arg);
+
+/* What Redis answered; valid during the callback. NULL counts as nil. */
+enum saga_value_type { SAGA_VALUE_NIL, SAGA_VALUE_TEXT, SAGA_VALUE_INTEGER, SAGA_VALUE_ARRAY };
+enum saga_value_type saga_value_type(const struct redis_value *value);
+int64_t saga_value_int(const struct redis_value *value); /* of an integer or decimal text; else 0 */
+struct saga_bytes saga_value_bytes(const struct redis_value *value); /* of a text; else empty */
+size_t saga_value_count(const struct redis_value *value);            /* of an array; else 0 */
+const struct redis_value *saga_value_at(const struct redis_value *array, size_t index);
+/* In a flat array of name, value, name, value…: the value of `name`, or NULL. */
+const struct redis_value *saga_value_field(const struct redis_value *array, const char *name);
 
 /* ---- initiator ---- */
 
@@ -175,25 +195,27 @@ enum saga_error {
 
 struct saga_answer {
     enum saga_error error;
-    const char *message;     /* with an error: for a person */
+    const char *message; /* with an error: for a person */
     struct saga_bytes gid;
-    const char *status;      /* "submitted", "aborting", "succeed", "failed"; NULL: unknown gid (query) */
+    const char
+        *status; /* "submitted", "aborting", "succeed", "failed"; NULL: unknown gid (query) */
     struct saga_bytes rollback_reason;
 };
 typedef void (*saga_answer_cb)(void *arg, const struct saga_answer *answer);
 
 struct saga_step {
-    const char *action;     /* "tcp://order/order.Order/Create", "http://…"; "" or NULL: nothing */
+    const char *action; /* "tcp://order/order.Order/Create", "http://…"; "" or NULL: nothing */
     const char *compensate;
     struct saga_bytes payload; /* given to both */
 };
 
 struct saga_submission {
-    struct saga_bytes gid; /* own id, or from saga_new_gid; submitting a known gid again is harmless */
+    struct saga_bytes
+        gid; /* own id, or from saga_new_gid; submitting a known gid again is harmless */
     const struct saga_step *steps;
     size_t step_count;
-    int64_t timeout_to_fail_ms;  /* turn round when not done by then; 0: never */
-    int64_t retry_interval_ms;   /* 0: the coordinator's default; so for the next two */
+    int64_t timeout_to_fail_ms; /* turn round when not done by then; 0: never */
+    int64_t retry_interval_ms;  /* 0: the coordinator's default; so for the next two */
     int64_t request_timeout_ms;
     uint32_t retry_limit;
     bool wait;               /* answer when it ended, through retries up to wait_timeout_ms */
@@ -207,9 +229,9 @@ void saga_submit(struct saga *saga, const struct saga_submission *submission, sa
                  void *arg);
 void saga_query(struct saga *saga, struct saga_bytes gid, saga_answer_cb cb, void *arg);
 
-/* A plain request to another participant. */
+/* A plain request to another participant, at "host:port" or "unix:/path". */
 struct saga_response {
-    enum saga_error error;     /* NONE: `result` came */
+    enum saga_error error; /* NONE: `result` came */
     enum saga_result result;
     struct saga_bytes payload;
     const char *message;

@@ -1,0 +1,141 @@
+/* Plain requests to other participants, over one connection for each address. */
+#include "base/check.h"
+#include "base/mem.h"
+#include "saga_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PEERS_MAX = 64 };
+
+struct request {
+    struct saga *saga;
+    saga_response_cb cb;
+    void *arg;
+    enum saga_error refused;
+    const char *why;
+    struct loop_task task;
+};
+
+/* ---- peers ---- */
+
+static void peer_free(struct saga *saga, struct peer *peer)
+{
+    HASH_DEL(saga->peers, peer);
+    rpc_client_free(peer->client);
+    free(peer->address);
+    free(peer);
+}
+
+void peers_close(struct saga *saga)
+{
+    struct peer *peer, *next;
+    HASH_ITER(hh, saga->peers, peer, next)
+    {
+        peer_free(saga, peer);
+    }
+}
+
+/* Makes room by closing the peer that was idle longest; false when all are at work. */
+static bool peers_make_room(struct saga *saga)
+{
+    if (HASH_COUNT(saga->peers) < PEERS_MAX) {
+        return true;
+    }
+    struct peer *idle = NULL;
+    for (struct peer *peer = saga->peers; peer; peer = peer->hh.next) {
+        if (rpc_client_in_flight(peer->client) == 0 && (!idle || peer->used_ms < idle->used_ms)) {
+            idle = peer;
+        }
+    }
+    if (idle) {
+        peer_free(saga, idle);
+    }
+    return idle != NULL;
+}
+
+static struct peer *peer_get(struct saga *saga, const char *address)
+{
+    struct peer *peer = NULL;
+    HASH_FIND_STR(saga->peers, address, peer);
+    if (!peer && peers_make_room(saga)) {
+        peer = mem_new(struct peer);
+        peer->address = mem_strdup(address);
+        peer->client = saga_client_new(saga, address);
+        HASH_ADD_KEYPTR(hh, saga->peers, peer->address, strlen(peer->address), peer);
+    }
+    if (peer) {
+        peer->used_ms = loop_now_ms(saga->loop);
+    }
+    return peer;
+}
+
+/* ---- answers ---- */
+
+static enum saga_result result_of_wire(enum wire_result result)
+{
+    switch (result) {
+    case WIRE_SUCCESS: return SAGA_SUCCESS;
+    case WIRE_FAILURE: return SAGA_FAILURE;
+    case WIRE_ONGOING: return SAGA_ONGOING;
+    case WIRE_RESULT_UNSPECIFIED:
+    case WIRE_RESULT_ERROR: return SAGA_ERROR;
+    }
+    unreachable("wire_result");
+}
+
+static void request_end(struct request *request, const struct saga_response *response)
+{
+    request->cb(request->arg, response);
+    request->saga->pending--;
+    free(request);
+}
+
+static void on_reply(void *arg, enum err err, const struct wire_message *reply, const char *why)
+{
+    struct reason reason = {.text = ""};
+    struct saga_response response = {.error = saga_error_of(err, reply, why, &reason)};
+    if (response.error == SAGA_E_NONE && reply->kind != WIRE_CALL_REPLY) {
+        response.error = SAGA_E_UNAVAILABLE;
+        (void)reason_set(&reason, ERR_PROTOCOL,
+                         "the participant's answer does not fit the request");
+    }
+    if (response.error == SAGA_E_NONE) {
+        response.result = result_of_wire(reply->call_reply.result);
+        response.payload = bytes_of(reply->call_reply.payload);
+        (void)reason_set(&reason, ERR_OK, "%.*s", SLICE_ARG(reply->call_reply.message));
+    }
+    response.message = reason.text;
+    request_end(arg, &response);
+}
+
+static void on_refused(void *arg)
+{
+    struct request *request = arg;
+    struct saga_response response = {.error = request->refused, .message = request->why};
+    request_end(request, &response);
+}
+
+void saga_request(struct saga *saga, const char *address, const char *method,
+                  struct saga_bytes payload, saga_response_cb cb, void *arg)
+{
+    struct request *request = mem_new(struct request);
+    *request = (struct request){.saga = saga, .cb = cb, .arg = arg};
+    saga->pending++;
+    struct peer *peer = saga->closing ? NULL : peer_get(saga, address);
+    if (!peer) {
+        request->refused = saga->closing ? SAGA_E_CANCELLED : SAGA_E_BUSY;
+        request->why = saga->closing ? "the program is shutting down"
+                                     : "requests to too many participants are in flight";
+        loop_defer(saga->loop, &request->task, on_refused, request);
+        return;
+    }
+    struct wire_message call = {
+        .kind = WIRE_CALL,
+        .call = {.method = slice_str(method),
+                 .payload = slice_of(payload),
+                 .timeout_ms = (uint32_t)saga->timeout_ms},
+    };
+    rpc_client_call(peer->client, &call, loop_now_ms(saga->loop) + saga->timeout_ms, on_reply,
+                    request);
+}

@@ -1,0 +1,217 @@
+/* Opening and closing. */
+#include "saga.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "saga_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TIMEOUT_MS = 3000,
+    CONNECTIONS_MAX = 1000,
+    REDIS_QUEUE_MAX = 100000,
+};
+static const int64_t barrier_ttl_default_ms = INT64_C(7) * 24 * 3600 * 1000;
+
+struct saga_bytes saga_text(const char *text)
+{
+    return (struct saga_bytes){text, text ? strlen(text) : 0};
+}
+
+void saga_gid(char out[23])
+{
+    rng_gid(out);
+}
+
+struct slice *saga_slices(struct saga *saga, size_t count)
+{
+    if (count > saga->slice_cap) {
+        saga->slices = mem_resize(saga->slices, count * sizeof(*saga->slices));
+        saga->slice_cap = count;
+    }
+    return saga->slices;
+}
+
+/* ---- open ---- */
+
+static enum err conf_check(const struct saga_conf *conf, struct reason *reason)
+{
+    if (!conf->program || conf->program[0] == '\0') {
+        return reason_set(reason, ERR_INVALID, "program is missing: give the program's name");
+    }
+    if (conf->barrier_ttl_ms < 0 || conf->timeout_ms < 0 || conf->connections_max < 0 ||
+        conf->redis_db < 0) {
+        return reason_set(reason, ERR_INVALID,
+                          "barrier_ttl_ms, timeout_ms, connections_max and redis_db must not be "
+                          "negative (0 takes the default)");
+    }
+    return ERR_OK;
+}
+
+static struct saga *saga_new(const struct saga_conf *conf)
+{
+    struct saga *saga = mem_new(struct saga);
+    saga->loop = conf->loop ? conf->loop : loop_new();
+    saga->owns_loop = !conf->loop;
+    saga->program = mem_strdup(conf->program);
+    saga->token = conf->token && conf->token[0] ? mem_strdup(conf->token) : NULL;
+    saga->timeout_ms = conf->timeout_ms ? conf->timeout_ms : TIMEOUT_MS;
+    int64_t ttl = conf->barrier_ttl_ms ? conf->barrier_ttl_ms : barrier_ttl_default_ms;
+    snprintf(saga->ttl_text, sizeof(saga->ttl_text), "%" PRId64, ttl);
+    return saga;
+}
+
+static enum err server_open(struct saga *saga, const struct saga_conf *conf, struct reason *reason)
+{
+    struct rpc_server_conf server = {
+        .address = conf->listen,
+        .program = saga->program,
+        .token = saga->token,
+        .connections_max = conf->connections_max ? conf->connections_max : CONNECTIONS_MAX,
+        .limits = rpc_limits_default,
+    };
+    saga->server = rpc_server_open(saga->loop, &server, participant_serve, saga, reason);
+    return saga->server ? ERR_OK : ERR_SYSTEM;
+}
+
+static void store_open(struct saga *saga, const struct saga_conf *conf)
+{
+    struct redis_conf redis = {
+        .address = conf->redis,
+        .user = conf->redis_user,
+        .password = conf->redis_password,
+        .db = conf->redis_db,
+        .connect_timeout_ms = saga->timeout_ms,
+        .queue_max = REDIS_QUEUE_MAX,
+    };
+    saga->redis = redis_open(saga->loop, &redis);
+}
+
+struct rpc_client *saga_client_new(const struct saga *saga, const char *address)
+{
+    struct rpc_client_conf client = {
+        .address = address,
+        .program = saga->program,
+        .token = saga->token,
+        .connect_timeout_ms = saga->timeout_ms,
+        .limits = rpc_limits_default,
+    };
+    return rpc_client_new(saga->loop, &client);
+}
+
+struct saga *saga_open(const struct saga_conf *conf, char *error, size_t error_size)
+{
+    struct reason reason = {.text = ""};
+    struct saga *saga = NULL;
+    enum err err = conf_check(conf, &reason);
+    if (err == ERR_OK) {
+        saga = saga_new(conf);
+        err = conf->listen ? server_open(saga, conf, &reason) : ERR_OK;
+    }
+    if (err != ERR_OK) {
+        snprintf(error, error_size, "%s", reason.text);
+        if (saga) {
+            saga_close(saga);
+        }
+        return NULL;
+    }
+    if (conf->redis) {
+        store_open(saga, conf);
+    }
+    if (conf->coordinator) {
+        saga->coordinator = saga_client_new(saga, conf->coordinator);
+    }
+    return saga;
+}
+
+int saga_port(const struct saga *saga)
+{
+    return saga->server ? rpc_server_port(saga->server) : 0;
+}
+
+struct loop *saga_loop(struct saga *saga)
+{
+    return saga->loop;
+}
+
+void saga_run(struct saga *saga)
+{
+    saga->running = true;
+    loop_run(saga->loop);
+    saga->running = false;
+}
+
+void saga_stop(struct saga *saga)
+{
+    loop_stop(saga->loop);
+}
+
+static void on_stop_signal(void *arg)
+{
+    saga_stop(arg);
+}
+
+void saga_stop_on(struct saga *saga, int signo)
+{
+    loop_on_signal(saga->loop, signo, on_stop_signal, saga);
+}
+
+/* ---- close ---- */
+
+/* The last step: every callback that was owed has been made. Those may have started more, whose
+ * refusals come first. */
+static void finish(void *arg)
+{
+    struct saga *saga = arg;
+    if (saga->pending > 0) {
+        loop_defer_last(saga->loop, &saga->finish, finish, saga);
+        return;
+    }
+    participant_fini(saga);
+    buf_fini(&saga->key);
+    free(saga->slices);
+    free(saga->program);
+    free(saga->token);
+    if (saga->closed) {
+        *saga->closed = true;
+    }
+    free(saga);
+}
+
+static void close_parts(struct saga *saga)
+{
+    saga->closing = true;
+    if (saga->server) {
+        rpc_server_drain(saga->server);
+    }
+    if (saga->redis) {
+        redis_close(saga->redis);
+        saga->redis = NULL;
+    }
+    if (saga->coordinator) {
+        rpc_client_free(saga->coordinator);
+        saga->coordinator = NULL;
+    }
+    peers_close(saga);
+}
+
+void saga_close(struct saga *saga)
+{
+    check(!saga->closing && !(saga->running && saga->owns_loop));
+    struct loop *own = saga->owns_loop ? saga->loop : NULL;
+    bool closed = false;
+    close_parts(saga);
+    loop_defer_last(saga->loop, &saga->finish, finish, saga);
+    if (own) {
+        saga->closed = &closed;
+        while (!closed) {
+            loop_turn(own, 0);
+        }
+        loop_free(own);
+    }
+}

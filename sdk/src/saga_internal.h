@@ -1,0 +1,109 @@
+/* What the files of libsaga share; not installed. */
+#ifndef SAGA_INTERNAL_H
+#define SAGA_INTERNAL_H
+
+#include "base/buf.h"
+#include "net/loop.h"
+#include "redis/redis.h"
+#include "saga.h"
+#include "wire/rpc.h"
+
+#include <uthash.h>
+
+struct handler {
+    saga_handler fn; /* NULL: none */
+    void *arg;
+};
+
+/* What is served under one name. */
+struct method {
+    char *name;
+    struct handler branch;
+    struct handler request;
+    UT_hash_handle hh;
+};
+
+struct saga_script {
+    struct redis_script script; /* `keys` is set for each run */
+    char sha1[41];
+    bool gated;
+};
+
+struct saga_call {
+    struct saga *saga;
+    struct rpc_request *request;
+    const struct wire_call *call;  /* belongs to the request */
+    struct saga_call *prev, *next; /* in saga->calls or saga->free_calls */
+    int64_t deadline_ms;           /* the caller waits no longer */
+    int barriers;                  /* scripts run under the barrier so far; numbers them */
+    /* The script in flight. */
+    bool evaluating;
+    struct redis_script script;
+    saga_eval_done done;
+    void *done_arg;
+    const char *broken; /* why no command was sent */
+    struct loop_task task;
+};
+
+/* A client of another participant. */
+struct peer {
+    char *address;
+    struct rpc_client *client;
+    int64_t used_ms;
+    UT_hash_handle hh;
+};
+
+struct saga {
+    struct loop *loop;
+    bool owns_loop;
+    bool running;
+    bool closing;
+    bool *closed; /* set at the very end, for saga_close */
+    char *program;
+    char *token;
+    int64_t timeout_ms;
+    char ttl_text[24]; /* barrier_ttl_ms as the scripts want it */
+    struct redis *redis;
+    struct rpc_server *server;
+    struct rpc_client *coordinator;
+    struct peer *peers;
+    struct method *methods;
+    struct saga_call *calls; /* not answered yet */
+    struct saga_call *free_calls;
+    size_t pending; /* operations whose callback is still to come */
+    struct loop_task finish;
+    /* Scratch of one operation; nothing in it outlives the function that fills it. */
+    struct buf key;
+    struct slice *slices;
+    size_t slice_cap;
+};
+
+static inline struct saga_bytes bytes_of(struct slice s)
+{
+    return (struct saga_bytes){s.ptr, s.len};
+}
+
+static inline struct slice slice_of(struct saga_bytes b)
+{
+    return (struct slice){b.ptr, b.len};
+}
+
+/* `count` slices of scratch memory. */
+struct slice *saga_slices(struct saga *saga, size_t count);
+
+/* The rpc server's handler. */
+void participant_serve(void *arg, struct rpc_request *request);
+/* Answers with a message that need not be NUL-terminated nor UTF-8. */
+void call_answer(struct saga_call *call, enum saga_result result, struct slice payload,
+                 struct slice message);
+void participant_fini(struct saga *saga); /* drops the calls, frees everything of this part */
+
+struct rpc_client *saga_client_new(const struct saga *saga, const char *address);
+void peers_close(struct saga *saga);
+
+/* The end of a request as the SDK's caller sees it: NONE when `reply` is a reply, not an error
+ * frame; else the reason is set. `why` is what the rpc client said. */
+enum saga_error saga_error_of(enum err err, const struct wire_message *reply, const char *why,
+                              struct reason *out);
+
+#endif
