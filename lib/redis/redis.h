@@ -1,12 +1,14 @@
 /*
- * Asynchronous Redis client: one pipelined connection with automatic reconnect, on hiredis (whose
- * types stay in redis/). All commands queued within one loop turn leave in one write.
+ * Asynchronous Redis client: one pipelined connection with automatic reconnect, on hiredis' reader
+ * (whose types stay in redis/). All commands queued within one loop turn leave in one write.
  *
  * Every command has a deadline of its own and completes exactly once, never from inside the call
- * that started it. A connection whose oldest command got no byte of reply by its deadline is taken
- * for dead and replaced; commands in flight then complete with ERR_CLOSED: their effect is unknown.
+ * that started it. A connection that has been silent for as long as its oldest command had time
+ * (200 ms at least) when that deadline passes is taken for dead and replaced; commands in flight
+ * then complete with ERR_CLOSED: their effect is unknown. A server that is slow but speaks keeps
+ * its connection; what comes too late is dropped.
  * While there is no connection, commands wait in line up to their deadline (at most `queue_max` of
- * them). Reconnect backs off from 50 ms, doubling with jitter to 2 s.
+ * them). Reconnect backs off from 50 ms, doubling with jitter to 2 s, until a command went well.
  */
 #ifndef REDIS_REDIS_H
 #define REDIS_REDIS_H
@@ -20,7 +22,7 @@ struct redis;
 struct redis_value; /* a reply; belongs to the client, valid during the callback */
 
 struct redis_conf {
-    const char *address;  /* "host:port" or "unix:/path" */
+    const char *address;  /* "host:port" or "unix:/path"; names are resolved at each connect */
     const char *user;     /* NULL or "": none */
     const char *password; /* NULL or "": none; never logged */
     int db;
@@ -33,9 +35,12 @@ enum redis_type { REDIS_NIL, REDIS_STRING, REDIS_INTEGER, REDIS_ARRAY, REDIS_STA
 struct redis_result {
     /* ERR_OK: `value` is set (never an error reply).
      * ERR_UNAVAILABLE: the server refused for now: LOADING, BUSY, READONLY, CLUSTERDOWN, TRYAGAIN,
-     *   MASTERDOWN, OOM, NOREPLICAS, MISCONF; nothing was done. READONLY also reconnects.
-     * ERR_SCRIPT: any other error reply; ERR_DENIED: NOAUTH, WRONGPASS, NOPERM.
-     * ERR_TIMEOUT, ERR_CLOSED: effect unknown. ERR_CONNECT: never sent. ERR_BUSY: queue full. */
+     *   MASTERDOWN, OOM, NOREPLICAS, MISCONF, too many clients; nothing was done. READONLY also
+     *   reconnects, once what is in flight is answered.
+     * ERR_SCRIPT: any other error reply.
+     * ERR_DENIED: NOAUTH, WRONGPASS, NOPERM; and what waited when AUTH was refused.
+     * ERR_TIMEOUT, ERR_CLOSED: effect unknown. ERR_CONNECT: no connection until its deadline, never
+     *   sent. ERR_BUSY: queue full, never sent. */
     enum err err;
     const struct redis_value *value;
     const char *message; /* with an error: the server's or our text; "" otherwise */
@@ -47,7 +52,8 @@ typedef void (*redis_cb)(void *arg, const struct redis_result *result);
 typedef void (*redis_observer)(void *arg, const struct redis_result *result);
 
 struct redis *redis_open(struct loop *loop, const struct redis_conf *conf); /* conf is copied */
-/* Pending commands complete with ERR_CANCELLED at the end of the turn; then the memory goes. */
+/* Pending commands complete with ERR_CANCELLED at the end of the turn; then the memory goes. No
+ * command may be started after this. */
 void redis_close(struct redis *redis);
 void redis_observe(struct redis *redis, redis_observer observer, void *arg);
 bool redis_is_connected(const struct redis *redis);
@@ -61,14 +67,15 @@ void redis_command(struct redis *redis, int64_t deadline_ms, const struct slice 
                    redis_cb cb, void *arg);
 
 struct redis_eval {
-    const struct redis_script *script;
-    const struct slice *keys; /* script->keys of them */
+    const struct redis_script *script; /* must live until the callback */
+    const struct slice *keys;          /* script->keys of them */
     const struct slice *args;
     size_t arg_count;
 };
-/* EVALSHA; when the server answers NOSCRIPT, the same as EVAL, once. */
-void redis_eval(struct redis *redis, int64_t deadline_ms, const struct redis_eval *eval, redis_cb cb,
-                void *arg);
+/* EVALSHA; when the server answers NOSCRIPT, the same as EVAL, once. That comes after commands that
+ * were started meanwhile. */
+void redis_eval(struct redis *redis, int64_t deadline_ms, const struct redis_eval *eval,
+                redis_cb cb, void *arg);
 
 /* Typed access to replies. */
 enum redis_type redis_value_type(const struct redis_value *value);
