@@ -45,7 +45,7 @@ struct conn {
     bool abandoned;    /* conn_close was called: no event any more */
     bool clogged;      /* too much waits to be written */
     bool held;         /* by the owner */
-    bool paused;       /* one of the two: nothing is read */
+    bool paused;       /* nothing is read */
     bool blocked;      /* the socket took no more: waits for `writable` */
     bool write_failed; /* nothing can be written any more */
     int fd;
@@ -307,7 +307,7 @@ static void update_flow(struct conn *conn)
 {
     size_t mark = conn->clogged ? conn->limits.out_high / 2 : conn->limits.out_high;
     conn->clogged = conn_unsent(conn) > mark;
-    bool pause = conn->clogged || conn->held;
+    bool pause = (conn->clogged && conn->listener) || conn->held;
     if (conn->state != CONN_OPEN || pause == conn->paused) {
         return;
     }

@@ -3,9 +3,10 @@
  * many bytes (net/frame.h). This layer does not know what is in a frame.
  *
  * Writing: frames queued within one loop turn leave in one write. Backpressure: while more than
- * `out_high` bytes wait to be written, the connection stops reading, so a slow reader cannot make
- * this process grow; conn_is_clogged tells the owner. A peer that takes nothing for `stall_ms` is
- * cut off.
+ * `out_high` bytes wait to be written, an accepted connection stops reading, so a slow reader
+ * cannot make this process grow. One that was connected goes on reading: two ends that wait for
+ * each other would never come loose; its owner asks conn_is_clogged and limits what it has in
+ * flight. A peer that takes nothing for `stall_ms` is cut off.
  *
  * No event runs inside a function of this header: they come from the loop.
  */

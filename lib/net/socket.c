@@ -60,7 +60,7 @@ enum err address_parse(const char *text, struct address *out, struct reason *rea
     if (!colon || !slice_to_int64(slice_str(colon + 1), &port) || port < 0 || port > 65535 ||
         parse_host(text, colon, out) != ERR_OK) {
         return reason_set(reason, ERR_INVALID,
-                          "'%s' is not an address; allowed: host:port, [v6]:port or unix:/path",
+                          "'%.80s' is not an address; allowed: host:port, [v6]:port or unix:/path",
                           text);
     }
     out->port = (int)port;
