@@ -13,7 +13,7 @@ foreach(path IN LISTS SCRIPTS)
     message(FATAL_ERROR "${path}: the header comment has no line '-- KEYS: N'")
   endif()
   string(REGEX REPLACE "^-- KEYS: " "" keys "${keys_line}")
-  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\x\1'," bytes "${hex}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," bytes "${hex}")
   string(APPEND source "\nstatic const char ${stem}_text[] = {${bytes}0};\n"
     "const struct redis_script script_${stem} = {\"${stem}\", ${stem}_text, sizeof(${stem}_text) - 1,\n    \"${sha}\", ${keys}};\n")
   string(APPEND header "extern const struct redis_script script_${stem};\n")
