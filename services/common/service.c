@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_CONFIG = 3, EXIT_BIND = 4, DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
+enum { EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_BIND = 4, DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
 
 static const char *const dev_secret = "development only: everybody knows this secret";
 
@@ -63,35 +63,49 @@ static struct saga *open_saga(const char *name, const struct service_settings *s
     return saga;
 }
 
-int service_open(struct service *service, const char *name, const struct service_settings *settings,
-                 const struct web_route *routes, void *arg)
+static int exit_code(enum conf_verdict verdict)
 {
-    enum log_level level = LOG_INFO;
-    if (log_level_parse(settings->log_level, &level) == ERR_OK) {
-        log_set_level(level);
+    switch (verdict) {
+    case CONF_RUN:
+    case CONF_EXIT_OK: return 0;
+    case CONF_USAGE: return EXIT_USAGE;
+    case CONF_BAD: return EXIT_CONFIG;
     }
-    if (!settings_are_safe(name, settings)) {
-        return EXIT_CONFIG;
-    }
-    *service = (struct service){.name = name, .settings = settings};
-    service->saga = open_saga(name, settings);
-    if (!service->saga) {
-        return EXIT_BIND;
-    }
+    return EXIT_CONFIG;
+}
+
+static struct web *open_web(const struct service_program *program)
+{
+    const struct service_settings *settings = program->settings;
     struct reason reason;
     struct web_conf web = {
         .listen = settings->listen_http,
         .body_max = (size_t)settings->body_max,
         .jwt_secret = secret_of(settings),
-        .routes = routes,
-        .arg = arg,
+        .routes = program->routes,
+        .arg = program->arg,
     };
-    service->web = web_open(saga_loop(service->saga), &web, &reason);
+    struct web *opened = web_open(saga_loop(program->service->saga), &web, &reason);
+    if (!opened) {
+        fprintf(stderr, "%s: listen_http: %s\n", program->conf->name, reason.text);
+    }
+    return opened;
+}
+
+static int open_all(const struct service_program *program)
+{
+    struct service *service = program->service;
+    *service = (struct service){.name = program->conf->name, .settings = program->settings};
+    service->saga = open_saga(service->name, program->settings);
+    if (!service->saga) {
+        return EXIT_BIND;
+    }
+    service->web = open_web(program);
     if (!service->web) {
-        fprintf(stderr, "%s: listen_http: %s\n", name, reason.text);
         saga_close(service->saga);
         return EXIT_BIND;
     }
+    program->rpc_register(program->arg);
     return 0;
 }
 
@@ -120,7 +134,7 @@ static void on_signal(void *arg)
     loop_timer_set(&service->drain_timer, loop_now_ms(saga_loop(service->saga)) + DRAIN_LOOK_MS);
 }
 
-void service_run(struct service *service)
+static void serve(struct service *service)
 {
     struct loop *loop = saga_loop(service->saga);
     loop_timer_init(&service->drain_timer, loop, drain_look, service);
@@ -132,6 +146,50 @@ void service_run(struct service *service)
     loop_timer_clear(&service->drain_timer);
     web_close(service->web);
     saga_close(service->saga);
+}
+
+static void open_scripts(const struct service_program *program)
+{
+    for (size_t i = 0; i < program->script_count; i++) {
+        const struct service_script *script = &program->scripts[i];
+        const struct redis_script *source = script->source;
+        *script->slot = script->gated
+                            ? saga_script_new(source->name, source->text, source->len)
+                            : saga_script_new_plain(source->name, source->text, source->len);
+    }
+}
+
+static void close_scripts(const struct service_program *program)
+{
+    for (size_t i = 0; i < program->script_count; i++) {
+        saga_script_free(*program->scripts[i].slot);
+    }
+}
+
+static int run(const struct service_program *program)
+{
+    enum log_level level = LOG_INFO;
+    if (log_level_parse(program->settings->log_level, &level) == ERR_OK) {
+        log_set_level(level);
+    }
+    if (!settings_are_safe(program->conf->name, program->settings)) {
+        return EXIT_CONFIG;
+    }
+    open_scripts(program);
+    int code = open_all(program);
+    if (code == 0) {
+        serve(program->service);
+    }
+    close_scripts(program);
+    return code;
+}
+
+int service_main(const struct service_program *program, int argc, char **argv)
+{
+    enum conf_verdict verdict = conf_load(program->conf, program->settings, argc, argv);
+    int code = verdict == CONF_RUN ? run(program) : exit_code(verdict);
+    conf_fini(program->conf, program->settings);
+    return code;
 }
 
 /* ---- the injected fault ---- */

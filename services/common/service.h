@@ -5,6 +5,7 @@
 #ifndef SERVICES_COMMON_SERVICE_H
 #define SERVICES_COMMON_SERVICE_H
 
+#include "redis/script.h"
 #include "saga.h"
 #include "services/common/settings.h"
 #include "services/common/web.h"
@@ -17,14 +18,28 @@ struct service {
     struct loop_timer drain_timer;
 };
 
-/* Fills `service` and serves `routes`; `arg` is given to the handlers. Returns 0 or an exit code,
- * after an error message. RPC handlers are registered by the caller afterwards, before
- * service_run. */
-int service_open(struct service *service, const char *name, const struct service_settings *settings,
-                 const struct web_route *routes, void *arg) MUST_CHECK;
-/* Runs until SIGTERM or SIGINT, lets requests end (10 s at most; a second signal: at once), closes
- * everything. */
-void service_run(struct service *service);
+/* A script of the service: composed with the barrier gate when `gated`. */
+struct service_script {
+    struct saga_script **slot;
+    const struct redis_script *source;
+    bool gated;
+};
+
+struct service_program {
+    const struct conf_program *conf;
+    struct service_settings *settings; /* first member of the service's own settings struct */
+    struct service *service;
+    const struct service_script *scripts;
+    size_t script_count;
+    const struct web_route *routes;
+    void (*rpc_register)(void *arg);
+    void *arg; /* of rpc_register and of the routes' handlers */
+};
+
+/* The main of a service: reads the settings, opens everything, serves until SIGTERM or SIGINT, lets
+ * requests end (10 s at most; a second signal: at once) and closes everything. Returns the exit
+ * code. */
+int service_main(const struct service_program *program, int argc, char **argv) MUST_CHECK;
 
 /* saga_call_settle for a branch of this service, after the configured fault, if one is set and this
  * is an action that has just committed. */

@@ -1,0 +1,64 @@
+#include "services/order/order.h"
+
+#include "service_scripts.h"
+
+#define ORDER_OPTION(option_name, option_type, member, value, lowest, highest, text)               \
+    {                                                                                              \
+        .name = (option_name), .type = (option_type),                                              \
+        .offset = offsetof(struct order_settings, member), .default_value = (value),               \
+        .min = (lowest), .max = (highest), .help = (text)                                          \
+    }
+
+static const struct conf_option options[] = {
+    SERVICE_OPTIONS("127.0.0.1:8002", "127.0.0.1:9002"),
+    ORDER_OPTION("user_rpc", CONF_STRING, user_rpc, "127.0.0.1:9000", 0, 0,
+                 "RPC address of the user service."),
+    ORDER_OPTION("product_rpc", CONF_STRING, product_rpc, "127.0.0.1:9001", 0, 0,
+                 "RPC address of the product service."),
+    ORDER_OPTION("order_branch", CONF_STRING, order_branch, "tcp://order", 0, 0,
+                 "How sagad reaches this service's branches; the name is in sagad's resolver."),
+    ORDER_OPTION("product_branch", CONF_STRING, product_branch, "tcp://product", 0, 0,
+                 "How sagad reaches the product service's branches."),
+    ORDER_OPTION("wait", CONF_DURATION, wait_ms, "30s", 100, 600000,
+                 "How long create waits for the end of its saga before it answers 202."),
+    ORDER_OPTION("key_ttl", CONF_DURATION, key_ttl_ms, "1d", 1000, 31536000000,
+                 "How long an idempotency key is remembered."),
+    {.name = NULL},
+};
+
+static const struct conf_program conf = {
+    .name = "orderd",
+    .prefix = "ORDERD",
+    .summary = "The order service of the mall: each order is a saga over order and product.",
+    .options = options,
+};
+
+static void rpc_register(void *arg)
+{
+    order_rpc_register(arg);
+}
+
+int main(int argc, char **argv)
+{
+    struct order_service order = {0};
+    const struct service_script scripts[] = {
+        {&order.create, &script_order_create, true},
+        {&order.create_revert, &script_order_create_revert, true},
+        {&order.new_id, &script_order_new_id, false},
+        {&order.reserve, &script_order_reserve, false},
+        {&order.paid, &script_order_paid, false},
+        {&order.update, &script_order_update, false},
+        {&order.remove, &script_order_remove, false},
+    };
+    struct service_program program = {
+        .conf = &conf,
+        .settings = &order.settings.common,
+        .service = &order.service,
+        .scripts = scripts,
+        .script_count = sizeof(scripts) / sizeof(scripts[0]),
+        .routes = order_routes,
+        .rpc_register = rpc_register,
+        .arg = &order,
+    };
+    return service_main(&program, argc, argv);
+}

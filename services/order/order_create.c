@@ -1,0 +1,296 @@
+/*
+ * POST /api/order/create: the user must exist, the product must be on sale, the amount must be
+ * price times number; then an id is allocated and the saga is submitted:
+ *
+ *     01  order.Order/Create       undone by  order.Order/CreateRevert
+ *     02  product.Product/DecrStock           product.Product/DecrStockRevert
+ *
+ *     request → user? → product? → id → submit → answer
+ *
+ * With an Idempotency-Key the id and the gid are those of the first request with that key, so that
+ * a repeated POST is the same transaction.
+ */
+#include "services/order/order.h"
+
+#include "base/mem.h"
+#include "mall/product.pb.h"
+#include "mall/user.pb.h"
+#include "wire/message.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_CHARS_MAX = 64, GID_SIZE = 384 };
+
+struct creation {
+    struct order_service *order;
+    struct web_request *request;
+    int64_t pid, num;
+    int64_t amount; /* −1: not given by the client */
+    int64_t id;
+    bool wait;
+    char gid[GID_SIZE];
+};
+
+static void fail(struct creation *creation, int status, const char *code, const char *message)
+{
+    web_fail(creation->request, status, code, "%s", message);
+    free(creation);
+}
+
+static void fail_data(struct creation *creation, const struct data_answer *answer)
+{
+    data_fail_web(creation->request, answer);
+    free(creation);
+}
+
+/* ---- the last step: submit and answer ---- */
+
+static int status_of(const char *status)
+{
+    if (strcmp(status, "succeed") == 0) {
+        return 200;
+    }
+    return strcmp(status, "failed") == 0 ? 409 : 202;
+}
+
+static void answer(struct creation *creation, const struct saga_answer *saga)
+{
+    struct buf body = {0};
+    struct json_writer w;
+    int status = status_of(saga->status);
+    json_writer_init(&w, &body);
+    json_open_object(&w, NULL);
+    if (status == 409) {
+        char code[WEB_CODE_SIZE];
+        struct slice text =
+            web_split_reason(service_slice(saga->rollback_reason), "order_failed", code);
+        json_put_text(&w, "code", code);
+        json_put_string(&w, "message", text);
+    }
+    json_put_text(&w, "gid", creation->gid);
+    json_put_int(&w, "id", creation->id);
+    json_put_text(&w, "status", saga->status);
+    json_close_object(&w);
+    web_reply(creation->request, status, &body);
+    buf_fini(&body);
+    free(creation);
+}
+
+static void on_submitted(void *arg, const struct saga_answer *saga)
+{
+    struct creation *creation = arg;
+    switch (saga->error) {
+    case SAGA_E_NONE: answer(creation, saga); break;
+    case SAGA_E_INVALID: fail(creation, 500, "internal", saga->message); break;
+    case SAGA_E_BUSY:
+    case SAGA_E_UNAVAILABLE:
+    case SAGA_E_CANCELLED:
+        web_fail(creation->request, 503, "unavailable",
+                 "the coordinator is away; with an Idempotency-Key it is safe to ask again: %s",
+                 saga->message);
+        free(creation);
+        break;
+    }
+}
+
+static void submit(struct creation *creation)
+{
+    const struct order_settings *settings = &creation->order->settings;
+    order_CreateRequest create = {.uid = creation->request->uid,
+                                  .pid = creation->pid,
+                                  .amount = creation->amount,
+                                  .id = creation->id,
+                                  .num = creation->num};
+    product_DecrStockRequest decr = {.id = creation->pid, .num = creation->num};
+    struct buf payloads[2] = {{0}, {0}};
+    char urls[4][256];
+    wire_pb_encode(order_CreateRequest_fields, &create, &payloads[0]);
+    wire_pb_encode(product_DecrStockRequest_fields, &decr, &payloads[1]);
+    snprintf(urls[0], 256, "%s/order.Order/Create", settings->order_branch);
+    snprintf(urls[1], 256, "%s/order.Order/CreateRevert", settings->order_branch);
+    snprintf(urls[2], 256, "%s/product.Product/DecrStock", settings->product_branch);
+    snprintf(urls[3], 256, "%s/product.Product/DecrStockRevert", settings->product_branch);
+    struct saga_step steps[2];
+    for (int i = 0; i < 2; i++) {
+        steps[i] =
+            (struct saga_step){urls[2 * i], urls[2 * i + 1], {payloads[i].data, payloads[i].len}};
+    }
+    struct saga_submission submission = {.gid = saga_text(creation->gid),
+                                         .steps = steps,
+                                         .step_count = 2,
+                                         .wait = creation->wait,
+                                         .wait_timeout_ms = settings->wait_ms};
+    saga_submit(creation->order->service.saga, &submission, on_submitted, creation);
+    buf_fini(&payloads[0]);
+    buf_fini(&payloads[1]);
+}
+
+/* ---- the id ---- */
+
+static void on_id(void *arg, const struct data_answer *data, int64_t id)
+{
+    struct creation *creation = arg;
+    if (data->kind != DATA_OK) {
+        fail_data(creation, data);
+        return;
+    }
+    creation->id = id;
+    submit(creation);
+}
+
+static void allocate_id(struct creation *creation)
+{
+    int64_t uid = creation->request->uid;
+    const char *key = web_header(creation->request, "Idempotency-Key");
+    if (!key) {
+        saga_gid(creation->gid);
+        order_new_id(creation->order, uid, 1, on_id, creation);
+        return;
+    }
+    char asked[96];
+    snprintf(asked, sizeof(asked), "%" PRId64 "|%" PRId64, creation->pid, creation->num);
+    snprintf(creation->gid, sizeof(creation->gid), "order:%" PRId64 ":%s", uid, key);
+    order_reserve(creation->order, uid, slice_str(key), slice_str(asked), on_id, creation);
+}
+
+/* ---- the product ---- */
+
+static bool check_amount(struct creation *creation, const product_DetailResponse *product)
+{
+    int64_t amount;
+    if (__builtin_mul_overflow(product->amount, creation->num, &amount) ||
+        amount > ORDER_AMOUNT_MAX) {
+        fail(creation, 400, "bad_num", "price times num is more than an order can hold");
+        return false;
+    }
+    if (creation->amount >= 0 && creation->amount != amount) {
+        web_fail(creation->request, 400, "bad_amount",
+                 "field 'amount': %" PRId64 " given, but %" PRId64 " × %" PRId64 " is %" PRId64,
+                 creation->amount, product->amount, creation->num, amount);
+        free(creation);
+        return false;
+    }
+    creation->amount = amount;
+    return true;
+}
+
+/* True when the peer answered SUCCESS with such a message; otherwise the creation has failed. */
+static bool peer_answered(struct creation *creation, const struct saga_response *response,
+                          const void *fields, void *message)
+{
+    struct data_answer refused = {DATA_REFUSED, slice_str(response->message), NULL};
+    struct data_answer away = {DATA_AWAY, slice_str(response->message), NULL};
+    if (response->error == SAGA_E_NONE && response->result == SAGA_FAILURE) {
+        fail_data(creation, &refused);
+        return false;
+    }
+    if (response->error != SAGA_E_NONE || response->result != SAGA_SUCCESS ||
+        wire_pb_decode(fields, message, service_slice(response->payload)) != ERR_OK) {
+        fail_data(creation, &away);
+        return false;
+    }
+    return true;
+}
+
+static void on_product(void *arg, const struct saga_response *response)
+{
+    struct creation *creation = arg;
+    product_DetailResponse product = product_DetailResponse_init_zero;
+    if (!peer_answered(creation, response, product_DetailResponse_fields, &product)) {
+        return;
+    }
+    if (product.status != 0) {
+        fail(creation, 409, "not_on_sale", "the product is off the shelf");
+        return;
+    }
+    if (check_amount(creation, &product)) {
+        allocate_id(creation);
+    }
+}
+
+static void ask(struct creation *creation, const char *address, const char *method,
+                const void *fields, const void *message, saga_response_cb cb)
+{
+    struct buf payload = {0};
+    wire_pb_encode(fields, message, &payload);
+    saga_request(creation->order->service.saga, address, method,
+                 (struct saga_bytes){payload.data, payload.len}, cb, creation);
+    buf_fini(&payload);
+}
+
+/* ---- the user ---- */
+
+static void on_user(void *arg, const struct saga_response *response)
+{
+    struct creation *creation = arg;
+    user_CheckResponse nothing = user_CheckResponse_init_zero;
+    if (!peer_answered(creation, response, user_CheckResponse_fields, &nothing)) {
+        return;
+    }
+    product_DetailRequest request = {.id = creation->pid};
+    ask(creation, creation->order->settings.product_rpc, "product.Product/Detail",
+        product_DetailRequest_fields, &request, on_product);
+}
+
+/* ---- the request ---- */
+
+static enum err check_key(const struct web_request *request, struct reason *reason)
+{
+    const char *key = web_header(request, "Idempotency-Key");
+    struct slice text = slice_str(key);
+    if (key && (text.len == 0 || !utf8_is_valid(text) || utf8_has_control(text) ||
+                utf8_length(text) > KEY_CHARS_MAX)) {
+        return reason_set(reason, ERR_INVALID,
+                          "header Idempotency-Key: allowed are 1 to %d characters of UTF-8",
+                          KEY_CHARS_MAX);
+    }
+    return ERR_OK;
+}
+
+static enum err read_request(struct creation *creation, struct reason *reason)
+{
+    const struct web_request *request = creation->request;
+    int64_t uid = request->uid;
+    enum err err = check_key(request, reason);
+    if (err == ERR_OK) {
+        err = web_need_int(request, "pid", 1, INT64_MAX / 2, &creation->pid, reason);
+    }
+    if (err == ERR_OK) {
+        err = json_read_int(request->body, "num", 1, ORDER_NUM_MAX, &creation->num, reason);
+    }
+    if (err == ERR_OK) {
+        err =
+            json_read_int(request->body, "amount", 0, ORDER_AMOUNT_MAX, &creation->amount, reason);
+    }
+    if (err == ERR_OK) {
+        err = json_read_bool(request->body, "wait", &creation->wait, reason);
+    }
+    if (err == ERR_OK) {
+        err = json_read_int(request->body, "uid", 1, INT64_MAX / 2, &uid, reason);
+    }
+    if (err == ERR_OK && uid != request->uid) {
+        err = reason_set(reason, ERR_INVALID, "field 'uid': the token belongs to another user");
+    }
+    return err;
+}
+
+void order_create_handle(void *arg, struct web_request *request)
+{
+    struct creation *creation = mem_new(struct creation);
+    struct reason reason;
+    creation->order = arg;
+    creation->request = request;
+    creation->num = 1;
+    creation->amount = -1;
+    creation->wait = true;
+    if (read_request(creation, &reason) != ERR_OK) {
+        fail(creation, 400, "invalid", reason.text);
+        return;
+    }
+    user_UserInfoRequest user = {.id = request->uid};
+    ask(creation, creation->order->settings.user_rpc, "user.User/Check",
+        user_UserInfoRequest_fields, &user, on_user);
+}

@@ -1,0 +1,264 @@
+#include "services/order/order.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "redis/redis.h"
+#include "services/common/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int64_t shard(const struct order_service *order, int64_t id)
+{
+    return shard_of(id, order->settings.common.shards);
+}
+
+static struct slice key_format(const struct order_service *order, int64_t id, const char *rest,
+                               int64_t number, char out[ORDER_KEY_SIZE])
+{
+    int n = snprintf(out, ORDER_KEY_SIZE, "{ord:%lld}%s", (long long)shard(order, id), rest);
+    if (number >= 0) {
+        n += snprintf(out + n, ORDER_KEY_SIZE - (size_t)n, "%lld", (long long)number);
+    }
+    return slice_make(out, (size_t)n);
+}
+
+struct slice order_tag(const struct order_service *order, int64_t id, char out[ORDER_KEY_SIZE])
+{
+    return key_format(order, id, "", -1, out);
+}
+
+struct slice order_key(const struct order_service *order, int64_t id, char out[ORDER_KEY_SIZE])
+{
+    return key_format(order, id, ":o:", id, out);
+}
+
+struct slice order_user_key(const struct order_service *order, int64_t uid,
+                            char out[ORDER_KEY_SIZE])
+{
+    return key_format(order, uid, ":u:", uid, out);
+}
+
+static const struct data_answer no_order = {DATA_REFUSED,
+                                            SLICE_LIT("no_order: there is no such order"), NULL};
+
+/* ---- one order ---- */
+
+struct load {
+    int64_t uid;
+    order_cb cb;
+    void *arg;
+};
+
+static order_DetailResponse record_read(const struct redis_value *hash)
+{
+    return (order_DetailResponse){
+        .id = data_int(hash, "id"),
+        .uid = data_int(hash, "uid"),
+        .pid = data_int(hash, "pid"),
+        .amount = data_int(hash, "amount"),
+        .status = data_int(hash, "status"),
+        .num = data_int(hash, "num"),
+        .ver = data_int(hash, "ver"),
+        .create_time_ms = data_int(hash, "ctime"),
+    };
+}
+
+static bool record_is_visible(const struct redis_value *hash, int64_t uid)
+{
+    return redis_value_count(hash) > 0 && !redis_value_field(hash, "removed") &&
+           (uid == 0 || data_int(hash, "uid") == uid);
+}
+
+static void on_load(void *arg, const struct data_answer *answer)
+{
+    struct load *load = arg;
+    if (answer->kind != DATA_OK) {
+        load->cb(load->arg, answer, NULL);
+    } else if (!record_is_visible(answer->value, load->uid)) {
+        load->cb(load->arg, &no_order, NULL);
+    } else {
+        order_DetailResponse record = record_read(answer->value);
+        load->cb(load->arg, answer, &record);
+    }
+    free(load);
+}
+
+void order_load(struct order_service *order, int64_t id, int64_t uid, order_cb cb, void *arg)
+{
+    char key[ORDER_KEY_SIZE];
+    struct load *load = mem_new(struct load);
+    *load = (struct load){uid, cb, arg};
+    struct slice argv[] = {SLICE_LIT("HGETALL"), order_key(order, id, key)};
+    data_read(order->service.saga, argv, 2, on_load, load);
+}
+
+/* ---- a user's orders: the ids first, then each record; all reads of the second step leave in one
+ * write ---- */
+
+struct list {
+    struct order_service *order;
+    int64_t uid;
+    order_list_cb cb;
+    void *arg;
+    size_t pending;
+    bool failed;
+    order_ListResponse response;
+};
+
+static void list_finish(struct list *list, const struct data_answer *answer)
+{
+    list->cb(list->arg, answer, answer->kind == DATA_OK ? &list->response : NULL);
+    free(list);
+}
+
+static void on_list_record(void *arg, const struct data_answer *answer)
+{
+    struct list *list = arg;
+    list->pending--;
+    if (answer->kind != DATA_OK) {
+        list->failed = true;
+    } else if (record_is_visible(answer->value, list->uid)) {
+        list->response.data[list->response.data_count++] = record_read(answer->value);
+    }
+    if (list->pending == 0) {
+        struct data_answer away = {DATA_AWAY, slice_str("redis is away"), NULL};
+        struct data_answer ok = {DATA_OK, slice_str(""), NULL};
+        list_finish(list, list->failed ? &away : &ok);
+    }
+}
+
+static void on_list_ids(void *arg, const struct data_answer *answer)
+{
+    struct list *list = arg;
+    size_t count = answer->kind == DATA_OK ? redis_value_count(answer->value) : 0;
+    if (count == 0) {
+        list_finish(list, answer);
+        return;
+    }
+    list->pending = count;
+    for (size_t i = 0; i < count; i++) {
+        char key[ORDER_KEY_SIZE];
+        int64_t id = redis_value_int(redis_value_at(answer->value, i));
+        struct slice argv[] = {SLICE_LIT("HGETALL"), order_key(list->order, id, key)};
+        data_read(list->order->service.saga, argv, 2, on_list_record, list);
+    }
+}
+
+void order_list(struct order_service *order, const order_ListRequest *request, order_list_cb cb,
+                void *arg)
+{
+    char key[ORDER_KEY_SIZE], before[32], limit[32];
+    bool all = request->limit < 1 || request->limit > ORDER_LIST_MAX;
+    struct list *list = mem_new(struct list);
+    list->order = order;
+    list->uid = request->uid;
+    list->cb = cb;
+    list->arg = arg;
+    snprintf(before, sizeof(before), "(%lld", (long long)request->before);
+    snprintf(limit, sizeof(limit), "%lld", all ? (long long)ORDER_LIST_MAX : request->limit);
+    struct slice argv[] = {SLICE_LIT("ZREVRANGEBYSCORE"),
+                           order_user_key(order, request->uid, key),
+                           slice_str(request->before > 0 ? before : "+inf"),
+                           SLICE_LIT("-inf"),
+                           SLICE_LIT("LIMIT"),
+                           SLICE_LIT("0"),
+                           slice_str(limit)};
+    data_read(order->service.saga, argv, 7, on_list_ids, list);
+}
+
+/* ---- ids ---- */
+
+struct new_id {
+    int64_t shard, shards;
+    order_id_cb cb;
+    void *arg;
+};
+
+static void on_new_id(void *arg, const struct data_answer *answer)
+{
+    struct new_id *new_id = arg;
+    int64_t n = 0;
+    if (answer->kind == DATA_OK) {
+        check(slice_to_int64(answer->text, &n));
+    }
+    new_id->cb(new_id->arg, answer, shard_id(n, new_id->shard, new_id->shards));
+    free(new_id);
+}
+
+static struct new_id *new_id_start(const struct order_service *order, int64_t uid, order_id_cb cb,
+                                   void *arg)
+{
+    struct new_id *new_id = mem_new(struct new_id);
+    *new_id = (struct new_id){shard(order, uid), order->settings.common.shards, cb, arg};
+    return new_id;
+}
+
+void order_new_id(struct order_service *order, int64_t uid, int64_t count, order_id_cb cb,
+                  void *arg)
+{
+    char key[ORDER_KEY_SIZE], number[32];
+    snprintf(number, sizeof(number), "%lld", (long long)count);
+    struct slice keys[] = {key_format(order, uid, ":seq", -1, key)};
+    struct slice args[] = {slice_str(number)};
+    data_run(order->service.saga, &(struct data_script_call){order->new_id, keys, 1, args, 1},
+             on_new_id, new_id_start(order, uid, cb, arg));
+}
+
+void order_reserve(struct order_service *order, int64_t uid, struct slice key, struct slice asked,
+                   order_id_cb cb, void *arg)
+{
+    char seq[ORDER_KEY_SIZE], ttl[32];
+    struct buf record = {0};
+    buf_printf(&record, "{ord:%lld}:k:%lld:%.*s", (long long)shard(order, uid), (long long)uid,
+               SLICE_ARG(key));
+    snprintf(ttl, sizeof(ttl), "%lld", (long long)order->settings.key_ttl_ms);
+    struct slice keys[] = {key_format(order, uid, ":seq", -1, seq), buf_slice(&record)};
+    struct slice args[] = {asked, slice_str(ttl)};
+    data_run(order->service.saga, &(struct data_script_call){order->reserve, keys, 2, args, 2},
+             on_new_id, new_id_start(order, uid, cb, arg));
+    buf_fini(&record);
+}
+
+/* ---- changes ---- */
+
+void order_paid(struct order_service *order, const order_PaidRequest *request, data_cb cb,
+                void *arg)
+{
+    char key[ORDER_KEY_SIZE], amount[32] = "";
+    if (request->has_amount) {
+        snprintf(amount, sizeof(amount), "%lld", (long long)request->amount);
+    }
+    struct slice keys[] = {order_key(order, request->id, key)};
+    struct slice args[] = {slice_str(amount)};
+    data_run(order->service.saga, &(struct data_script_call){order->paid, keys, 1, args, 1}, cb,
+             arg);
+}
+
+void order_update(struct order_service *order, int64_t uid, const order_UpdateRequest *request,
+                  data_cb cb, void *arg)
+{
+    char key[ORDER_KEY_SIZE], owner[32], amount[32], ver[32] = "";
+    snprintf(owner, sizeof(owner), "%lld", (long long)uid);
+    snprintf(amount, sizeof(amount), "%lld", (long long)request->amount);
+    if (request->has_ver) {
+        snprintf(ver, sizeof(ver), "%lld", (long long)request->ver);
+    }
+    struct slice keys[] = {order_key(order, request->id, key)};
+    struct slice args[] = {slice_str(owner), slice_str(amount), slice_str(ver)};
+    data_run(order->service.saga, &(struct data_script_call){order->update, keys, 1, args, 3}, cb,
+             arg);
+}
+
+void order_remove(struct order_service *order, int64_t uid, int64_t id, data_cb cb, void *arg)
+{
+    char key[ORDER_KEY_SIZE], list[ORDER_KEY_SIZE], owner[32], number[32];
+    snprintf(owner, sizeof(owner), "%lld", (long long)uid);
+    snprintf(number, sizeof(number), "%lld", (long long)id);
+    /* The list under the tag of the order: a foreign order may lie in another slot than the user,
+     * and is refused by the script. */
+    struct slice keys[] = {order_key(order, id, key), key_format(order, id, ":u:", uid, list)};
+    struct slice args[] = {slice_str(owner), slice_str(number)};
+    data_run(order->service.saga, &(struct data_script_call){order->remove, keys, 2, args, 2}, cb,
+             arg);
+}

@@ -1,0 +1,237 @@
+#include "services/order/order.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "wire/message.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- branches ---- */
+
+static void reply_branch(struct order_service *order, struct saga_call *call, const char *method,
+                         const struct saga_outcome *outcome)
+{
+    order_CreateResponse response = {0};
+    struct buf payload = {0};
+    bool done = outcome->verdict == SAGA_OK || outcome->verdict == SAGA_DUP;
+    if (done && !saga_call_is_undo(call) &&
+        slice_to_int64(service_slice(outcome->text), &response.id)) {
+        wire_pb_encode(order_CreateResponse_fields, &response, &payload);
+    }
+    service_settle(&order->service, call, method, outcome,
+                   (struct saga_bytes){payload.data, payload.len});
+    buf_fini(&payload);
+}
+
+static void create_done(void *arg, struct saga_call *call, const struct saga_outcome *outcome)
+{
+    reply_branch(arg, call, "order.Order/Create", outcome);
+}
+
+static void on_create(void *arg, struct saga_call *call)
+{
+    struct order_service *order = arg;
+    order_CreateRequest request = order_CreateRequest_init_zero;
+    if (!data_decode(call, order_CreateRequest_fields, &request)) {
+        return;
+    }
+    if (request.id < 1 || request.uid < 1) {
+        saga_call_reply(call, SAGA_FAILURE, saga_text(""),
+                        "bad_id: id (from NewId) and uid must be 1 or more");
+        return;
+    }
+    char tag[ORDER_KEY_SIZE], key[ORDER_KEY_SIZE], list[ORDER_KEY_SIZE], numbers[5][32];
+    const int64_t values[] = {request.id, request.uid, request.pid, request.num ? request.num : 1,
+                              request.amount};
+    struct saga_bytes args[5];
+    for (int i = 0; i < 5; i++) {
+        snprintf(numbers[i], sizeof(numbers[i]), "%" PRId64, values[i]);
+        args[i] = saga_text(numbers[i]);
+    }
+    order_tag(order, request.id, tag);
+    struct saga_bytes keys[] = {service_bytes(order_key(order, request.id, key)),
+                                service_bytes(order_user_key(order, request.uid, list))};
+    saga_call_eval(call, &(struct saga_eval){.script = order->create,
+                                             .tag = tag,
+                                             .keys = keys,
+                                             .key_count = 2,
+                                             .args = args,
+                                             .arg_count = 5,
+                                             .done = create_done,
+                                             .arg = order});
+}
+
+static void create_revert_done(void *arg, struct saga_call *call,
+                               const struct saga_outcome *outcome)
+{
+    struct order_service *order = arg;
+    struct slice text = service_slice(outcome->text);
+    if (outcome->verdict == SAGA_OK && !slice_eq_str(text, "9")) {
+        struct slice gid = service_slice(saga_call_gid(call));
+        order->alerts++;
+        log_error("order",
+                  "msg=\"compensation left the order alone\" alert=1 gid=\"%.*s\" why=%.*s",
+                  SLICE_ARG(gid), SLICE_ARG(text));
+    }
+    reply_branch(order, call, "order.Order/CreateRevert", outcome);
+}
+
+static void on_create_revert(void *arg, struct saga_call *call)
+{
+    struct order_service *order = arg;
+    order_CreateRequest request = order_CreateRequest_init_zero;
+    if (!data_decode(call, order_CreateRequest_fields, &request)) {
+        return;
+    }
+    char tag[ORDER_KEY_SIZE], key[ORDER_KEY_SIZE], id[32];
+    snprintf(id, sizeof(id), "%" PRId64, request.id);
+    order_tag(order, request.id, tag);
+    struct saga_bytes keys[] = {service_bytes(order_key(order, request.id, key))};
+    struct saga_bytes args[] = {saga_text(id)};
+    saga_call_eval(call, &(struct saga_eval){.script = order->create_revert,
+                                             .tag = tag,
+                                             .keys = keys,
+                                             .key_count = 1,
+                                             .args = args,
+                                             .arg_count = 1,
+                                             .done = create_revert_done,
+                                             .arg = order});
+}
+
+/* ---- plain requests ---- */
+
+static void refuse(struct saga_call *call, const char *why)
+{
+    saga_call_reply(call, SAGA_FAILURE, saga_text(""), why);
+}
+
+static void on_detail_loaded(void *arg, const struct data_answer *answer,
+                             const order_DetailResponse *record)
+{
+    data_reply_call(arg, answer, order_DetailResponse_fields, record);
+}
+
+static void on_detail(void *arg, struct saga_call *call)
+{
+    order_DetailRequest request = order_DetailRequest_init_zero;
+    if (data_decode(call, order_DetailRequest_fields, &request)) {
+        order_load(arg, request.id, 0, on_detail_loaded, call);
+    }
+}
+
+static void on_listed(void *arg, const struct data_answer *answer, const order_ListResponse *list)
+{
+    data_reply_call(arg, answer, order_ListResponse_fields, list);
+}
+
+static void on_list(void *arg, struct saga_call *call)
+{
+    order_ListRequest request = order_ListRequest_init_zero;
+    if (data_decode(call, order_ListRequest_fields, &request)) {
+        order_list(arg, &request, on_listed, call);
+    }
+}
+
+static void on_changed(void *arg, const struct data_answer *answer)
+{
+    data_reply_call(arg, answer, NULL, NULL);
+}
+
+static void on_paid(void *arg, struct saga_call *call)
+{
+    order_PaidRequest request = order_PaidRequest_init_zero;
+    if (data_decode(call, order_PaidRequest_fields, &request)) {
+        order_paid(arg, &request, on_changed, call);
+    }
+}
+
+static void on_update(void *arg, struct saga_call *call)
+{
+    order_UpdateRequest request = order_UpdateRequest_init_zero;
+    if (!data_decode(call, order_UpdateRequest_fields, &request)) {
+        return;
+    }
+    bool amount_only = request.has_amount && !request.has_pid && !request.has_status;
+    if (!request.has_uid || !amount_only || request.amount < 0 ||
+        request.amount > ORDER_AMOUNT_MAX) {
+        refuse(call, "bad_update: uid (the owner) and amount must be given; pid and status of an "
+                     "order cannot change");
+        return;
+    }
+    order_update(arg, request.uid, &request, on_changed, call);
+}
+
+struct request {
+    struct order_service *order;
+    struct saga_call *call;
+    int64_t count;
+};
+
+static struct request *request_new(struct order_service *order, struct saga_call *call)
+{
+    struct request *request = mem_new(struct request);
+    request->order = order;
+    request->call = call;
+    return request;
+}
+
+/* The record tells its owner, under whom the script then checks it again. */
+static void on_remove_loaded(void *arg, const struct data_answer *answer,
+                             const order_DetailResponse *record)
+{
+    struct request *request = arg;
+    if (answer->kind == DATA_OK) {
+        order_remove(request->order, record->uid, record->id, on_changed, request->call);
+    } else {
+        data_reply_call(request->call, answer, NULL, NULL);
+    }
+    free(request);
+}
+
+static void on_remove(void *arg, struct saga_call *call)
+{
+    order_RemoveRequest message = order_RemoveRequest_init_zero;
+    if (data_decode(call, order_RemoveRequest_fields, &message)) {
+        order_load(arg, message.id, 0, on_remove_loaded, request_new(arg, call));
+    }
+}
+
+static void on_new_ids(void *arg, const struct data_answer *answer, int64_t first)
+{
+    struct request *request = arg;
+    order_NewIdResponse response = {
+        .first = first, .step = request->order->settings.common.shards, .count = request->count};
+    data_reply_call(request->call, answer, order_NewIdResponse_fields, &response);
+    free(request);
+}
+
+static void on_new_id(void *arg, struct saga_call *call)
+{
+    order_NewIdRequest message = order_NewIdRequest_init_zero;
+    if (!data_decode(call, order_NewIdRequest_fields, &message)) {
+        return;
+    }
+    int64_t count = message.count ? message.count : 1;
+    if (message.uid < 1 || count < 1 || count > ORDER_IDS_MAX) {
+        refuse(call, "bad_request: uid must be 1 or more, count 1 to 1000000");
+        return;
+    }
+    struct request *request = request_new(arg, call);
+    request->count = count;
+    order_new_id(arg, message.uid, count, on_new_ids, request);
+}
+
+void order_rpc_register(struct order_service *order)
+{
+    struct saga *saga = order->service.saga;
+    saga_on_branch(saga, "order.Order/Create", on_create, order);
+    saga_on_branch(saga, "order.Order/CreateRevert", on_create_revert, order);
+    saga_on_request(saga, "order.Order/NewId", on_new_id, order);
+    saga_on_request(saga, "order.Order/Detail", on_detail, order);
+    saga_on_request(saga, "order.Order/List", on_list, order);
+    saga_on_request(saga, "order.Order/Update", on_update, order);
+    saga_on_request(saga, "order.Order/Paid", on_paid, order);
+    saga_on_request(saga, "order.Order/Remove", on_remove, order);
+}

@@ -1,0 +1,160 @@
+#include "services/product/product.h"
+
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* ---- branches ---- */
+
+static const char *const decr_method = "product.Product/DecrStock";
+static const char *const revert_method = "product.Product/DecrStockRevert";
+
+static void decr_done(void *arg, struct saga_call *call, const struct saga_outcome *outcome)
+{
+    struct product_service *product = arg;
+    service_settle(&product->service, call, decr_method, outcome, saga_text(""));
+}
+
+static void revert_done(void *arg, struct saga_call *call, const struct saga_outcome *outcome)
+{
+    struct product_service *product = arg;
+    if (outcome->verdict == SAGA_OK && outcome->text.len > 0) {
+        product->alerts++;
+        log_error("product", "msg=\"compensation found no product\" alert=1 gid=\"%.*s\"",
+                  SLICE_ARG(service_slice(saga_call_gid(call))));
+    }
+    service_settle(&product->service, call, revert_method, outcome, saga_text(""));
+}
+
+static void eval(struct product_service *product, struct saga_call *call,
+                 const struct saga_script *script, saga_eval_done done)
+{
+    product_DecrStockRequest request = product_DecrStockRequest_init_zero;
+    if (!data_decode(call, product_DecrStockRequest_fields, &request)) {
+        return;
+    }
+    char tag[PRODUCT_KEY_SIZE], key[PRODUCT_KEY_SIZE], num[32];
+    snprintf(num, sizeof(num), "%" PRId64, request.num);
+    product_tag(request.id, tag);
+    struct saga_bytes keys[] = {service_bytes(product_key(request.id, key))};
+    struct saga_bytes args[] = {saga_text(num)};
+    saga_call_eval(call, &(struct saga_eval){.script = script,
+                                             .tag = tag,
+                                             .keys = keys,
+                                             .key_count = 1,
+                                             .args = args,
+                                             .arg_count = 1,
+                                             .done = done,
+                                             .arg = product});
+}
+
+static void on_decr_stock(void *arg, struct saga_call *call)
+{
+    struct product_service *product = arg;
+    eval(product, call, product->decr_stock, decr_done);
+}
+
+static void on_decr_stock_revert(void *arg, struct saga_call *call)
+{
+    struct product_service *product = arg;
+    eval(product, call, product->decr_stock_revert, revert_done);
+}
+
+/* ---- plain requests ---- */
+
+static void refuse(struct saga_call *call, const struct reason *reason)
+{
+    char why[300];
+    snprintf(why, sizeof(why), "bad_request: %s", reason->text);
+    saga_call_reply(call, SAGA_FAILURE, saga_text(""), why);
+}
+
+static void on_loaded(void *arg, const struct data_answer *answer,
+                      const product_DetailResponse *record)
+{
+    data_reply_call(arg, answer, product_DetailResponse_fields, record);
+}
+
+static void on_detail(void *arg, struct saga_call *call)
+{
+    product_DetailRequest request = product_DetailRequest_init_zero;
+    if (data_decode(call, product_DetailRequest_fields, &request)) {
+        product_load(arg, request.id, on_loaded, call);
+    }
+}
+
+static void on_created(void *arg, const struct data_answer *answer, int64_t id)
+{
+    product_CreateResponse response = {.id = id};
+    data_reply_call(arg, answer, product_CreateResponse_fields, &response);
+}
+
+static void on_create(void *arg, struct saga_call *call)
+{
+    struct reason reason;
+    product_CreateRequest request = product_CreateRequest_init_zero;
+    if (!data_decode(call, product_CreateRequest_fields, &request)) {
+        return;
+    }
+    if (product_create_check(&request, &reason) != ERR_OK) {
+        refuse(call, &reason);
+        return;
+    }
+    product_create(arg, &request, on_created, call);
+}
+
+static void on_changed(void *arg, const struct data_answer *answer)
+{
+    data_reply_call(arg, answer, NULL, NULL);
+}
+
+static void on_update(void *arg, struct saga_call *call)
+{
+    struct reason reason;
+    product_UpdateRequest request = product_UpdateRequest_init_zero;
+    if (!data_decode(call, product_UpdateRequest_fields, &request)) {
+        return;
+    }
+    if (product_update_check(&request, &reason) != ERR_OK) {
+        refuse(call, &reason);
+        return;
+    }
+    product_update(arg, &request, on_changed, call);
+}
+
+static void on_remove(void *arg, struct saga_call *call)
+{
+    product_RemoveRequest request = product_RemoveRequest_init_zero;
+    if (data_decode(call, product_RemoveRequest_fields, &request)) {
+        product_remove(arg, request.id, on_changed, call);
+    }
+}
+
+static void on_set_stock(void *arg, struct saga_call *call)
+{
+    product_SetStockRequest request = product_SetStockRequest_init_zero;
+    if (!data_decode(call, product_SetStockRequest_fields, &request)) {
+        return;
+    }
+    if (request.stock < 0 || request.stock > PRODUCT_NUMBER_MAX) {
+        struct reason reason;
+        (void)reason_set(&reason, ERR_INVALID, "field 'stock': allowed are 0 to %lld",
+                         PRODUCT_NUMBER_MAX);
+        refuse(call, &reason);
+        return;
+    }
+    product_set_stock(arg, request.id, request.stock, on_changed, call);
+}
+
+void product_rpc_register(struct product_service *product)
+{
+    struct saga *saga = product->service.saga;
+    saga_on_branch(saga, decr_method, on_decr_stock, product);
+    saga_on_branch(saga, revert_method, on_decr_stock_revert, product);
+    saga_on_request(saga, "product.Product/Create", on_create, product);
+    saga_on_request(saga, "product.Product/Detail", on_detail, product);
+    saga_on_request(saga, "product.Product/Update", on_update, product);
+    saga_on_request(saga, "product.Product/Remove", on_remove, product);
+    saga_on_request(saga, "product.Product/SetStock", on_set_stock, product);
+}

@@ -1,0 +1,47 @@
+#include "services/score/score.h"
+
+#include "service_scripts.h"
+
+static const struct conf_option options[] = {
+    SERVICE_OPTIONS("127.0.0.1:8003", "127.0.0.1:9003"),
+    {.name = "grant_max",
+     .type = CONF_INT,
+     .offset = offsetof(struct score_settings, grant_max),
+     .default_value = "1000000",
+     .min = 1,
+     .max = 2147483647,
+     .help = "Most points of one grant; more is refused."},
+    {.name = NULL},
+};
+
+static const struct conf_program conf = {
+    .name = "scored",
+    .prefix = "SCORED",
+    .summary = "The score service of the mall: users' points and their ledger.",
+    .options = options,
+};
+
+static void rpc_register(void *arg)
+{
+    score_rpc_register(arg);
+}
+
+int main(int argc, char **argv)
+{
+    struct score_service score = {0};
+    const struct service_script scripts[] = {
+        {&score.save, &script_score_save, true},
+        {&score.save_revert, &script_score_save_revert, true},
+    };
+    struct service_program program = {
+        .conf = &conf,
+        .settings = &score.settings.common,
+        .service = &score.service,
+        .scripts = scripts,
+        .script_count = sizeof(scripts) / sizeof(scripts[0]),
+        .routes = score_routes,
+        .rpc_register = rpc_register,
+        .arg = &score,
+    };
+    return service_main(&program, argc, argv);
+}
