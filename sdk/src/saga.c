@@ -153,12 +153,12 @@ void saga_stop(struct saga *saga)
 
 static void on_stop_signal(void *arg)
 {
-    saga_stop(arg);
+    loop_stop(arg);
 }
 
 void saga_stop_on(struct saga *saga, int signo)
 {
-    loop_on_signal(saga->loop, signo, on_stop_signal, saga);
+    loop_on_signal(saga->loop, signo, on_stop_signal, saga->loop); /* outlives the saga */
 }
 
 /* ---- close ---- */
