@@ -5,17 +5,9 @@
 #ifndef COORDINATOR_CALLER_H
 #define COORDINATOR_CALLER_H
 
-#include "coordinator/txn.h"
+#include "coordinator/step.h"
 
-enum call_verdict {
-    CALL_SUCCESS,
-    CALL_FAILURE, /* an explicit refusal by the participant */
-    CALL_ONGOING, /* ask again later */
-    CALL_ERROR,   /* everything unclear: time-out, reset, refused connection, 5xx */
-};
-const char *call_verdict_name(enum call_verdict verdict); /* "SUCCESS", "FAILURE", "ONGOING", "ERROR" */
-
-struct branch_call { /* views, valid during the start of the call only */
+struct branch_call {       /* views, valid during the start of the call only */
     const struct txn *txn; /* gid, type, headers, created_ms */
     const struct txn_branch *branch;
     enum txn_op op;

@@ -7,7 +7,8 @@
  * it; the first compensation only after the decision to abort was acknowledged. Progress of
  * branches is stored with the next transition or within `lazy_ms`.
  *
- * Callbacks come exactly once and never from inside the call that asked.
+ * Callbacks come exactly once and never from inside the call that asked: from engine_tick, or when
+ * the store or the caller completes something.
  */
 #ifndef COORDINATOR_ENGINE_H
 #define COORDINATOR_ENGINE_H
@@ -19,12 +20,12 @@
 struct engine;
 
 struct engine_conf {
-    int64_t retry_interval_ms;   /* base of the back-off when the transaction gives none */
+    int64_t retry_interval_ms;     /* base of the back-off when the transaction gives none */
     int64_t retry_interval_max_ms; /* cap of the back-off */
-    int64_t request_timeout_ms;  /* of one branch call when the transaction gives none */
-    int64_t lease_ms;            /* an owner that is silent for so long is taken for dead */
-    int64_t lazy_ms;             /* progress is stored after at most so long; 20 */
-    int64_t live_max;            /* transactions in memory; beyond: ERR_BUSY */
+    int64_t request_timeout_ms;    /* of one branch call when the transaction gives none */
+    int64_t lease_ms;              /* an owner that is silent for so long is taken for dead */
+    int64_t lazy_ms;               /* progress is stored after at most so long; 20 */
+    int64_t live_max;              /* transactions in memory; beyond: ERR_BUSY */
 };
 
 /* For metrics; all members may be NULL. */
@@ -32,8 +33,8 @@ struct engine_observer {
     void (*finished)(void *arg, const struct txn *txn, int64_t duration_ms);
     void (*called)(void *arg, const struct txn *txn, enum txn_op op, enum call_verdict verdict,
                    int64_t duration_us);
-    void (*released)(void *arg, const struct txn *txn, int64_t due_in_ms); /* waits in the store now:
-                                  tells recovery when to look */
+    void (*released)(void *arg, const struct txn *txn, int64_t due_in_ms); /* waits in the store
+                                  now: tells recovery when to look */
     void *arg;
 };
 
@@ -43,14 +44,12 @@ struct engine_env {
     int64_t (*now_ms)(void *arg); /* monotonic */
     void *now_arg;
     uint64_t seed; /* of the jitter */
-    /* Runs fn(arg) soon, not from inside the present call (loop_defer, or the simulator's queue). */
-    void (*soon)(void *soon_arg, void (*fn)(void *arg), void *arg);
-    void *soon_arg;
     struct engine_observer observer;
 };
 
 struct engine *engine_new(const struct engine_conf *conf, const struct engine_env *env);
-/* Forgets everything without storing (what a crash does); waiters get ERR_CANCELLED. */
+/* Forgets everything without storing (what a crash does); waiters get ERR_CANCELLED from inside it.
+ * The caller and the store are closed before: nothing of theirs may complete afterwards. */
 void engine_free(struct engine *engine);
 /* Does what is due and returns the time when it wants to be called again (INT64_MAX: never).
  * Call it again also after any callback or call into the engine: engine_next_ms tells when. */
@@ -67,10 +66,10 @@ void engine_drain(struct engine *engine, void (*done)(void *arg), void *arg);
 /* ---- requests ---- */
 
 struct engine_answer {
-    enum err err;  /* OK: `status` is the transaction's real state.
-                    * BUSY: live_max or draining. UNAVAILABLE: the store is away; whether it was done
-                    * is unknown, asking again with the same gid is safe. NOT_FOUND, CONFLICT (the
-                    * status forbids it), CANCELLED. */
+    enum err err; /* OK: `status` is the transaction's real state.
+                   * BUSY: live_max or draining. UNAVAILABLE: the store is away; whether it was done
+                   * is unknown, asking again with the same gid is safe. NOT_FOUND, CONFLICT (the
+                   * status forbids it), CANCELLED. */
     enum txn_status status;
     bool existed;                 /* submit: the gid was known before */
     struct slice rollback_reason; /* valid during the callback */
@@ -80,7 +79,8 @@ typedef void (*engine_cb)(void *arg, const struct engine_answer *answer);
 
 enum engine_wait_mode {
     ENGINE_WAIT_STORED, /* answer when it is stored */
-    ENGINE_WAIT_SETTLE, /* answer when it ended, or as soon as something must be tried again later */
+    ENGINE_WAIT_SETTLE, /* answer when it ended, or as soon as something must be tried again later
+                         */
     ENGINE_WAIT_END,    /* answer when it ended, or after wait_ms with the state of then */
 };
 struct engine_wait {
@@ -88,9 +88,9 @@ struct engine_wait {
     int64_t wait_ms; /* ENGINE_WAIT_END; for SETTLE an upper bound as well (0: none) */
 };
 
-/* Stores and starts a checked spec. A known gid is never restarted: the answer tells its real state,
- * and with a wait mode it is waited for, also when another coordinator has it (by looking into the
- * store now and then). */
+/* Stores and starts a checked spec. A known gid is never restarted: the answer tells its real
+ * state, and with a wait mode it is waited for, also when another coordinator has it (by looking
+ * into the store now and then). */
 void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
                    engine_cb cb, void *arg);
 /* Turns an unfinished transaction round (status submitted → aborting); repeated: OK. When another
@@ -101,8 +101,12 @@ void engine_abort(struct engine *engine, struct slice gid, struct slice reason, 
 void engine_force_stop(struct engine *engine, struct slice gid, engine_cb cb, void *arg);
 /* Tries now what waits for a retry; CONFLICT when it has ended. */
 void engine_retry_now(struct engine *engine, struct slice gid, engine_cb cb, void *arg);
-/* Takes ownership of a transaction that `take` of the store returned with OK. */
+/* Drives a transaction that `take` of the store returned with OK (due: lease_ms); it belongs to the
+ * engine from now on. Of two records with the same gid the one with the higher epoch stays. */
 void engine_adopt(struct engine *engine, struct txn *txn);
 bool engine_has_room(const struct engine *engine); /* for one more live transaction */
+/* It is driven here. Recovery leaves it alone, even when it is overdue: its lease is renewed at the
+ * next moment, or the engine finds out itself that it was lost. */
+bool engine_is_live(const struct engine *engine, struct slice gid);
 
 #endif

@@ -3,7 +3,9 @@
  * simulator in memory.
  *
  * Every call completes exactly once, never from inside the call. Times are the store's own (Redis
- * TIME). All writes are fenced: they name the epoch of the owner and the revision they build on.
+ * TIME). All writes are fenced: they name the owner, its epoch and the revision they build on. The
+ * owner's name is unique to each start of a process: when the store goes back in time, epochs are
+ * given out a second time, and only the name then tells the two owners apart.
  */
 #ifndef COORDINATOR_STORE_H
 #define COORDINATOR_STORE_H
@@ -17,17 +19,18 @@ enum store_status {
     STORE_NOT_FOUND, /* no such transaction */
     STORE_NOT_DUE,   /* take without force: not overdue any more; nothing was changed */
     STORE_FINISHED,  /* take: it has ended; `txn` tells how */
-    STORE_REFUSED,   /* the store is there but refused for now (loading, read-only, full): nothing done */
+    STORE_REFUSED,   /* the store is there but refused for now (loading, read-only, full): nothing
+                        done */
     STORE_UNKNOWN,   /* time-out or lost connection: may or may not have happened */
 };
 
 struct store_result {
     enum store_status status;
-    const char *message;     /* REFUSED, UNKNOWN: why; else "" */
-    int64_t now_ms;          /* the store's time, when it answered; else 0 */
-    enum txn_status state;   /* EXISTS, FENCED: the stored status */
+    const char *message;          /* REFUSED, UNKNOWN: why; else "" */
+    int64_t now_ms;               /* the store's time, when it answered; else 0 */
+    enum txn_status state;        /* EXISTS, FENCED: the stored status */
     struct slice rollback_reason; /* EXISTS; valid during the callback */
-    struct txn *txn;         /* take, load with OK or FINISHED: the receiver owns it */
+    struct txn *txn;              /* take, load with OK or FINISHED: the receiver owns it */
 };
 typedef void (*store_cb)(void *arg, const struct store_result *result);
 
@@ -36,19 +39,19 @@ struct store_note {
     struct slice op;     /* "01.action", or a status for a transition of the whole */
     struct slice result; /* "SUCCESS", "FAILURE", "ONGOING", "ERROR"; empty for transitions */
     int64_t duration_ms;
-    struct slice note;   /* error text or reason; cut at 256 bytes */
+    struct slice note; /* error text or reason; cut at 256 bytes */
 };
 
 /* When the transaction is looked at by others: relative to the store's clock. */
 struct store_due {
-    int64_t in_ms;   /* due time = now + in_ms; ignored when the status is final (then it is removed
-                        and the record gets its time to live) */
-    bool release;    /* give up ownership: whoever finds it due takes it */
+    int64_t in_ms; /* due time = now + in_ms; ignored when the status is final (then it is removed
+                      and the record gets its time to live) */
+    bool release;  /* give up ownership: whoever finds it due takes it */
 };
 
 struct store_update {
-    const struct txn *txn;   /* new state; only what is dirty is written, read during the call */
-    enum txn_status expect;  /* stored status it builds on */
+    const struct txn *txn;  /* new state; only what is dirty is written, read during the call */
+    enum txn_status expect; /* stored status it builds on */
     struct store_due due;
     const struct store_note *notes;
     size_t note_count;
@@ -68,12 +71,15 @@ struct store {
 };
 
 struct store_ops {
-    /* Stores a new transaction with txn->epoch 1, revision 0 and this coordinator as its owner;
-     * OK sets nothing in txn: the caller takes created_ms from now_ms. */
+    /* Stores a transaction that is not there, as it stands in memory (epoch, revision, status, ops:
+     * for a new one 1, 0, submitted, prepared; the engine also stores anew one that the store has
+     * lost), with this coordinator as its owner. created_ms 0: now. OK sets nothing in txn: the
+     * caller takes created_ms from now_ms. A create that is sent again answers EXISTS. */
     void (*create)(struct store *store, const struct txn *txn, struct store_due due, store_cb cb,
                    void *arg);
     /* Writes revision txn->revision, which must be one more than the stored one. The same update
-     * sent again answers OK and changes nothing. */
+     * sent again (same owner, epoch and revision) answers OK and changes nothing. A released
+     * transaction has no owner: every update is FENCED until somebody takes it. */
     void (*update)(struct store *store, const struct store_update *update, store_cb cb, void *arg);
     /* Makes this coordinator the owner: epoch + 1, due time as given. Without `force` only when it
      * is overdue. The answer carries the whole transaction with its new epoch. */

@@ -10,15 +10,23 @@
 #include "base/slice.h"
 
 enum {
-    TXN_GID_CHARS_MAX = 128,     /* code points; DTM's limit */
+    TXN_GID_CHARS_MAX = 128, /* code points; DTM's limit */
     TXN_BRANCHES_MAX = 100,
-    TXN_URL_MAX = 2048,          /* bytes */
-    TXN_PAYLOAD_MAX = 256 * 1024, /* bytes of one step */
+    TXN_URL_MAX = 2048,             /* bytes */
+    TXN_PAYLOAD_MAX = 256 * 1024,   /* bytes of one step */
     TXN_PAYLOADS_MAX = 1024 * 1024, /* bytes of all steps together */
     TXN_HEADERS_MAX = 32,
-    TXN_REASON_MAX = 1024,       /* bytes of rollback_reason; longer ones are cut */
+    TXN_HEADER_NAME_MAX = 256,       /* bytes */
+    TXN_HEADER_VALUE_MAX = 4096,     /* bytes */
+    TXN_CUSTOM_DATA_MAX = 64 * 1024, /* bytes */
+    TXN_RETRY_LIMIT_MAX = 1000000,
+    TXN_REASON_MAX = 1024, /* bytes of rollback_reason; longer ones are cut */
     TXN_BRANCH_OPS = 2,
 };
+
+/* The longest timeout or interval a client may ask for: 366 days, so that no sum of times
+ * overflows. */
+#define TXN_TIME_MAX_MS INT64_C(31622400000)
 
 enum txn_type { TXN_SAGA };
 
@@ -71,7 +79,8 @@ struct txn_spec {
     struct slice custom_data; /* kept as it is, shown by query */
 };
 
-/* A gid: 1 … 128 characters of UTF-8, no control characters; everything else is allowed and kept. */
+/* A gid: 1 … 128 characters of UTF-8, no control characters; everything else is allowed and kept.
+ */
 enum err txn_gid_check(struct slice gid, struct reason *reason) MUST_CHECK;
 /* A branch url: empty, tcp://host[:port]/package.Service/Method or http(s)://host[:port]/…; `field`
  * ("steps[2].action") goes into the reason. https is refused until it is supported. */
@@ -84,7 +93,7 @@ enum err txn_spec_check(const struct txn_spec *spec, struct reason *reason) MUST
 struct txn_op_record {
     struct slice url;
     enum op_status status;
-    bool dirty; /* changed since it was last given to the store */
+    bool dirty; /* changed since the store last acknowledged it */
 };
 
 struct txn_branch {
@@ -93,28 +102,44 @@ struct txn_branch {
     struct txn_op_record ops[TXN_BRANCH_OPS]; /* indexed by enum txn_op */
 };
 
+/* What only the coordinator that drives it knows; never stored. Times are of its monotonic clock.
+ */
+struct txn_run {
+    bool calling; /* a call is in flight: `op` of branches[branch] */
+    size_t branch;
+    enum txn_op op;
+    bool maybe_started;    /* the first action that is still prepared may have been called */
+    int64_t retry_at_ms;   /* nothing is called before; 0: nothing to wait for */
+    int64_t timeout_at_ms; /* when timeout_to_fail is over; INT64_MAX: never */
+};
+
 struct txn {
     struct arena arena; /* every slice below points into it */
     struct slice gid;
     enum txn_type type;
     enum txn_status status;
-    int64_t epoch;       /* fencing number of the owner */
-    int64_t revision;    /* counts the updates of this record; makes a repeated update harmless */
-    int64_t created_ms;  /* Redis time, as all times here */
+    int64_t epoch;      /* fencing number of the owner */
+    int64_t revision;   /* counts the updates of this record; makes a repeated update harmless */
+    int64_t created_ms; /* Redis time, as all times here */
     int64_t updated_ms;
     int64_t finished_ms; /* 0 until finished */
-    int64_t attempts;    /* failed attempts in a row of the present op; drives the back-off */
+    int64_t seen_ms;  /* the store's time when it answered with this record; set by take and load */
+    bool released;    /* nobody owns it at present: it waits in the store; set by load */
+    int64_t attempts; /* failed attempts in a row of the present op; drives the back-off */
     int64_t retry_count; /* failed attempts of actions, against retry_limit */
     struct slice rollback_reason;
     struct slice custom_data;
     struct txn_options options;
     struct txn_branch *branches;
     size_t branch_count;
+    struct txn_run run;
 };
 
-/* Copies all of a checked spec; status submitted, epoch 1, revision 0, every op prepared. */
+/* Copies all of a checked spec; status submitted, epoch 1, revision 0, every op prepared and dirty.
+ */
 struct txn *txn_new(const struct txn_spec *spec);
-/* An empty record to be filled by a store; `branch_count` branches with ids "01", "02", …. */
+/* An empty record to be filled by a store; `branch_count` branches with ids "01", "02", …; no op is
+ * dirty, and the first prepared action counts as perhaps started. */
 struct txn *txn_new_blank(struct slice gid, size_t branch_count);
 void txn_free(struct txn *txn);
 void txn_set_reason(struct txn *txn, struct slice reason); /* copies, cuts at TXN_REASON_MAX on a

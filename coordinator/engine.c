@@ -1,0 +1,222 @@
+#include "coordinator/engine_impl.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+/* ---- life ---- */
+
+struct engine *engine_new(const struct engine_conf *conf, const struct engine_env *env)
+{
+    check(conf->lease_ms > 0 && conf->live_max > 0 && conf->request_timeout_ms > 0);
+    struct engine *engine = mem_new(struct engine);
+    engine->conf = *conf;
+    engine->env = *env;
+    engine->limits.retry_interval_ms = conf->retry_interval_ms;
+    engine->limits.retry_interval_max_ms = conf->retry_interval_max_ms;
+    rng_seed(&engine->rng, env->seed);
+    engine->announced_ms = INT64_MAX;
+    return engine;
+}
+
+void engine_free(struct engine *engine)
+{
+    if (!engine) {
+        return;
+    }
+    struct live *live, *next;
+    HASH_ITER(hh, engine->live, live, next)
+    {
+        while (live->tickets) {
+            ticket_cancel(live->tickets);
+        }
+        live_discard(live);
+    }
+    while (engine->gone) {
+        live_discard(engine->gone);
+    }
+    while (engine->loose) {
+        ticket_cancel(engine->loose);
+    }
+    heap_fini(&engine->live_timers);
+    heap_fini(&engine->ticket_timers);
+    free(engine);
+}
+
+int64_t engine_now(const struct engine *engine)
+{
+    return engine->env.now_ms(engine->env.now_arg);
+}
+
+int64_t engine_live_count(const struct engine *engine)
+{
+    return (int64_t)HASH_COUNT(engine->live);
+}
+
+bool engine_has_room(const struct engine *engine)
+{
+    return !engine->draining && engine_live_count(engine) < engine->conf.live_max;
+}
+
+struct live *engine_find(const struct engine *engine, struct slice gid)
+{
+    struct live *live = NULL;
+    HASH_FIND(hh, engine->live, gid.ptr, gid.len, live);
+    return live;
+}
+
+bool engine_is_live(const struct engine *engine, struct slice gid)
+{
+    return engine_find(engine, gid);
+}
+
+/* ---- time ---- */
+
+static bool is_drained(const struct engine *engine)
+{
+    return engine->drained && !engine->live && !engine->loose;
+}
+
+static int64_t first_at(const struct heap *heap)
+{
+    const struct heap_node *node = heap_first(heap);
+    return node ? node->at : INT64_MAX;
+}
+
+int64_t engine_next_ms(const struct engine *engine)
+{
+    if (is_drained(engine)) {
+        return 0;
+    }
+    int64_t a = first_at(&engine->live_timers);
+    int64_t b = first_at(&engine->ticket_timers);
+    return a < b ? a : b;
+}
+
+void engine_announce(struct engine *engine)
+{
+    int64_t next_ms = engine_next_ms(engine);
+    if (next_ms < engine->announced_ms) {
+        engine->announced_ms = next_ms;
+        if (engine->wake) {
+            engine->wake(engine->wake_arg);
+        }
+    }
+}
+
+void engine_on_wake(struct engine *engine, void (*fn)(void *arg), void *arg)
+{
+    engine->wake = fn;
+    engine->wake_arg = arg;
+}
+
+static void run_timers(struct engine *engine, int64_t now_ms)
+{
+    while (first_at(&engine->ticket_timers) <= now_ms) {
+        ticket_timer_fired(container_of(heap_first(&engine->ticket_timers), struct ticket, timer));
+    }
+    while (first_at(&engine->live_timers) <= now_ms) {
+        live_drive(container_of(heap_first(&engine->live_timers), struct live, timer));
+    }
+}
+
+int64_t engine_tick(struct engine *engine)
+{
+    run_timers(engine, engine_now(engine));
+    if (is_drained(engine)) {
+        void (*drained)(void *) = engine->drained;
+        engine->drained = NULL;
+        drained(engine->drained_arg);
+    }
+    engine->announced_ms = engine_next_ms(engine);
+    return engine->announced_ms;
+}
+
+void engine_drain(struct engine *engine, void (*done)(void *arg), void *arg)
+{
+    engine->draining = true;
+    engine->drained = done;
+    engine->drained_arg = arg;
+    for (struct live *live = engine->live; live; live = live->hh.next) {
+        live_poke(live);
+    }
+    for (struct ticket *t = engine->loose; t; t = t->next) {
+        if (t->state == TICKET_LOOKING) { /* learns what was seen last, at the next tick */
+            t->end_ms = engine_now(engine);
+            ticket_arm(t);
+        }
+    }
+    engine_announce(engine);
+}
+
+/* ---- requests ---- */
+
+static void submit_new(struct engine *engine, const struct txn_spec *spec, struct ticket *ticket)
+{
+    if (engine_has_room(engine)) {
+        ticket_attach(ticket, live_create(engine, txn_new(spec)));
+    } else {
+        ticket_refuse(ticket, ERR_BUSY,
+                      engine->draining ? "shutting down" : "too many transactions in progress");
+    }
+}
+
+void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
+                   engine_cb cb, void *arg)
+{
+    struct ticket *ticket = ticket_new(engine, TICKET_SUBMIT, cb, arg);
+    ticket->mode = wait.mode;
+    if (wait.mode == ENGINE_WAIT_END || wait.wait_ms > 0) {
+        ticket->end_ms = engine_now(engine) + wait.wait_ms;
+    }
+    struct live *live = engine_find(engine, spec->gid);
+    if (live) {
+        ticket->existed = true;
+        ticket_attach(ticket, live);
+        live_poke(live);
+    } else {
+        submit_new(engine, spec, ticket);
+    }
+    engine_announce(engine);
+}
+
+static void request(struct engine *engine, struct ticket *ticket, struct slice gid)
+{
+    struct live *live = engine_find(engine, gid);
+    if (live) {
+        ticket_attach(ticket, live);
+        live_poke(live);
+    } else {
+        ticket_take(ticket, gid);
+    }
+    engine_announce(engine);
+}
+
+void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
+                  void *arg)
+{
+    struct ticket *ticket = ticket_new(engine, TICKET_ABORT, cb, arg);
+    struct slice text = reason.len > 0 ? reason : slice_str("aborted by a client");
+    ticket->text = slice_dup(text);
+    ticket->text_len = text.len;
+    request(engine, ticket, gid);
+}
+
+void engine_force_stop(struct engine *engine, struct slice gid, engine_cb cb, void *arg)
+{
+    struct ticket *ticket = ticket_new(engine, TICKET_FORCE_STOP, cb, arg);
+    ticket->text = slice_dup(slice_str("force stopped"));
+    ticket->text_len = slice_str(ticket->text).len;
+    request(engine, ticket, gid);
+}
+
+void engine_retry_now(struct engine *engine, struct slice gid, engine_cb cb, void *arg)
+{
+    request(engine, ticket_new(engine, TICKET_RETRY_NOW, cb, arg), gid);
+}
+
+void engine_adopt(struct engine *engine, struct txn *txn)
+{
+    live_adopt(engine, txn, engine_now(engine));
+    engine_announce(engine);
+}

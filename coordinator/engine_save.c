@@ -1,0 +1,317 @@
+/* What of a live transaction is stored, when, and what the store's answers mean. */
+#include "coordinator/engine_impl.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void on_saved(void *arg, const struct store_result *result);
+
+/* ---- history ---- */
+
+void live_notes_clear(struct live *live)
+{
+    for (size_t i = 0; i < live->note_count; i++) {
+        free(live->notes[i].text);
+    }
+    live->note_count = 0;
+}
+
+static struct live_note *note_add(struct live *live, const char *result, int64_t duration_ms,
+                                  struct slice text)
+{
+    check(live->note_count < LIVE_NOTES_MAX);
+    if (live->note_count == live->note_cap) {
+        live->note_cap = live->note_cap ? 2 * live->note_cap : 4;
+        live->notes = mem_resize(live->notes, live->note_cap * sizeof(struct live_note));
+    }
+    struct live_note *note = &live->notes[live->note_count++];
+    *note = (struct live_note){.result = result, .duration_ms = duration_ms};
+    if (text.len > 0) {
+        note->text = mem_alloc(LIVE_NOTE_TEXT_MAX + 1);
+        slice_printable(text, note->text, LIVE_NOTE_TEXT_MAX + 1);
+        note->text_len = slice_str(note->text).len;
+    }
+    return note;
+}
+
+void live_note_attempt(struct live *live)
+{
+    const struct txn *txn = live->txn;
+    bool well = live->verdict == CALL_SUCCESS;
+    struct live_note *note = note_add(live, call_verdict_name(live->verdict), live->call_ms,
+                                      well ? (struct slice){0} : live->text);
+    snprintf(note->op, sizeof(note->op), "%.*s.%s", SLICE_ARG(txn->branches[txn->run.branch].id),
+             txn_op_name(txn->run.op));
+}
+
+void live_note_transition(struct live *live)
+{
+    struct live_note *note =
+        note_add(live, "", 0,
+                 live->txn->status == TXN_SUCCEED ? (struct slice){0} : live->txn->rollback_reason);
+    snprintf(note->op, sizeof(note->op), "%s", txn_status_name(live->txn->status));
+}
+
+/* ---- storing ---- */
+
+static bool somebody_waits_for_end(const struct live *live)
+{
+    for (const struct ticket *t = live->tickets; t; t = t->next) {
+        if (t->kind == TICKET_SUBMIT && t->mode == ENGINE_WAIT_END) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What must be waited for long is left to the store, and all of it when memory runs short: one sick
+ * participant shall not fill the table. */
+bool live_may_release(const struct live *live)
+{
+    const struct engine *engine = live->engine;
+    if (engine->draining) {
+        return live->step.next == NEXT_WAIT || live->step.next == NEXT_CALL;
+    }
+    if (live->step.next != NEXT_WAIT || somebody_waits_for_end(live)) {
+        return false;
+    }
+    bool crowded = engine_live_count(engine) >= engine->conf.live_max - engine->conf.live_max / 4;
+    return crowded || live->step.until_ms - engine_now(engine) > engine->conf.lease_ms;
+}
+
+static struct store_due due_of(const struct live *live, int64_t now_ms)
+{
+    bool release = live_may_release(live);
+    int64_t wait_ms = 0;
+    if (live->step.next == NEXT_WAIT) {
+        int64_t until = min_ms(live->step.until_ms, live_timeout_at(live));
+        wait_ms = until > now_ms ? until - now_ms : 0;
+    }
+    int64_t lease_ms = release ? 0 : live->engine->conf.lease_ms;
+    return (struct store_due){.in_ms = wait_ms + lease_ms, .release = release};
+}
+
+void live_send(struct live *live)
+{
+    struct store *store = live->engine->env.store;
+    struct store_note notes[LIVE_NOTES_MAX];
+    for (size_t i = 0; i < live->note_count; i++) {
+        const struct live_note *note = &live->notes[i];
+        notes[i] = (struct store_note){slice_str(note->op), slice_str(note->result),
+                                       note->duration_ms, slice_make(note->text, note->text_len)};
+    }
+    struct store_update update = {
+        .txn = live->txn,
+        .expect = live->stored,
+        .due = live->due,
+        .notes = notes,
+        .note_count = live->note_count,
+    };
+    live->state = LIVE_STORING;
+    live->in_flight++;
+    live_timer_set(live);
+    store->ops->update(store, &update, on_saved, live);
+}
+
+void live_save(struct live *live)
+{
+    live->txn->revision++;
+    live->sent_ms = engine_now(live->engine);
+    live->due = due_of(live, live->sent_ms);
+    live->resend_delay_ms = RESEND_FIRST_MS;
+    live_send(live);
+}
+
+/* The store is there but does not know the record: it went back in time. What is in memory is the
+ * truth, as long as nobody else can have been given the same gid and ended it. */
+static void live_store_anew(struct live *live)
+{
+    struct store *store = live->engine->env.store;
+    log_error("engine", "msg=\"the store lost a transaction; storing it again\" gid=%.*s",
+              SLICE_ARG(live->txn->gid));
+    live->state = LIVE_STORING;
+    live->in_flight++;
+    store->ops->create(store, live->txn, live->due, on_saved, live);
+}
+
+static void resend_later(struct live *live, const char *why)
+{
+    int64_t at = engine_now(live->engine) + live->resend_delay_ms;
+    if (at >= live->lease_until_ms) {
+        log_warn("engine", "msg=\"store did not answer during the whole lease: %s\"", why);
+        live_drop(live, "lease over");
+        return;
+    }
+    live->state = LIVE_RESENDING;
+    live->resend_at_ms = at;
+    live->resend_delay_ms = min_ms(2 * live->resend_delay_ms, RESEND_MAX_MS);
+    live_timer_set(live);
+}
+
+static void acknowledged(struct live *live, int64_t store_now_ms)
+{
+    struct txn *txn = live->txn;
+    for (size_t i = 0; i < txn->branch_count; i++) {
+        txn->branches[i].ops[OP_ACTION].dirty = false;
+        txn->branches[i].ops[OP_COMPENSATE].dirty = false;
+    }
+    live_notes_clear(live);
+    txn->updated_ms = store_now_ms;
+    live->stored = txn->status;
+    live->acked_ms = live->sent_ms;
+    live->lease_until_ms = live->sent_ms + live->due.in_ms;
+    live->lazy_at_ms = INT64_MAX;
+}
+
+/* Those whose wish was in the update that the store has just acknowledged. */
+void live_answer_applied(struct live *live)
+{
+    struct ticket *ticket;
+    do {
+        ticket = live->tickets;
+        while (ticket && (ticket->kind == TICKET_SUBMIT || ticket->state != TICKET_APPLIED)) {
+            ticket = ticket->next;
+        }
+        if (ticket) {
+            ticket_detach(ticket);
+            ticket_answer_state(ticket, live->stored, live->txn->rollback_reason);
+        }
+    } while (ticket);
+}
+
+static void saved_ok(struct live *live, int64_t store_now_ms)
+{
+    acknowledged(live, store_now_ms);
+    if (txn_status_is_final(live->stored)) {
+        live->txn->finished_ms = store_now_ms;
+        live_ended(live);
+    } else if (live->due.release) {
+        live_released(live);
+    } else {
+        live->state = LIVE_RUNNING;
+        live_answer_applied(live);
+        live_drive(live);
+    }
+}
+
+static void saved(struct live *live, const struct store_result *result)
+{
+    switch (result->status) {
+    case STORE_OK: saved_ok(live, result->now_ms); return;
+    case STORE_UNKNOWN:
+    case STORE_REFUSED: resend_later(live, result->message); return;
+    case STORE_NOT_FOUND:
+        if (engine_now(live->engine) < live->acked_ms + live->engine->conf.lease_ms) {
+            live_store_anew(live);
+        } else {
+            log_error("engine", "msg=\"the store lost a transaction\" gid=%.*s",
+                      SLICE_ARG(live->txn->gid));
+            live_drop(live, "not in the store");
+        }
+        return;
+    case STORE_FENCED:
+    case STORE_EXISTS: live_drop(live, "another owner"); return;
+    case STORE_NOT_DUE:
+    case STORE_FINISHED: break;
+    }
+    unreachable("no answer to an update");
+}
+
+static void on_saved(void *arg, const struct store_result *result)
+{
+    struct live *live = arg;
+    struct engine *engine = live->engine;
+    live->in_flight--;
+    if (live->state != LIVE_GONE) {
+        saved(live, result);
+    } else if (live->in_flight == 0) {
+        live_discard(live);
+    }
+    engine_announce(engine);
+}
+
+/* ---- creating ---- */
+
+/* The store has another one under this gid. */
+static void create_exists(struct live *live, const struct store_result *result)
+{
+    struct ticket *ticket;
+    while ((ticket = live->tickets)) {
+        ticket_detach(ticket);
+        ticket->existed = true;
+        bool ended = txn_status_is_final(result->state);
+        if (ticket->kind == TICKET_SUBMIT && !ended && ticket->mode != ENGINE_WAIT_STORED) {
+            ticket_look(ticket, live->txn->gid, result->state);
+        } else if (ticket->kind == TICKET_SUBMIT || ended) {
+            ticket_answer_state(ticket, result->state, result->rollback_reason);
+        } else {
+            ticket_take(ticket, live->txn->gid);
+        }
+    }
+    live_leave(live);
+}
+
+static void create_failed(struct live *live, const struct store_result *result)
+{
+    struct ticket *ticket;
+    while ((ticket = live->tickets)) {
+        ticket_detach(ticket);
+        ticket_fail(ticket, ERR_UNAVAILABLE, result->message);
+    }
+    live_leave(live);
+}
+
+static void create_ok(struct live *live, int64_t store_now_ms)
+{
+    live->txn->created_ms = store_now_ms;
+    acknowledged(live, store_now_ms);
+    if (live->txn->options.timeout_to_fail_ms > 0) {
+        live->txn->run.timeout_at_ms = live->sent_ms + live->txn->options.timeout_to_fail_ms;
+    }
+    live->state = LIVE_RUNNING;
+    for (struct ticket *t = live->tickets; t; t = t->next) {
+        ticket_arm(t);
+    }
+    live_drive(live);
+}
+
+static void created(struct live *live, const struct store_result *result)
+{
+    switch (result->status) {
+    case STORE_OK: create_ok(live, result->now_ms); return;
+    case STORE_EXISTS: create_exists(live, result); return;
+    case STORE_REFUSED:
+    case STORE_UNKNOWN: create_failed(live, result); return;
+    case STORE_FENCED:
+    case STORE_NOT_FOUND:
+    case STORE_NOT_DUE:
+    case STORE_FINISHED: break;
+    }
+    unreachable("no answer to a create");
+}
+
+static void on_created(void *arg, const struct store_result *result)
+{
+    struct live *live = arg;
+    struct engine *engine = live->engine;
+    live->in_flight--;
+    if (live->state != LIVE_GONE) {
+        created(live, result);
+    } else if (live->in_flight == 0) {
+        live_discard(live);
+    }
+    engine_announce(engine);
+}
+
+struct live *live_create(struct engine *engine, struct txn *txn)
+{
+    struct live *live = live_new(engine, txn, LIVE_CREATING);
+    live->sent_ms = engine_now(engine);
+    live->due = (struct store_due){.in_ms = engine->conf.lease_ms};
+    live->in_flight++;
+    engine->env.store->ops->create(engine->env.store, txn, live->due, on_created, live);
+    return live;
+}

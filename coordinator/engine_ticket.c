@@ -1,0 +1,284 @@
+#include "coordinator/engine_impl.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+/* ---- memory ---- */
+
+struct ticket *ticket_new(struct engine *engine, enum ticket_kind kind, engine_cb cb, void *arg)
+{
+    struct ticket *ticket = mem_new(struct ticket);
+    ticket->engine = engine;
+    ticket->kind = kind;
+    ticket->cb = cb;
+    ticket->arg = arg;
+    ticket->end_ms = INT64_MAX;
+    DL_APPEND(engine->loose, ticket);
+    return ticket;
+}
+
+static void ticket_free(struct ticket *ticket)
+{
+    check(!ticket->live);
+    DL_DELETE(ticket->engine->loose, ticket);
+    heap_remove(&ticket->engine->ticket_timers, &ticket->timer);
+    free(ticket->gid);
+    free(ticket->text);
+    free(ticket);
+}
+
+static void timer_set(struct ticket *ticket, int64_t at_ms)
+{
+    heap_set(&ticket->engine->ticket_timers, &ticket->timer, at_ms);
+}
+
+static struct slice ticket_gid(const struct ticket *ticket)
+{
+    return slice_make(ticket->gid, ticket->gid_len);
+}
+
+static void gid_keep(struct ticket *ticket, struct slice gid)
+{
+    if (!ticket->gid) {
+        ticket->gid = slice_dup(gid);
+        ticket->gid_len = gid.len;
+    }
+}
+
+/* ---- answers ---- */
+
+void ticket_answer(struct ticket *ticket, const struct engine_answer *answer)
+{
+    check(!ticket->live && ticket->state != TICKET_ANSWERED);
+    ticket->state = TICKET_ANSWERED;
+    heap_remove(&ticket->engine->ticket_timers, &ticket->timer);
+    ticket->cb(ticket->arg, answer);
+    if (!ticket->in_store) {
+        ticket_free(ticket);
+    }
+}
+
+void ticket_fail(struct ticket *ticket, enum err err, const char *message)
+{
+    struct engine_answer answer = {
+        .err = err, .status = ticket->seen, .existed = ticket->existed, .message = message};
+    ticket_answer(ticket, &answer);
+}
+
+/* What a request that was not carried out gets from a transaction in this state. */
+static const char *conflict_with(const struct ticket *ticket, enum txn_status status)
+{
+    switch (ticket->kind) {
+    case TICKET_SUBMIT: return NULL;
+    case TICKET_ABORT: return status == TXN_SUCCEED ? "it has succeeded already" : NULL;
+    case TICKET_FORCE_STOP:
+    case TICKET_RETRY_NOW: break;
+    }
+    bool done = ticket->state == TICKET_APPLIED;
+    return txn_status_is_final(status) && !done ? "it has ended already" : NULL;
+}
+
+void ticket_answer_state(struct ticket *ticket, enum txn_status status, struct slice reason)
+{
+    const char *conflict = conflict_with(ticket, status);
+    struct engine_answer answer = {
+        .err = conflict ? ERR_CONFLICT : ERR_OK,
+        .status = status,
+        .existed = ticket->existed,
+        .rollback_reason = reason,
+        .message = conflict ? conflict : "",
+    };
+    ticket_answer(ticket, &answer);
+}
+
+void ticket_refuse(struct ticket *ticket, enum err err, const char *message)
+{
+    ticket->state = TICKET_READY;
+    ticket->err = err;
+    ticket->message = message;
+    timer_set(ticket, engine_now(ticket->engine));
+}
+
+void ticket_cancel(struct ticket *ticket)
+{
+    if (ticket->live) {
+        ticket_detach(ticket);
+    }
+    ticket->in_store = false; /* nothing completes any more */
+    if (ticket->state == TICKET_ANSWERED) {
+        ticket_free(ticket);
+    } else {
+        ticket_fail(ticket, ERR_CANCELLED, "shutting down");
+    }
+}
+
+/* ---- at a live transaction ---- */
+
+void ticket_arm(struct ticket *ticket)
+{
+    if (ticket->kind == TICKET_SUBMIT && ticket->end_ms != INT64_MAX) {
+        timer_set(ticket, ticket->end_ms);
+    }
+}
+
+void ticket_attach(struct ticket *ticket, struct live *live)
+{
+    DL_DELETE(ticket->engine->loose, ticket);
+    DL_APPEND(live->tickets, ticket);
+    ticket->live = live;
+    ticket->state = TICKET_NEW;
+    if (live->state != LIVE_CREATING) { /* else when it is created: nobody knows its state yet */
+        ticket_arm(ticket);
+    }
+}
+
+void ticket_detach(struct ticket *ticket)
+{
+    DL_DELETE(ticket->live->tickets, ticket);
+    DL_APPEND(ticket->engine->loose, ticket);
+    ticket->live = NULL;
+    heap_remove(&ticket->engine->ticket_timers, &ticket->timer);
+}
+
+/* ---- looking into the store ---- */
+
+static void look_again(struct ticket *ticket)
+{
+    int64_t at_ms = engine_now(ticket->engine) + ticket->poll_ms;
+    ticket->poll_ms = 2 * ticket->poll_ms < POLL_MAX_MS ? 2 * ticket->poll_ms : POLL_MAX_MS;
+    timer_set(ticket, at_ms < ticket->end_ms ? at_ms : ticket->end_ms);
+}
+
+static void looked_at(struct ticket *ticket, const struct txn *txn)
+{
+    bool settled = ticket->mode == ENGINE_WAIT_SETTLE && (txn->released || txn->attempts > 0);
+    ticket->seen = txn->status;
+    if (txn_status_is_final(txn->status) || settled) {
+        ticket_answer_state(ticket, txn->status, txn->rollback_reason);
+    } else {
+        look_again(ticket);
+    }
+}
+
+static void on_looked(void *arg, const struct store_result *result)
+{
+    struct ticket *ticket = arg;
+    struct engine *engine = ticket->engine;
+    ticket->in_store = false;
+    if (ticket->state == TICKET_ANSWERED) {
+        ticket_free(ticket);
+    } else if (result->txn) {
+        looked_at(ticket, result->txn);
+    } else if (result->status == STORE_NOT_FOUND) {
+        ticket_fail(ticket, ERR_NOT_FOUND, "the store does not know it any more");
+    } else {
+        look_again(ticket);
+    }
+    txn_free(result->txn);
+    engine_announce(engine);
+}
+
+static void look_now(struct ticket *ticket)
+{
+    struct store *store = ticket->engine->env.store;
+    struct live *live = engine_find(ticket->engine, ticket_gid(ticket));
+    if (live) { /* it has come (back) to this coordinator */
+        ticket_attach(ticket, live);
+        live_poke(live);
+        return;
+    }
+    ticket->in_store = true;
+    ticket_arm(ticket);
+    store->ops->load(store, ticket_gid(ticket), on_looked, ticket);
+}
+
+void ticket_look(struct ticket *ticket, struct slice gid, enum txn_status seen)
+{
+    if (ticket->mode == ENGINE_WAIT_STORED) {
+        ticket_answer_state(ticket, seen, (struct slice){0});
+        return;
+    }
+    gid_keep(ticket, gid);
+    ticket->state = TICKET_LOOKING;
+    ticket->seen = seen;
+    ticket->poll_ms = POLL_FIRST_MS;
+    if (ticket->end_ms == INT64_MAX) {
+        /* Whether the other owner must wait cannot always be seen; after a lease somebody else
+         * would have taken it over. */
+        ticket->end_ms = engine_now(ticket->engine) + ticket->engine->conf.lease_ms;
+    }
+    look_again(ticket);
+}
+
+/* ---- taking a transaction over ---- */
+
+static void taken(struct ticket *ticket, const struct store_result *result)
+{
+    struct engine *engine = ticket->engine;
+    switch (result->status) {
+    case STORE_OK:
+        ticket_attach(ticket, live_adopt(engine, result->txn, ticket->sent_ms));
+        live_poke(ticket->live);
+        return;
+    case STORE_FINISHED:
+        ticket_answer_state(ticket, result->txn->status, result->txn->rollback_reason);
+        txn_free(result->txn);
+        return;
+    case STORE_NOT_FOUND: ticket_fail(ticket, ERR_NOT_FOUND, "no such transaction"); return;
+    case STORE_REFUSED:
+    case STORE_UNKNOWN: ticket_fail(ticket, ERR_UNAVAILABLE, result->message); return;
+    case STORE_EXISTS:
+    case STORE_FENCED:
+    case STORE_NOT_DUE: break;
+    }
+    unreachable("no answer to a forced take");
+}
+
+static void on_taken(void *arg, const struct store_result *result)
+{
+    struct ticket *ticket = arg;
+    struct engine *engine = ticket->engine;
+    ticket->in_store = false;
+    taken(ticket, result);
+    engine_announce(engine);
+}
+
+void ticket_take(struct ticket *ticket, struct slice gid)
+{
+    struct engine *engine = ticket->engine;
+    if (!engine_has_room(engine)) {
+        ticket_refuse(ticket, ERR_BUSY,
+                      engine->draining ? "shutting down" : "too many transactions in progress");
+        return;
+    }
+    gid_keep(ticket, gid);
+    ticket->state = TICKET_NEW;
+    ticket->in_store = true;
+    ticket->sent_ms = engine_now(engine);
+    struct store_due due = {.in_ms = engine->conf.lease_ms};
+    engine->env.store->ops->take(engine->env.store, ticket_gid(ticket), true, due, on_taken,
+                                 ticket);
+}
+
+/* ---- timers ---- */
+
+void ticket_timer_fired(struct ticket *ticket)
+{
+    heap_remove(&ticket->engine->ticket_timers, &ticket->timer);
+    if (ticket->state == TICKET_READY) {
+        ticket_fail(ticket, ticket->err, ticket->message);
+        return;
+    }
+    bool over = engine_now(ticket->engine) >= ticket->end_ms;
+    struct live *live = ticket->live;
+    if (over && live) {
+        ticket_detach(ticket);
+        ticket_answer_state(ticket, live->stored, live->txn->rollback_reason);
+        live_poke(live); /* it may be left to the store now */
+    } else if (over) {
+        ticket_answer_state(ticket, ticket->seen, (struct slice){0});
+    } else {
+        look_now(ticket);
+    }
+}

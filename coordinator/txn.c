@@ -1,0 +1,175 @@
+#include "coordinator/txn.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+static const char *const type_names[] = {[TXN_SAGA] = "saga"};
+static const char *const status_names[] = {
+    [TXN_PREPARED] = "prepared", [TXN_SUBMITTED] = "submitted", [TXN_ABORTING] = "aborting",
+    [TXN_SUCCEED] = "succeed",   [TXN_FAILED] = "failed",
+};
+static const char *const op_names[] = {[OP_ACTION] = "action", [OP_COMPENSATE] = "compensate"};
+static const char *const op_status_names[] = {
+    [OP_PREPARED] = "prepared", [OP_SUCCEED] = "succeed", [OP_FAILED] = "failed"};
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static enum err name_parse(const char *const *names, size_t count, struct slice name, size_t *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (slice_eq_str(name, names[i])) {
+            *out = i;
+            return ERR_OK;
+        }
+    }
+    return ERR_INVALID;
+}
+
+const char *txn_type_name(enum txn_type type)
+{
+    return type_names[type];
+}
+
+const char *txn_status_name(enum txn_status status)
+{
+    return status_names[status];
+}
+
+const char *txn_op_name(enum txn_op op)
+{
+    return op_names[op];
+}
+
+const char *op_status_name(enum op_status status)
+{
+    return op_status_names[status];
+}
+
+enum err txn_type_parse(struct slice name, enum txn_type *out)
+{
+    size_t i = 0;
+    enum err err = name_parse(type_names, COUNT_OF(type_names), name, &i);
+    *out = (enum txn_type)i;
+    return err;
+}
+
+enum err txn_status_parse(struct slice name, enum txn_status *out)
+{
+    size_t i = 0;
+    enum err err = name_parse(status_names, COUNT_OF(status_names), name, &i);
+    *out = (enum txn_status)i;
+    return err;
+}
+
+enum err txn_op_parse(struct slice name, enum txn_op *out)
+{
+    size_t i = 0;
+    enum err err = name_parse(op_names, COUNT_OF(op_names), name, &i);
+    *out = (enum txn_op)i;
+    return err;
+}
+
+enum err op_status_parse(struct slice name, enum op_status *out)
+{
+    size_t i = 0;
+    enum err err = name_parse(op_status_names, COUNT_OF(op_status_names), name, &i);
+    *out = (enum op_status)i;
+    return err;
+}
+
+bool txn_status_is_final(enum txn_status status)
+{
+    switch (status) {
+    case TXN_PREPARED:
+    case TXN_SUBMITTED:
+    case TXN_ABORTING: return false;
+    case TXN_SUCCEED:
+    case TXN_FAILED: return true;
+    }
+    unreachable("transaction status");
+}
+
+/* "01", "02", … "100", as DTM numbers the steps of a saga. */
+static struct slice branch_id(struct arena *arena, size_t index)
+{
+    size_t number = index + 1;
+    size_t len = number < 100 ? 2 : 3;
+    char *text = arena_alloc(arena, len + 1);
+    for (size_t i = len; i > 0; i--) {
+        text[i - 1] = (char)('0' + number % 10);
+        number /= 10;
+    }
+    return slice_make(text, len);
+}
+
+struct txn *txn_new_blank(struct slice gid, size_t branch_count)
+{
+    check(branch_count <= TXN_BRANCHES_MAX);
+    struct txn *txn = mem_new(struct txn);
+    txn->gid = arena_copy(&txn->arena, gid);
+    txn->branches = arena_alloc(&txn->arena, branch_count * sizeof(struct txn_branch));
+    txn->branch_count = branch_count;
+    for (size_t i = 0; i < branch_count; i++) {
+        txn->branches[i].id = branch_id(&txn->arena, i);
+    }
+    txn->run.maybe_started = true;
+    txn->run.timeout_at_ms = INT64_MAX;
+    return txn;
+}
+
+static void options_copy(struct arena *arena, struct txn_options *to,
+                         const struct txn_options *from)
+{
+    *to = *from;
+    to->headers = arena_alloc(arena, from->header_count * sizeof(struct txn_header));
+    for (size_t i = 0; i < from->header_count; i++) {
+        to->headers[i].name = arena_copy(arena, from->headers[i].name);
+        to->headers[i].value = arena_copy(arena, from->headers[i].value);
+    }
+}
+
+static void branch_copy(struct arena *arena, struct txn_branch *to, const struct txn_step *from)
+{
+    to->payload = arena_copy(arena, from->payload);
+    to->ops[OP_ACTION] = (struct txn_op_record){arena_copy(arena, from->action), OP_PREPARED, true};
+    to->ops[OP_COMPENSATE] =
+        (struct txn_op_record){arena_copy(arena, from->compensate), OP_PREPARED, true};
+}
+
+struct txn *txn_new(const struct txn_spec *spec)
+{
+    struct txn *txn = txn_new_blank(spec->gid, spec->step_count);
+    enum err err = txn_type_parse(spec->trans_type, &txn->type);
+    check(err == ERR_OK); /* the spec was checked */
+    txn->status = TXN_SUBMITTED;
+    txn->epoch = 1;
+    txn->custom_data = arena_copy(&txn->arena, spec->custom_data);
+    options_copy(&txn->arena, &txn->options, &spec->options);
+    for (size_t i = 0; i < spec->step_count; i++) {
+        branch_copy(&txn->arena, &txn->branches[i], &spec->steps[i]);
+    }
+    txn->run.maybe_started = false;
+    return txn;
+}
+
+void txn_free(struct txn *txn)
+{
+    if (txn) {
+        arena_fini(&txn->arena);
+        free(txn);
+    }
+}
+
+void txn_set_reason(struct txn *txn, struct slice reason)
+{
+    size_t len = reason.len;
+    if (len > TXN_REASON_MAX) {
+        len = TXN_REASON_MAX;
+        while (len > 0 && ((unsigned char)reason.ptr[len] & 0xC0) == 0x80) {
+            len--;
+        }
+    }
+    txn->rollback_reason = arena_copy(&txn->arena, slice_make(reason.ptr, len));
+}

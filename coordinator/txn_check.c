@@ -1,0 +1,289 @@
+/* What a client may ask for. Every refusal names the field, the value and what is allowed. */
+#include "coordinator/txn.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SHOWN_SIZE = 100, FIELD_SIZE = 48 };
+
+enum err txn_gid_check(struct slice gid, struct reason *reason)
+{
+    char shown[SHOWN_SIZE];
+    if (gid.len == 0) {
+        return reason_set(reason, ERR_INVALID, "gid: is empty; must have 1 to %d characters",
+                          TXN_GID_CHARS_MAX);
+    }
+    slice_printable(gid, shown, sizeof(shown));
+    if (!utf8_is_valid(gid)) {
+        return reason_set(reason, ERR_INVALID, "gid: '%s' is not valid UTF-8", shown);
+    }
+    if (utf8_has_control(gid)) {
+        return reason_set(reason, ERR_INVALID, "gid: '%s' has control characters", shown);
+    }
+    if (utf8_length(gid) > TXN_GID_CHARS_MAX) {
+        return reason_set(reason, ERR_INVALID, "gid: '%s…' has %zu characters; at most %d", shown,
+                          utf8_length(gid), TXN_GID_CHARS_MAX);
+    }
+    return ERR_OK;
+}
+
+/* ---- urls ---- */
+
+static bool is_alpha(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_word(char c)
+{
+    return is_alpha(c) || is_digit(c) || c == '_';
+}
+
+/* An identifier as protobuf knows it; with `dots` several of them joined by dots. */
+static bool is_identifier(struct slice s, bool dots)
+{
+    bool begins = true;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (begins ? !(is_alpha(c) || c == '_') : !(is_word(c) || (dots && c == '.'))) {
+            return false;
+        }
+        begins = c == '.';
+    }
+    return !begins;
+}
+
+static bool is_port(struct slice s)
+{
+    int64_t port = 0;
+    return s.len > 0 && is_digit(s.ptr[0]) && slice_to_int64(s, &port) && port >= 1 &&
+           port <= 65535;
+}
+
+static bool is_host(struct slice s)
+{
+    bool v6 = s.len > 4 && s.ptr[0] == '[' && s.ptr[s.len - 1] == ']';
+    size_t begin = v6 ? 1 : 0;
+    size_t end = v6 ? s.len - 1 : s.len;
+    for (size_t i = begin; i < end; i++) {
+        char c = s.ptr[i];
+        if (!is_word(c) && c != '-' && c != '.' && !(v6 && (c == ':' || c == '%'))) {
+            return false;
+        }
+    }
+    return s.len > 0;
+}
+
+/* host, host:port, [v6], [v6]:port. User names and passwords are not taken: they would be stored
+ * and shown. */
+static bool is_authority(struct slice s)
+{
+    for (size_t i = s.len; i > 0 && s.ptr[i - 1] != ']'; i--) {
+        if (s.ptr[i - 1] == ':') {
+            return is_host(slice_make(s.ptr, i - 1)) && is_port(slice_make(s.ptr + i, s.len - i));
+        }
+    }
+    return is_host(s);
+}
+
+/* The part before the first of `stops`. */
+static struct slice head_of(struct slice s, const char *stops)
+{
+    size_t n = 0;
+    while (n < s.len && !strchr(stops, s.ptr[n])) {
+        n++;
+    }
+    return slice_make(s.ptr, n);
+}
+
+static struct slice behind(struct slice s, size_t n)
+{
+    return n < s.len ? slice_make(s.ptr + n, s.len - n) : slice_make(s.ptr, 0);
+}
+
+static bool is_tcp_url(struct slice rest)
+{
+    struct slice authority = head_of(rest, "/");
+    struct slice path = behind(rest, authority.len + 1);
+    struct slice service = head_of(path, "/");
+    return is_authority(authority) && is_identifier(service, true) &&
+           is_identifier(behind(path, service.len + 1), false);
+}
+
+static bool has_space_or_control(struct slice url)
+{
+    return memchr(url.ptr, ' ', url.len) || utf8_has_control(url);
+}
+
+enum err txn_url_check(struct slice url, const char *field, struct reason *reason)
+{
+    if (url.len == 0) {
+        return ERR_OK;
+    }
+    char shown[SHOWN_SIZE];
+    slice_printable(url, shown, sizeof(shown));
+    if (url.len > TXN_URL_MAX) {
+        return reason_set(reason, ERR_INVALID, "%s: '%.60s…' has %zu bytes; at most %d", field,
+                          shown, url.len, TXN_URL_MAX);
+    }
+    if (has_space_or_control(url)) {
+        return reason_set(reason, ERR_INVALID,
+                          "%s: '%s' has a space, a control character or is not UTF-8", field,
+                          shown);
+    }
+    if (slice_has_prefix(url, "https://")) {
+        return reason_set(reason, ERR_INVALID,
+                          "%s: '%s': https is not supported yet; use http:// or tcp://", field,
+                          shown);
+    }
+    if (slice_has_prefix(url, "http://") && is_authority(head_of(behind(url, 7), "/?#"))) {
+        return ERR_OK;
+    }
+    if (slice_has_prefix(url, "tcp://") && is_tcp_url(behind(url, 6))) {
+        return ERR_OK;
+    }
+    return reason_set(reason, ERR_INVALID,
+                      "%s: '%s' must be empty, tcp://host[:port]/package.Service/Method or "
+                      "http://host[:port]/…",
+                      field, shown);
+}
+
+/* ---- steps and options ---- */
+
+static enum err step_check(const struct txn_step *step, size_t index, struct reason *reason)
+{
+    char field[FIELD_SIZE];
+    snprintf(field, sizeof(field), "steps[%zu].action", index);
+    enum err err = txn_url_check(step->action, field, reason);
+    if (err != ERR_OK) {
+        return err;
+    }
+    snprintf(field, sizeof(field), "steps[%zu].compensate", index);
+    err = txn_url_check(step->compensate, field, reason);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (step->payload.len > TXN_PAYLOAD_MAX) {
+        return reason_set(reason, ERR_INVALID, "payloads[%zu]: has %zu bytes; at most %d", index,
+                          step->payload.len, TXN_PAYLOAD_MAX);
+    }
+    return ERR_OK;
+}
+
+static enum err steps_check(const struct txn_spec *spec, struct reason *reason)
+{
+    if (spec->step_count == 0 || spec->step_count > TXN_BRANCHES_MAX) {
+        return reason_set(reason, ERR_INVALID, "steps: has %zu entries; must have 1 to %d",
+                          spec->step_count, TXN_BRANCHES_MAX);
+    }
+    size_t total = 0;
+    for (size_t i = 0; i < spec->step_count; i++) {
+        enum err err = step_check(&spec->steps[i], i, reason);
+        if (err != ERR_OK) {
+            return err;
+        }
+        total += spec->steps[i].payload.len;
+    }
+    if (total > TXN_PAYLOADS_MAX) {
+        return reason_set(reason, ERR_INVALID, "payloads: have %zu bytes together; at most %d",
+                          total, TXN_PAYLOADS_MAX);
+    }
+    return ERR_OK;
+}
+
+static enum err number_check(const char *field, int64_t value, int64_t max, struct reason *reason)
+{
+    if (value < 0 || value > max) {
+        return reason_set(reason, ERR_INVALID, "%s: is %lld; must be 0 to %lld", field,
+                          (long long)value, (long long)max);
+    }
+    return ERR_OK;
+}
+
+/* RFC 9110 section 5.6.2: what a header name may be made of. */
+static bool is_token(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '\0' || (!is_alpha(c) && !is_digit(c) && !strchr("!#$%&'*+-.^_`|~", c))) {
+            return false;
+        }
+    }
+    return s.len > 0 && s.len <= TXN_HEADER_NAME_MAX;
+}
+
+static enum err headers_check(const struct txn_options *options, struct reason *reason)
+{
+    if (options->header_count > TXN_HEADERS_MAX) {
+        return reason_set(reason, ERR_INVALID, "branch_headers: has %zu entries; at most %d",
+                          options->header_count, TXN_HEADERS_MAX);
+    }
+    for (size_t i = 0; i < options->header_count; i++) {
+        char shown[SHOWN_SIZE];
+        const struct txn_header *header = &options->headers[i];
+        slice_printable(header->name, shown, sizeof(shown));
+        if (!is_token(header->name)) {
+            return reason_set(reason, ERR_INVALID,
+                              "branch_headers: name '%s' must be 1 to %d letters, digits or "
+                              "!#$%%&'*+-.^_`|~",
+                              shown, TXN_HEADER_NAME_MAX);
+        }
+        if (header->value.len > TXN_HEADER_VALUE_MAX || utf8_has_control(header->value)) {
+            return reason_set(reason, ERR_INVALID,
+                              "branch_headers: value of '%s' must be UTF-8 of at most %d bytes "
+                              "without control characters",
+                              shown, TXN_HEADER_VALUE_MAX);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err options_check(const struct txn_options *options, struct reason *reason)
+{
+    const struct {
+        const char *field;
+        int64_t value, max;
+    } numbers[] = {
+        {"timeout_to_fail (ms)", options->timeout_to_fail_ms, TXN_TIME_MAX_MS},
+        {"retry_interval (ms)", options->retry_interval_ms, TXN_TIME_MAX_MS},
+        {"request_timeout (ms)", options->request_timeout_ms, TXN_TIME_MAX_MS},
+        {"retry_limit", options->retry_limit, TXN_RETRY_LIMIT_MAX},
+    };
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        enum err err = number_check(numbers[i].field, numbers[i].value, numbers[i].max, reason);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return headers_check(options, reason);
+}
+
+enum err txn_spec_check(const struct txn_spec *spec, struct reason *reason)
+{
+    enum err err = txn_gid_check(spec->gid, reason);
+    if (err != ERR_OK) {
+        return err;
+    }
+    enum txn_type type;
+    if (txn_type_parse(spec->trans_type, &type) != ERR_OK) {
+        char shown[SHOWN_SIZE];
+        slice_printable(spec->trans_type, shown, sizeof(shown));
+        return reason_set(reason, ERR_INVALID, "trans_type: '%s' is not known; must be saga",
+                          shown);
+    }
+    err = steps_check(spec, reason);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (spec->custom_data.len > TXN_CUSTOM_DATA_MAX || !utf8_is_valid(spec->custom_data)) {
+        return reason_set(reason, ERR_INVALID,
+                          "custom_data: has %zu bytes; must be UTF-8 of at most %d",
+                          spec->custom_data.len, TXN_CUSTOM_DATA_MAX);
+    }
+    return options_check(&spec->options, reason);
+}
