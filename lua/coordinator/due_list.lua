@@ -2,9 +2,9 @@
 --
 -- KEYS: 1
 -- KEYS[1]  due zset
--- ARGV[1]  how many at most, 1 … 1000
+-- ARGV[1]  how many at most, 1 ... 1000
 --
--- Returns {now, next, {gid, …}}; next: due time in ms of the first that is not overdue yet, 0: none.
+-- Returns {now, next, {gid, ...}}; next: due time in ms of the first that is not overdue yet, 0: none.
 -- Repeated: it only reads.
 if #KEYS ~= 1 or #ARGV ~= 1 then
     return redis.error_reply('ERR due_list: wants 1 KEYS and 1 ARGV, got ' ..

@@ -7,9 +7,9 @@
 -- ARGV[2]  oldest creation time in ms, or "-inf"
 -- ARGV[3]  with a newest time: only gids below this one are listed among those created at that very
 --          time; "": all of them
--- ARGV[4]  how many at most, 1 … 1000
+-- ARGV[4]  how many at most, 1 ... 1000
 --
--- Returns {gid, created, gid, created, …}.
+-- Returns {gid, created, gid, created, ...}.
 -- Repeated: it only reads.
 if #KEYS ~= 1 or #ARGV ~= 4 then
     return redis.error_reply('ERR recent_list: wants 1 KEYS and 4 ARGV, got ' ..

@@ -2,8 +2,8 @@
 -- it runs on a cluster; fewer transactions than 64: repeat the last one.
 --
 -- KEYS: 65
--- KEYS[1]  recent zset   KEYS[2…65]  tx hashes
--- ARGV[1…64]  the gids of KEYS[2…65]
+-- KEYS[1]  recent zset   KEYS[2...65]  tx hashes
+-- ARGV[1...64]  the gids of KEYS[2...65]
 --
 -- Returns how many were forgotten.
 -- Repeated: the second run finds nothing to remove.

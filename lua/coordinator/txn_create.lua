@@ -10,7 +10,7 @@
 -- ARGV[7]  creation time in ms, "0": now
 -- ARGV[8]  due time in ms from now (not used when the status is final)
 -- ARGV[9]  time to live of finished transactions in ms
--- ARGV[10…] further fields of the hash: name, value, name, value …
+-- ARGV[10...] further fields of the hash: name, value, name, value ...
 --
 -- Returns {"OK", now} or {"EXISTS", now, status, rollback_reason}.
 -- Repeated: the second run finds the record and writes nothing.

@@ -4,7 +4,7 @@
 -- KEYS[1]  tx hash
 -- ARGV     none
 --
--- Returns {"OK", now, {name, value, …}} or {"NOT_FOUND", now}.
+-- Returns {"OK", now, {name, value, ...}} or {"NOT_FOUND", now}.
 -- Repeated: it only reads.
 if #KEYS ~= 1 or #ARGV ~= 0 then
     return redis.error_reply('ERR txn_read: wants 1 KEYS and 0 ARGV, got ' ..

@@ -7,7 +7,7 @@
 -- ARGV[3]  "0": only when it is overdue, "1": in any case
 -- ARGV[4]  due time in ms from now: the end of the new owner's lease
 --
--- Returns {"OK", now, {name, value, …}} with the new epoch; {"FINISHED", now, {…}} unchanged;
+-- Returns {"OK", now, {name, value, ...}} with the new epoch; {"FINISHED", now, {...}} unchanged;
 -- {"NOT_DUE", now}; {"NOT_FOUND", now}; {"DAMAGED", now, what is wrong}: its due time moves on, so
 -- that a record which nobody can read does not stand in the way of the others.
 -- Repeated: without "1" the second run finds it not due any more; with "1" the epoch rises again,

@@ -13,12 +13,12 @@
 -- ARGV[9]  time to live in ms, used when the status is final
 -- ARGV[10] n: number of history lines
 -- ARGV[11] s: number of fields to set
--- ARGV[12…] n times op, result, duration in ms, note; then s times name, value; the rest are
+-- ARGV[12...] n times op, result, duration in ms, note; then s times name, value; the rest are
 --          names of fields to remove
 --
 -- History goes into the stream. When the transaction ends and its history is short, it becomes the
 -- field `history` and there is no stream: an empty one alone takes 670 bytes. Its form:
---   +MS OP RESULT DURATIONms: NOTE | +MS STATUS: NOTE | …     (MS since creation; note optional)
+--   +MS OP RESULT DURATIONms: NOTE | +MS STATUS: NOTE | ...     (MS since creation; note optional)
 --
 -- Returns {"OK", now}, {"FENCED", now, stored status} or {"NOT_FOUND", now}.
 -- Repeated: the stored revision, epoch, status and owner are already those that this update leaves

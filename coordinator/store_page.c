@@ -1,0 +1,301 @@
+/*
+ * Pages of transactions, newest first: each round asks every partition for its newest ones after
+ * the position, merges them by (creation time, gid), loads as many records as the page may have
+ * and filters them; further rounds follow until the page is full.
+ */
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/mem.h"
+#include "coordinator/store_internal.h"
+#include "coordinator_scripts.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { POSITION_GID_MAX = 320 };
+
+struct listed {
+    int64_t created_ms;
+    struct slice gid; /* in the arena of the round */
+    struct txn *txn;  /* NULL: gone, damaged or filtered out */
+    struct page_job *job;
+};
+
+struct page_job {
+    struct store_redis *store;
+    archive_page_cb cb;
+    void *arg;
+    struct archive_filter filter; /* its position is kept below */
+    size_t limit;
+    int64_t after_ms; /* the position: -1 at the beginning */
+    struct buf after_gid;
+    struct arena arena; /* of the present round */
+    struct listed *listed;
+    size_t listed_count, listed_cap;
+    bool more; /* a partition has more than it gave in this round */
+    int waiting, rounds;
+    struct txn **txns; /* the page */
+    size_t count;
+    enum store_status status;
+    struct reason message;
+};
+
+static void round_begin(struct page_job *job);
+
+/* ---- position: base64 of "MS:GID" ---- */
+
+static enum err position_parse(struct page_job *job, struct slice position)
+{
+    job->after_ms = -1;
+    if (position.len == 0) {
+        return ERR_OK;
+    }
+    struct buf plain = {0};
+    int64_t ms = 0;
+    enum err err = buf_add_base64_decoded(&plain, position);
+    const char *colon = err == ERR_OK && plain.len > 0 ? memchr(plain.data, ':', plain.len) : NULL;
+    if (!colon || !slice_to_int64(slice_make(plain.data, (size_t)(colon - plain.data)), &ms) ||
+        ms < 0) {
+        err = ERR_INVALID;
+    } else {
+        job->after_ms = ms;
+        buf_add(&job->after_gid, colon + 1, plain.len - (size_t)(colon + 1 - plain.data));
+    }
+    buf_fini(&plain);
+    return err;
+}
+
+static void position_move(struct page_job *job, const struct listed *to)
+{
+    job->after_ms = to->created_ms;
+    buf_clear(&job->after_gid);
+    buf_add_slice(&job->after_gid, to->gid);
+}
+
+static void position_add(const struct page_job *job, struct buf *out)
+{
+    struct buf plain = {0};
+    struct slice gid = buf_slice(&job->after_gid);
+    /* Only the longest gids are cut: then those of the same millisecond and beginning are skipped.
+     */
+    gid.len = gid.len < POSITION_GID_MAX ? gid.len : POSITION_GID_MAX;
+    buf_printf(&plain, "%" PRId64 ":", job->after_ms);
+    buf_add_slice(&plain, gid);
+    buf_add_base64(out, buf_slice(&plain));
+    buf_fini(&plain);
+}
+
+/* ---- end ---- */
+
+static void round_free(struct page_job *job)
+{
+    arena_fini(&job->arena);
+    job->arena = (struct arena){0};
+    job->listed_count = 0;
+}
+
+static void job_free(struct page_job *job)
+{
+    for (size_t i = 0; i < job->count; i++) {
+        txn_free(job->txns[i]);
+    }
+    round_free(job);
+    free(job->txns);
+    free(job->listed);
+    buf_fini(&job->after_gid);
+    free(job);
+}
+
+static void job_end(struct page_job *job, bool more)
+{
+    struct buf next = {0};
+    if (job->status == STORE_OK && more) {
+        position_add(job, &next);
+    }
+    struct archive_page page = {
+        .status = job->status,
+        .message = job->message.text,
+        .txns = job->txns,
+        .count = job->status == STORE_OK ? job->count : 0,
+        .next_position = buf_slice(&next),
+    };
+    job->cb(job->arg, &page);
+    buf_fini(&next);
+    job_free(job);
+}
+
+static void job_fail(struct page_job *job, enum store_status status, const char *message)
+{
+    job->status = status;
+    (void)reason_set(&job->message, ERR_UNAVAILABLE, "%s", message);
+}
+
+/* ---- loading and filtering ---- */
+
+static bool filter_matches(const struct archive_filter *filter, const struct txn *txn)
+{
+    return (!filter->has_status || txn->status == filter->status) &&
+           txn->created_ms >= filter->created_from_ms &&
+           (filter->created_to_ms == 0 || txn->created_ms <= filter->created_to_ms);
+}
+
+/* Keeps what matches, in order, until the page is full; the position follows. */
+static void page_fill(struct page_job *job, size_t examine)
+{
+    size_t i = 0;
+    for (; i < examine && job->count < job->limit; i++) {
+        struct listed *entry = &job->listed[i];
+        position_move(job, entry);
+        if (entry->txn && filter_matches(&job->filter, entry->txn)) {
+            job->txns[job->count++] = entry->txn;
+            entry->txn = NULL;
+        }
+    }
+    job->more = job->more || i < job->listed_count;
+    for (i = 0; i < job->listed_count; i++) {
+        txn_free(job->listed[i].txn);
+    }
+    round_free(job);
+}
+
+static size_t round_size(const struct page_job *job)
+{
+    return job->listed_count < job->limit ? job->listed_count : job->limit;
+}
+
+static void round_end(struct page_job *job)
+{
+    page_fill(job, round_size(job));
+    if (job->status != STORE_OK || !job->more || job->count == job->limit ||
+        ++job->rounds >= STORE_ROUNDS_MAX) {
+        job_end(job, job->more);
+    } else {
+        round_begin(job);
+    }
+}
+
+static void on_loaded(void *arg, const struct store_result *result)
+{
+    struct listed *entry = arg;
+    struct page_job *job = entry->job;
+    entry->txn = result->txn; /* NULL when it is gone by now, or damaged: then it is in the log */
+    if (result->status == STORE_UNKNOWN || (result->status == STORE_REFUSED && !result->now_ms)) {
+        job_fail(job, result->status, result->message);
+    }
+    if (--job->waiting == 0) {
+        round_end(job);
+    }
+}
+
+/* ---- listing ---- */
+
+static int listed_compare(const void *a, const void *b)
+{
+    const struct listed *x = a, *y = b;
+    if (x->created_ms != y->created_ms) {
+        return x->created_ms < y->created_ms ? 1 : -1;
+    }
+    size_t len = x->gid.len < y->gid.len ? x->gid.len : y->gid.len;
+    int order = memcmp(y->gid.ptr, x->gid.ptr, len);
+    return order != 0 ? order : (x->gid.len < y->gid.len) - (x->gid.len > y->gid.len);
+}
+
+static void round_load(struct page_job *job)
+{
+    if (job->status != STORE_OK || job->listed_count == 0) {
+        job_end(job, false);
+        return;
+    }
+    qsort(job->listed, job->listed_count, sizeof(*job->listed), listed_compare);
+    size_t count = round_size(job);
+    job->waiting = (int)count;
+    struct store *port = &job->store->port;
+    for (size_t i = 0; i < count; i++) {
+        port->ops->load(port, job->listed[i].gid, on_loaded, &job->listed[i]);
+    }
+}
+
+static void listed_add(struct page_job *job, struct slice gid, int64_t created_ms)
+{
+    if (job->listed_count == job->listed_cap) {
+        job->listed_cap = job->listed_cap ? 2 * job->listed_cap : 256;
+        job->listed = mem_resize(job->listed, job->listed_cap * sizeof(*job->listed));
+    }
+    job->listed[job->listed_count++] =
+        (struct listed){.created_ms = created_ms, .gid = arena_copy(&job->arena, gid), .job = job};
+}
+
+static void on_listed(void *arg, const struct redis_result *reply)
+{
+    struct page_job *job = arg;
+    size_t count = redis_value_count(reply->value);
+    if (reply->err != ERR_OK) {
+        store_warn(job->store, reply);
+        job_fail(job, store_status_of(reply->err), reply->message);
+        count = 0;
+    }
+    for (size_t i = 0; i + 1 < count; i += 2) {
+        int64_t created_ms;
+        if (slice_to_int64(redis_value_str(redis_value_at(reply->value, i + 1)), &created_ms)) {
+            listed_add(job, redis_value_str(redis_value_at(reply->value, i)), created_ms);
+        }
+    }
+    job->more = job->more || count >= 2 * job->limit;
+    if (--job->waiting == 0) {
+        round_load(job);
+    }
+}
+
+static void list_partition(struct page_job *job, int partition)
+{
+    struct store_redis *store = job->store;
+    struct scratch *scratch = &store->scratch;
+    store_keys_begin(store, 1, 0);
+    store_key_recent(store, partition);
+    scratch_begin(scratch, 4 * SCRATCH_INT_BYTES);
+    if (job->after_ms >= 0) {
+        scratch_add_int(scratch, job->after_ms);
+    } else if (job->filter.created_to_ms > 0) {
+        scratch_add_int(scratch, job->filter.created_to_ms);
+    } else {
+        scratch_add_str(scratch, "+inf");
+    }
+    scratch_add_int(scratch, job->filter.created_from_ms);
+    scratch_add(scratch, job->after_ms >= 0 ? buf_slice(&job->after_gid) : slice_str(NULL));
+    scratch_add_int(scratch, (int64_t)job->limit);
+    store_eval(store, &script_recent_list, on_listed, job);
+}
+
+static void round_begin(struct page_job *job)
+{
+    job->more = false;
+    job->waiting = job->store->partitions;
+    for (int p = 0; p < job->store->partitions; p++) {
+        list_partition(job, p);
+    }
+}
+
+/* ---- entry ---- */
+
+enum err store_page_list(struct archive *archive, const struct archive_filter *filter,
+                         archive_page_cb cb, void *arg)
+{
+    check(filter->limit > 0 && filter->limit <= ARCHIVE_PAGE_MAX);
+    struct page_job *job = mem_new(struct page_job);
+    *job = (struct page_job){
+        .store = container_of(archive, struct store_redis, archive),
+        .cb = cb,
+        .arg = arg,
+        .filter = *filter,
+        .limit = (size_t)filter->limit,
+    };
+    job->txns = mem_zalloc(job->limit * sizeof(*job->txns));
+    enum err err = position_parse(job, filter->position);
+    if (err != ERR_OK) {
+        job_free(job);
+        return err;
+    }
+    round_begin(job);
+    return ERR_OK;
+}

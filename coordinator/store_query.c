@@ -1,0 +1,373 @@
+/* What the API and the operator ask of the store: history, pages, counts, housekeeping. */
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "coordinator/store_internal.h"
+#include "coordinator_scripts.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static enum err err_of(enum err err)
+{
+    return err == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
+}
+
+static void send_command(struct store_redis *store, const struct slice *argv, size_t argc,
+                         redis_cb cb, void *arg)
+{
+    redis_command(store->redis, loop_now_ms(store->loop) + store->timeout_ms, argv, argc, cb, arg);
+}
+
+/* ---- one transaction with its history ---- */
+
+enum { SHORT_HISTORY_MAX = 64 };
+
+struct history_job {
+    struct store_redis *store;
+    archive_record_cb cb;
+    void *arg;
+    struct arena arena;
+    struct slice gid;
+    struct txn *txn;
+    struct archive_line *lines;
+    size_t count, stream_count;
+    struct slice short_text; /* the field `history` */
+    enum store_status status;
+    struct reason message;
+    int waiting;
+};
+
+static void history_fail(struct history_job *job, const struct redis_result *reply)
+{
+    store_warn(job->store, reply);
+    job->status = store_status_of(reply->err);
+    (void)reason_set(&job->message, reply->err, "%s", reply->message);
+}
+
+/* The part of `text` before the first `mark`; the rest stays in `text`. */
+static struct slice cut(struct slice *text, const char *mark)
+{
+    size_t len = strlen(mark);
+    const char *at = text->len >= len ? memmem(text->ptr, text->len, mark, len) : NULL;
+    struct slice head = at ? slice_make(text->ptr, (size_t)(at - text->ptr)) : *text;
+    size_t skip = at ? head.len + len : head.len;
+    *text = slice_make(text->ptr ? text->ptr + skip : NULL, text->len - skip);
+    return head;
+}
+
+/* "+4 01.action FAILURE 12ms: out of stock", as txn_update.lua writes it. */
+static struct archive_line short_line_parse(struct slice text, int64_t created_ms)
+{
+    struct archive_line line = {.time_ms = created_ms};
+    struct slice head = cut(&text, ": ");
+    line.note = text;
+    struct slice after = cut(&head, " ");
+    int64_t number;
+    if (after.len > 1 && slice_to_int64(slice_make(after.ptr + 1, after.len - 1), &number)) {
+        line.time_ms += number;
+    }
+    line.op = cut(&head, " ");
+    line.result = cut(&head, " ");
+    if (head.len > 2 && slice_to_int64(slice_make(head.ptr, head.len - 2), &number)) {
+        line.duration_ms = number;
+    }
+    return line;
+}
+
+/* Both answers are there: the first line, the stream, the field. */
+static struct archive_line *history_complete(struct history_job *job)
+{
+    struct slice rest = job->short_text, submitted = SLICE_LIT("submitted");
+    for (size_t i = 0; rest.len > 0 && i < SHORT_HISTORY_MAX; i++) {
+        job->lines[job->count++] = short_line_parse(cut(&rest, " | "), job->txn->created_ms);
+    }
+    bool has_stream = job->stream_count > 0;
+    if (has_stream &&
+        (slice_eq_str(job->lines[1].op, "prepared") || job->stream_count >= ARCHIVE_HISTORY_MAX)) {
+        job->count--;
+        return job->lines + 1;
+    }
+    /* Told by the field `created`: txn_create writes no line for it. */
+    job->lines[0] = (struct archive_line){.time_ms = job->txn->created_ms, .op = submitted};
+    return job->lines;
+}
+
+static void history_end(struct history_job *job)
+{
+    if (--job->waiting > 0) {
+        return;
+    }
+    bool good = job->status == STORE_OK;
+    const struct archive_line *lines = good ? history_complete(job) : NULL;
+    struct archive_record record = {
+        .status = job->status,
+        .message = job->message.text,
+        .txn = good ? job->txn : NULL,
+        .lines = lines,
+        .line_count = good ? job->count : 0,
+    };
+    job->cb(job->arg, &record);
+    txn_free(job->txn);
+    arena_fini(&job->arena);
+    free(job->lines);
+    free(job);
+}
+
+/* One entry of the stream: [id, [op, …, result, …, ms, …, note, …]]. */
+static struct archive_line entry_parse(struct history_job *job, const struct redis_value *entry)
+{
+    struct archive_line line = {0};
+    if (redis_value_count(entry) != 2) {
+        return line;
+    }
+    struct slice id = redis_value_str(redis_value_at(entry, 0));
+    const struct redis_value *fields = redis_value_at(entry, 1);
+    struct slice values[3] = {{NULL, 0}};
+    static const char *const names[3] = {"op", "result", "note"};
+    for (size_t i = 0; i < 3; i++) {
+        const struct redis_value *value = redis_value_field(fields, names[i]);
+        values[i] = value ? arena_copy(&job->arena, redis_value_str(value)) : slice_str(NULL);
+    }
+    const struct redis_value *ms = redis_value_field(fields, "ms");
+    if (!slice_to_int64(cut(&id, "-"), &line.time_ms)) {
+        line.time_ms = 0;
+    }
+    line.op = values[0];
+    line.result = values[1];
+    line.note = values[2];
+    line.duration_ms = ms ? redis_value_int(ms) : 0;
+    return line;
+}
+
+static void history_read_record(struct history_job *job, const struct redis_value *fields)
+{
+    struct reason fault;
+    if (store_record_parse(job->store, job->gid, fields, &job->txn, &fault) != ERR_OK) {
+        job->status = STORE_REFUSED;
+        (void)reason_set(&job->message, ERR_INVALID, "damaged record: %s", fault.text);
+        return;
+    }
+    const struct redis_value *text = redis_value_field(fields, "history");
+    if (text) {
+        job->short_text = arena_copy(&job->arena, redis_value_str(text));
+    }
+}
+
+static void on_history_record(void *arg, const struct redis_result *reply)
+{
+    struct history_job *job = arg;
+    if (reply->err != ERR_OK) {
+        history_fail(job, reply);
+    } else if (redis_value_count(reply->value) < 3) {
+        job->status = STORE_NOT_FOUND;
+    } else {
+        history_read_record(job, redis_value_at(reply->value, 2));
+    }
+    history_end(job);
+}
+
+static void on_history_stream(void *arg, const struct redis_result *reply)
+{
+    struct history_job *job = arg;
+    if (reply->err != ERR_OK) {
+        history_fail(job, reply);
+        history_end(job);
+        return;
+    }
+    size_t count = job->stream_count = redis_value_count(reply->value);
+    job->lines = mem_zalloc((count + SHORT_HISTORY_MAX + 1) * sizeof(*job->lines));
+    job->count = 1; /* the first is for history_complete */
+    for (size_t i = count; i-- > 0;) {
+        job->lines[job->count++] = entry_parse(job, redis_value_at(reply->value, i));
+    }
+    history_end(job);
+}
+
+static void archive_read(struct archive *archive, struct slice gid, archive_record_cb cb, void *arg)
+{
+    struct store_redis *store = container_of(archive, struct store_redis, archive);
+    struct history_job *job = mem_new(struct history_job);
+    *job = (struct history_job){.store = store, .cb = cb, .arg = arg, .waiting = 2};
+    job->gid = arena_copy(&job->arena, gid);
+    store_keys_begin(store, 1, gid.len);
+    store_key_tx(store, gid);
+    scratch_begin(&store->scratch, 0);
+    store_eval(store, &script_txn_read, on_history_record, job);
+    store_keys_begin(store, 1, gid.len);
+    store_key_log(store, gid);
+    const struct slice stream[] = {
+        SLICE_LIT("XREVRANGE"), store->keys[0],     SLICE_LIT("+"),
+        SLICE_LIT("-"),         SLICE_LIT("COUNT"), SLICE_LIT("1000"),
+    };
+    send_command(store, stream, sizeof(stream) / sizeof(stream[0]), on_history_stream, job);
+}
+
+/* ---- counts ---- */
+
+struct count_job {
+    struct store_redis *store;
+    archive_backlog_cb cb;
+    void *arg;
+    struct archive_backlog backlog;
+    int waiting;
+};
+
+static void on_count(void *arg, const struct redis_result *reply)
+{
+    struct count_job *job = arg;
+    if (reply->err != ERR_OK) {
+        store_warn(job->store, reply);
+        job->backlog.status = store_status_of(reply->err);
+    } else {
+        job->backlog.due += redis_value_int(redis_value_at(reply->value, 1));
+        job->backlog.overdue += redis_value_int(redis_value_at(reply->value, 2));
+    }
+    if (--job->waiting == 0) {
+        job->cb(job->arg, &job->backlog);
+        free(job);
+    }
+}
+
+static void archive_backlog(struct archive *archive, archive_backlog_cb cb, void *arg)
+{
+    struct store_redis *store = container_of(archive, struct store_redis, archive);
+    struct count_job *job = mem_new(struct count_job);
+    *job = (struct count_job){.store = store, .cb = cb, .arg = arg, .waiting = store->partitions};
+    for (int p = 0; p < store->partitions; p++) {
+        store_keys_begin(store, 1, 0);
+        store_key_due(store, p);
+        scratch_begin(&store->scratch, 0);
+        store_eval(store, &script_due_count, on_count, job);
+    }
+}
+
+const struct archive_ops store_archive_ops = {
+    .read = archive_read,
+    .list = store_page_list,
+    .backlog = archive_backlog,
+};
+
+/* ---- housekeeping ---- */
+
+enum { TRIM_STEP = 64 };
+
+struct trim_job {
+    struct store_redis *store;
+    store_trim_cb cb;
+    void *arg;
+    int partition;
+    size_t listed;
+};
+
+static void trim_end(struct trim_job *job, enum err err, int64_t forgotten, bool more)
+{
+    job->cb(job->arg, err, forgotten, more);
+    free(job);
+}
+
+static void on_trimmed(void *arg, const struct redis_result *reply)
+{
+    struct trim_job *job = arg;
+    struct store_redis *store = job->store;
+    if (reply->err != ERR_OK) {
+        store_warn(store, reply);
+        trim_end(job, err_of(reply->err), 0, false);
+        return;
+    }
+    int64_t forgotten = redis_value_int(reply->value);
+    bool full = job->listed == TRIM_STEP;
+    /* Those that are still there (unfinished, or finished late) are stepped over, and looked at
+     * again in the next round. */
+    int64_t *offset = &store->trim_offset[job->partition];
+    *offset = full ? *offset + TRIM_STEP - forgotten : 0;
+    trim_end(job, ERR_OK, forgotten, full && forgotten > 0);
+}
+
+static void on_trim_listed(void *arg, const struct redis_result *reply)
+{
+    struct trim_job *job = arg;
+    struct store_redis *store = job->store;
+    job->listed = redis_value_count(reply->value);
+    if (reply->err != ERR_OK || job->listed == 0) {
+        store_warn(store, reply);
+        store->trim_offset[job->partition] = 0;
+        trim_end(job, err_of(reply->err), 0, false);
+        return;
+    }
+    size_t gid_bytes = 0;
+    for (size_t i = 0; i < job->listed; i++) {
+        size_t len = redis_value_str(redis_value_at(reply->value, i)).len;
+        gid_bytes = len > gid_bytes ? len : gid_bytes;
+    }
+    store_keys_begin(store, TRIM_STEP + 1, gid_bytes);
+    store_key_recent(store, job->partition);
+    scratch_begin(&store->scratch, 0);
+    for (size_t i = 0; i < TRIM_STEP; i++) {
+        size_t at = i < job->listed ? i : job->listed - 1;
+        struct slice gid = redis_value_str(redis_value_at(reply->value, at));
+        store_key_tx(store, gid);
+        scratch_add(&store->scratch, gid);
+    }
+    store_eval(store, &script_recent_trim, on_trimmed, job);
+}
+
+void store_redis_trim(struct store_redis *store, int partition, store_trim_cb cb, void *arg)
+{
+    struct trim_job *job = mem_new(struct trim_job);
+    *job = (struct trim_job){.store = store, .cb = cb, .arg = arg, .partition = partition};
+    /* Nothing younger than this can have expired. The clock is that of Redis, as far as we know. */
+    int64_t before_ms = store_redis_now_ms(store) - store->retention_ms;
+    store_keys_begin(store, 1, 0);
+    store_key_recent(store, partition);
+    struct scratch *scratch = &store->scratch;
+    scratch_begin(scratch, 4 * SCRATCH_INT_BYTES);
+    scratch_add_str(scratch, "ZRANGE");
+    scratch_add(scratch, store->keys[0]);
+    scratch_add_str(scratch, "-inf");
+    scratch_add_int(scratch, before_ms > 0 ? before_ms : 0);
+    scratch_add_str(scratch, "BYSCORE");
+    scratch_add_str(scratch, "LIMIT");
+    scratch_add_int(scratch, store->trim_offset[partition]);
+    scratch_add_int(scratch, TRIM_STEP);
+    send_command(store, scratch->argv, scratch->argc, on_trim_listed, job);
+}
+
+/* ---- for the operator ---- */
+
+/* In single quotes, as a POSIX shell wants it. */
+static void add_quoted(struct buf *out, struct slice text)
+{
+    buf_add_str(out, "'");
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] == '\'') {
+            buf_add_str(out, "'\\''");
+        } else {
+            buf_add(out, &text.ptr[i], 1);
+        }
+    }
+    buf_add_str(out, "'");
+}
+
+void store_redis_add_commands(const struct store_redis *store, struct slice gid, struct buf *out)
+{
+    int partition = keys_partition(gid, store->partitions);
+    struct buf key = {0};
+    keys_add_tx(&key, partition, gid);
+    buf_add_str(out, "redis-cli HGETALL ");
+    add_quoted(out, buf_slice(&key));
+    buf_clear(&key);
+    keys_add_log(&key, partition, gid);
+    buf_add_str(out, "\nredis-cli XRANGE ");
+    add_quoted(out, buf_slice(&key));
+    buf_clear(&key);
+    keys_add_due(&key, partition);
+    buf_add_str(out, " - +\nredis-cli ZSCORE ");
+    add_quoted(out, buf_slice(&key));
+    buf_add_str(out, " ");
+    add_quoted(out, gid);
+    buf_add_str(out, "\n");
+    buf_fini(&key);
+}
