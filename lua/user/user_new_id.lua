@@ -1,11 +1,16 @@
--- user_new_id: the next number of a shard of users; the caller turns n into the id n*S+s.
+-- user_new_id: takes a block of numbers of a shard of users.
 -- KEYS: 1
 --   KEYS[1] counter, {usr:<s>}:seq
--- ARGV: none
--- Returns {"OK", n}.
--- Repeat: takes another number; gaps are harmless.
+-- ARGV[1] how many, 1 … 1000000
+-- Returns {"OK", first}: the block is first … first+count-1; the caller turns n into the id n*S+s.
+-- Repeat: takes another block; gaps are harmless, an id is never given twice.
 
-if #KEYS ~= 1 or #ARGV ~= 0 then
-  return redis.error_reply("user_new_id: wants 1 key and no argument")
+if #KEYS ~= 1 or #ARGV ~= 1 then
+  return redis.error_reply("user_new_id: wants 1 key and 1 argument")
 end
-return { "OK", tostring(redis.call("INCR", KEYS[1])) }
+local count = tonumber(ARGV[1])
+if not count or count < 1 or count > 1000000 or count % 1 ~= 0 then
+  return redis.error_reply("user_new_id: ARGV[1] (count) must be a whole number, 1 to 1000000")
+end
+local last = redis.call("INCRBY", KEYS[1], ARGV[1])
+return { "OK", string.format("%.0f", last - count + 1) }

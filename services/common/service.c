@@ -95,7 +95,9 @@ static struct web *open_web(const struct service_program *program)
 static int open_all(const struct service_program *program)
 {
     struct service *service = program->service;
-    *service = (struct service){.name = program->conf->name, .settings = program->settings};
+    *service = (struct service){.name = program->conf->name,
+                                .settings = program->settings,
+                                .jwt_secret = secret_of(program->settings)};
     service->saga = open_saga(service->name, program->settings);
     if (!service->saga) {
         return EXIT_BIND;
@@ -105,7 +107,7 @@ static int open_all(const struct service_program *program)
         saga_close(service->saga);
         return EXIT_BIND;
     }
-    program->rpc_register(program->arg);
+    program->opened(program->arg);
     return 0;
 }
 
@@ -134,8 +136,9 @@ static void on_signal(void *arg)
     loop_timer_set(&service->drain_timer, loop_now_ms(saga_loop(service->saga)) + DRAIN_LOOK_MS);
 }
 
-static void serve(struct service *service)
+static void serve(const struct service_program *program)
 {
+    struct service *service = program->service;
     struct loop *loop = saga_loop(service->saga);
     loop_timer_init(&service->drain_timer, loop, drain_look, service);
     loop_on_signal(loop, SIGTERM, on_signal, service);
@@ -144,6 +147,9 @@ static void serve(struct service *service)
              web_port(service->web), saga_port(service->saga));
     saga_run(service->saga);
     loop_timer_clear(&service->drain_timer);
+    if (program->closing) {
+        program->closing(program->arg);
+    }
     web_close(service->web);
     saga_close(service->saga);
 }
@@ -178,7 +184,7 @@ static int run(const struct service_program *program)
     open_scripts(program);
     int code = open_all(program);
     if (code == 0) {
-        serve(program->service);
+        serve(program);
     }
     close_scripts(program);
     return code;
@@ -190,6 +196,41 @@ int service_main(const struct service_program *program, int argc, char **argv)
     int code = verdict == CONF_RUN ? run(program) : exit_code(verdict);
     conf_fini(program->conf, program->settings);
     return code;
+}
+
+/* ---- how a transaction ended, for HTTP clients ---- */
+
+int service_http_status(const char *status)
+{
+    if (strcmp(status, "succeed") == 0) {
+        return 200;
+    }
+    return strcmp(status, "failed") == 0 ? 409 : 202;
+}
+
+/* The coordinator wraps what the participant said: "url:U return failed: TEXT FAILURE". */
+static struct slice unwrap(struct slice reason)
+{
+    static const char mark[] = " return failed: ";
+    static const char tail[] = " FAILURE";
+    const char *at = reason.len ? memmem(reason.ptr, reason.len, mark, sizeof(mark) - 1) : NULL;
+    if (at) {
+        at += sizeof(mark) - 1;
+        reason = slice_make(at, reason.len - (size_t)(at - reason.ptr));
+    }
+    size_t n = sizeof(tail) - 1;
+    if (reason.len > n && memcmp(reason.ptr + reason.len - n, tail, n) == 0) {
+        reason.len -= n;
+    }
+    return reason;
+}
+
+void service_put_failure(struct json_writer *w, struct slice rollback_reason, const char *fallback)
+{
+    char code[WEB_CODE_SIZE];
+    struct slice text = web_split_reason(unwrap(rollback_reason), fallback, code);
+    json_put_text(w, "code", code);
+    json_put_string(w, "message", text);
 }
 
 /* ---- the injected fault ---- */

@@ -15,6 +15,7 @@ struct service {
     struct saga *saga;
     struct web *web;
     const struct service_settings *settings;
+    const char *jwt_secret;
     struct loop_timer drain_timer;
 };
 
@@ -32,8 +33,9 @@ struct service_program {
     const struct service_script *scripts;
     size_t script_count;
     const struct web_route *routes;
-    void (*rpc_register)(void *arg);
-    void *arg; /* of rpc_register and of the routes' handlers */
+    void (*opened)(void *arg);  /* registers the RPC handlers */
+    void (*closing)(void *arg); /* after the last request; may be NULL */
+    void *arg;                  /* of these two and of the routes' handlers */
 };
 
 /* The main of a service: reads the settings, opens everything, serves until SIGTERM or SIGINT, lets
@@ -45,6 +47,12 @@ int service_main(const struct service_program *program, int argc, char **argv) M
  * is an action that has just committed. */
 void service_settle(const struct service *service, struct saga_call *call, const char *method,
                     const struct saga_outcome *outcome, struct saga_bytes payload);
+
+/* HTTP status for the status of a transaction: 200 succeed, 409 failed, 202 still running. */
+int service_http_status(const char *status);
+/* Writes "code" and "message" of a transaction that failed: from the reason that a participant gave
+ * ("code: text") inside the coordinator's rollback_reason. */
+void service_put_failure(struct json_writer *w, struct slice rollback_reason, const char *fallback);
 
 /* A slice as saga_bytes and back: the same thing on both sides of the SDK's border. */
 static inline struct saga_bytes service_bytes(struct slice s)

@@ -16,6 +16,8 @@ struct web {
     struct http_server *server;
 };
 
+enum { KEY_CHARS_MAX = 64 };
+
 static const char *const content_type = "application/json; charset=utf-8";
 
 static const char *error_code(int status)
@@ -116,6 +118,19 @@ enum err web_need_text(const struct web_request *request, const char *name, size
         return reason_set(reason, ERR_INVALID,
                           "field '%s': allowed are %zu to %zu characters, no control characters",
                           name, min_chars, max_chars);
+    }
+    return ERR_OK;
+}
+
+enum err web_check_key(const struct web_request *request, struct reason *reason)
+{
+    const char *key = web_header(request, "Idempotency-Key");
+    struct slice text = slice_str(key);
+    if (key && (text.len == 0 || !utf8_is_valid(text) || utf8_has_control(text) ||
+                utf8_length(text) > KEY_CHARS_MAX)) {
+        return reason_set(reason, ERR_INVALID,
+                          "header Idempotency-Key: allowed are 1 to %d characters of UTF-8",
+                          KEY_CHARS_MAX);
     }
     return ERR_OK;
 }

@@ -55,6 +55,9 @@ enum err web_need_int(const struct web_request *request, const char *name, int64
 enum err web_need_text(const struct web_request *request, const char *name, size_t min_chars,
                        size_t max_chars, struct slice *out, struct reason *reason) MUST_CHECK;
 
+/* The header Idempotency-Key, when there is one: 1 to 64 characters of UTF-8. */
+enum err web_check_key(const struct web_request *request, struct reason *reason) MUST_CHECK;
+
 /* A reason of the form "code: text" (as the Lua scripts give) is split; `code` gets the word, or
  * `fallback` when there is none. Returns the text. */
 enum { WEB_CODE_SIZE = 32 };

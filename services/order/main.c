@@ -33,7 +33,7 @@ static const struct conf_program conf = {
     .options = options,
 };
 
-static void rpc_register(void *arg)
+static void opened(void *arg)
 {
     order_rpc_register(arg);
 }
@@ -57,7 +57,7 @@ int main(int argc, char **argv)
         .scripts = scripts,
         .script_count = sizeof(scripts) / sizeof(scripts[0]),
         .routes = order_routes,
-        .rpc_register = rpc_register,
+        .opened = opened,
         .arg = &order,
     };
     return service_main(&program, argc, argv);

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_CHARS_MAX = 64, GID_SIZE = 384 };
+enum { GID_SIZE = 384 };
 
 struct creation {
     struct order_service *order;
@@ -48,27 +48,15 @@ static void fail_data(struct creation *creation, const struct data_answer *answe
 
 /* ---- the last step: submit and answer ---- */
 
-static int status_of(const char *status)
-{
-    if (strcmp(status, "succeed") == 0) {
-        return 200;
-    }
-    return strcmp(status, "failed") == 0 ? 409 : 202;
-}
-
 static void answer(struct creation *creation, const struct saga_answer *saga)
 {
     struct buf body = {0};
     struct json_writer w;
-    int status = status_of(saga->status);
+    int status = service_http_status(saga->status);
     json_writer_init(&w, &body);
     json_open_object(&w, NULL);
     if (status == 409) {
-        char code[WEB_CODE_SIZE];
-        struct slice text =
-            web_split_reason(service_slice(saga->rollback_reason), "order_failed", code);
-        json_put_text(&w, "code", code);
-        json_put_string(&w, "message", text);
+        service_put_failure(&w, service_slice(saga->rollback_reason), "order_failed");
     }
     json_put_text(&w, "gid", creation->gid);
     json_put_int(&w, "id", creation->id);
@@ -237,24 +225,11 @@ static void on_user(void *arg, const struct saga_response *response)
 
 /* ---- the request ---- */
 
-static enum err check_key(const struct web_request *request, struct reason *reason)
-{
-    const char *key = web_header(request, "Idempotency-Key");
-    struct slice text = slice_str(key);
-    if (key && (text.len == 0 || !utf8_is_valid(text) || utf8_has_control(text) ||
-                utf8_length(text) > KEY_CHARS_MAX)) {
-        return reason_set(reason, ERR_INVALID,
-                          "header Idempotency-Key: allowed are 1 to %d characters of UTF-8",
-                          KEY_CHARS_MAX);
-    }
-    return ERR_OK;
-}
-
 static enum err read_request(struct creation *creation, struct reason *reason)
 {
     const struct web_request *request = creation->request;
     int64_t uid = request->uid;
-    enum err err = check_key(request, reason);
+    enum err err = web_check_key(request, reason);
     if (err == ERR_OK) {
         err = web_need_int(request, "pid", 1, INT64_MAX / 2, &creation->pid, reason);
     }

@@ -14,7 +14,7 @@ static const struct conf_program conf = {
     .options = options,
 };
 
-static void rpc_register(void *arg)
+static void opened(void *arg)
 {
     product_rpc_register(arg);
 }
@@ -38,7 +38,7 @@ int main(int argc, char **argv)
         .scripts = scripts,
         .script_count = sizeof(scripts) / sizeof(scripts[0]),
         .routes = product_routes,
-        .rpc_register = rpc_register,
+        .opened = opened,
         .arg = &product,
     };
     return service_main(&program, argc, argv);

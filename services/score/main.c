@@ -21,7 +21,7 @@ static const struct conf_program conf = {
     .options = options,
 };
 
-static void rpc_register(void *arg)
+static void opened(void *arg)
 {
     score_rpc_register(arg);
 }
@@ -40,7 +40,7 @@ int main(int argc, char **argv)
         .scripts = scripts,
         .script_count = sizeof(scripts) / sizeof(scripts[0]),
         .routes = score_routes,
-        .rpc_register = rpc_register,
+        .opened = opened,
         .arg = &score,
     };
     return service_main(&program, argc, argv);
