@@ -1,0 +1,52 @@
+/*
+ * Looks at the Redis that the coordinator is given and tells whether it can keep the promise that
+ * the setting `durability` makes. Refuses what would lose transactions silently, warns of what
+ * costs, and says what to change.
+ */
+#ifndef COORDINATOR_REDIS_CHECK_H
+#define COORDINATOR_REDIS_CHECK_H
+
+#include "base/buf.h"
+#include "redis/redis.h"
+
+/* What an acknowledged transaction survives. */
+enum durability {
+    DURABILITY_MEMORY,   /* nothing: Redis need not write to disk */
+    DURABILITY_EVERYSEC, /* all but the last second */
+    DURABILITY_ALWAYS,   /* a power cut */
+};
+enum err durability_parse(struct slice name, enum durability *out) MUST_CHECK;
+
+/* What is known of a server. Texts are empty and numbers -1 when it could not be found out. */
+struct redis_facts {
+    char version[32];
+    char appendfsync[16];
+    char maxmemory_policy[32];
+    int aof_enabled; /* 1, 0 */
+    int64_t maxmemory_bytes;
+    int64_t stream_node_bytes;
+    bool is_replica;
+    bool info_hidden, config_hidden; /* the commands INFO, CONFIG are not permitted */
+};
+/* Reads the text of INFO. */
+void redis_facts_add_info(struct redis_facts *facts, struct slice info);
+
+struct redis_verdict {
+    enum err err;        /* OK; CONFLICT: refuse to run; else Redis did not answer: see refusal */
+    struct buf refusal;  /* every reason, a line each */
+    struct buf warnings; /* a line each */
+};
+void redis_verdict_fini(struct redis_verdict *verdict);
+/* The rules, without any server. `verdict` is zeroed. */
+void redis_facts_judge(const struct redis_facts *facts, enum durability durability,
+                       struct redis_verdict *verdict);
+/* Writes the verdict to the log: refusals as errors, warnings as warnings. */
+void redis_verdict_log(const struct redis_verdict *verdict);
+
+/* Asks the server and judges. Exactly once, never from inside the call; the verdict is valid during
+ * the callback. */
+typedef void (*redis_check_cb)(void *arg, const struct redis_verdict *verdict);
+void redis_check(struct redis *redis, int64_t deadline_ms, enum durability durability,
+                 redis_check_cb cb, void *arg);
+
+#endif
