@@ -45,6 +45,10 @@ enum store_status store_status_of(enum err err);
 enum err store_record_parse(struct store_redis *store, struct slice gid,
                             const struct redis_value *fields, struct txn **out,
                             struct reason *reason) MUST_CHECK;
+/* Text and number of an element, whatever the server has answered: empty and 0 when there is none.
+ */
+struct slice store_text_at(const struct redis_value *array, size_t index);
+int64_t store_int_at(const struct redis_value *array, size_t index);
 /* Tells the operator about error replies, at most one a second. */
 void store_warn(struct store_redis *store, const struct redis_result *result);
 

@@ -229,16 +229,15 @@ static void listed_add(struct page_job *job, struct slice gid, int64_t created_m
 static void on_listed(void *arg, const struct redis_result *reply)
 {
     struct page_job *job = arg;
-    size_t count = redis_value_count(reply->value);
+    size_t count = reply->err == ERR_OK ? redis_value_count(reply->value) : 0;
     if (reply->err != ERR_OK) {
         store_warn(job->store, reply);
         job_fail(job, store_status_of(reply->err), reply->message);
-        count = 0;
     }
     for (size_t i = 0; i + 1 < count; i += 2) {
         int64_t created_ms;
-        if (slice_to_int64(redis_value_str(redis_value_at(reply->value, i + 1)), &created_ms)) {
-            listed_add(job, redis_value_str(redis_value_at(reply->value, i)), created_ms);
+        if (slice_to_int64(store_text_at(reply->value, i + 1), &created_ms)) {
+            listed_add(job, store_text_at(reply->value, i), created_ms);
         }
     }
     job->more = job->more || count >= 2 * job->limit;

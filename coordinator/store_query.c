@@ -123,7 +123,7 @@ static struct archive_line entry_parse(struct history_job *job, const struct red
     if (redis_value_count(entry) != 2) {
         return line;
     }
-    struct slice id = redis_value_str(redis_value_at(entry, 0));
+    struct slice id = store_text_at(entry, 0);
     const struct redis_value *fields = redis_value_at(entry, 1);
     struct slice values[3] = {{NULL, 0}};
     static const char *const names[3] = {"op", "result", "note"};
@@ -222,8 +222,8 @@ static void on_count(void *arg, const struct redis_result *reply)
         store_warn(job->store, reply);
         job->backlog.status = store_status_of(reply->err);
     } else {
-        job->backlog.due += redis_value_int(redis_value_at(reply->value, 1));
-        job->backlog.overdue += redis_value_int(redis_value_at(reply->value, 2));
+        job->backlog.due += store_int_at(reply->value, 1);
+        job->backlog.overdue += store_int_at(reply->value, 2);
     }
     if (--job->waiting == 0) {
         job->cb(job->arg, &job->backlog);
@@ -290,7 +290,7 @@ static void on_trim_listed(void *arg, const struct redis_result *reply)
 {
     struct trim_job *job = arg;
     struct store_redis *store = job->store;
-    job->listed = redis_value_count(reply->value);
+    job->listed = reply->err == ERR_OK ? redis_value_count(reply->value) : 0;
     if (reply->err != ERR_OK || job->listed == 0) {
         store_warn(store, reply);
         store->trim_offset[job->partition] = 0;
@@ -299,7 +299,7 @@ static void on_trim_listed(void *arg, const struct redis_result *reply)
     }
     size_t gid_bytes = 0;
     for (size_t i = 0; i < job->listed; i++) {
-        size_t len = redis_value_str(redis_value_at(reply->value, i)).len;
+        size_t len = store_text_at(reply->value, i).len;
         gid_bytes = len > gid_bytes ? len : gid_bytes;
     }
     store_keys_begin(store, TRIM_STEP + 1, gid_bytes);
@@ -307,7 +307,7 @@ static void on_trim_listed(void *arg, const struct redis_result *reply)
     scratch_begin(&store->scratch, 0);
     for (size_t i = 0; i < TRIM_STEP; i++) {
         size_t at = i < job->listed ? i : job->listed - 1;
-        struct slice gid = redis_value_str(redis_value_at(reply->value, at));
+        struct slice gid = store_text_at(reply->value, at);
         store_key_tx(store, gid);
         scratch_add(&store->scratch, gid);
     }

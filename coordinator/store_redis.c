@@ -89,6 +89,20 @@ void store_saw_time(struct store_redis *store, int64_t now_ms)
     }
 }
 
+/* ---- replies ---- */
+
+struct slice store_text_at(const struct redis_value *array, size_t index)
+{
+    const struct redis_value *value = array ? redis_value_at(array, index) : NULL;
+    return value ? redis_value_str(value) : slice_str(NULL);
+}
+
+int64_t store_int_at(const struct redis_value *array, size_t index)
+{
+    const struct redis_value *value = array ? redis_value_at(array, index) : NULL;
+    return value ? redis_value_int(value) : 0;
+}
+
 /* ---- scripts ---- */
 
 void store_keys_begin(struct store_redis *store, size_t count, size_t gid_bytes)
@@ -250,7 +264,7 @@ enum err store_record_parse(struct store_redis *store, struct slice gid,
     struct scratch *scratch = &store->scratch;
     scratch_begin(scratch, 0);
     for (size_t i = 0; i < redis_value_count(fields); i++) {
-        scratch_add(scratch, redis_value_str(redis_value_at(fields, i)));
+        scratch_add(scratch, store_text_at(fields, i));
     }
     return record_parse(gid, scratch->argv, scratch->argc, out, reason);
 }
@@ -275,11 +289,11 @@ static void read_record(const struct store_request *request, const struct redis_
 static void read_state(const struct store_request *request, const struct redis_value *reply,
                        struct store_result *result, struct reason *reason)
 {
-    struct slice word = redis_value_str(redis_value_at(reply, 2));
+    struct slice word = store_text_at(reply, 2);
     if (txn_status_parse(word, &result->state) != ERR_OK) {
         refuse_damaged(request, result, reason, "field status is not a status");
     } else if (result->status == STORE_EXISTS) {
-        result->rollback_reason = redis_value_str(redis_value_at(reply, 3));
+        result->rollback_reason = store_text_at(reply, 3);
     }
 }
 
@@ -287,11 +301,11 @@ static void read_reply(const struct store_request *request, const struct redis_v
                        struct store_result *result, struct reason *reason)
 {
     size_t count = redis_value_count(reply);
-    if (count < 2 || !answer_parse(redis_value_str(redis_value_at(reply, 0)), &result->status)) {
+    if (count < 2 || !answer_parse(store_text_at(reply, 0), &result->status)) {
         refuse_damaged(request, result, reason, "the script answered something unknown");
         return;
     }
-    result->now_ms = redis_value_int(redis_value_at(reply, 1));
+    result->now_ms = store_int_at(reply, 1);
     store_saw_time(request->store, result->now_ms);
     const struct redis_value *third = count > 2 ? redis_value_at(reply, 2) : NULL;
     switch (result->status) {
@@ -299,7 +313,7 @@ static void read_reply(const struct store_request *request, const struct redis_v
     case STORE_FENCED: read_state(request, reply, result, reason); break;
     case STORE_OK:
     case STORE_FINISHED:
-        if (third) {
+        if (third && redis_value_type(third) == REDIS_ARRAY) {
             read_record(request, third, result, reason);
         }
         break;
@@ -449,12 +463,12 @@ static void on_overdue(void *arg, const struct redis_result *reply)
         overdue.status = STORE_REFUSED;
     } else {
         const struct redis_value *gids = redis_value_at(reply->value, 2);
-        overdue.now_ms = redis_value_int(redis_value_at(reply->value, 0));
-        overdue.next_ms = redis_value_int(redis_value_at(reply->value, 1));
+        overdue.now_ms = store_int_at(reply->value, 0);
+        overdue.next_ms = store_int_at(reply->value, 1);
         store_saw_time(store, overdue.now_ms);
         overdue.count = redis_value_count(gids);
         for (size_t i = 0; i < overdue.count; i++) {
-            scratch_add(scratch, redis_value_str(redis_value_at(gids, i)));
+            scratch_add(scratch, store_text_at(gids, i));
         }
     }
     /* Lent out for the time of the callback, which may start other scripts. */
@@ -502,9 +516,8 @@ static enum err judge_meta(const struct store_redis *store, const struct redis_v
                            struct reason *reason)
 {
     int64_t partitions, layout;
-    if (redis_value_count(reply) != 2 ||
-        !slice_to_int64(redis_value_str(redis_value_at(reply, 0)), &partitions) ||
-        !slice_to_int64(redis_value_str(redis_value_at(reply, 1)), &layout)) {
+    if (redis_value_count(reply) != 2 || !slice_to_int64(store_text_at(reply, 0), &partitions) ||
+        !slice_to_int64(store_text_at(reply, 1), &layout)) {
         return reason_set(reason, ERR_CONFLICT, "the key saga:meta of this Redis is damaged");
     }
     if (layout != KEYS_LAYOUT) {
