@@ -43,11 +43,15 @@ static size_t compensate_count(const struct txn *txn)
             return i;
         }
     }
-    size_t open = first_open_action(txn);
-    if (open == txn->branch_count) {
-        return open;
+    /* An owner that was ousted may have called any later action, and its calls may still arrive:
+     * a compensation without its action is empty, but it bars the action. */
+    if (!txn->sure) {
+        return txn->branch_count;
     }
-    bool reached = txn->branches[open].ops[OP_ACTION].status == OP_FAILED || txn->run.maybe_started;
+    size_t open = first_open_action(txn);
+    bool reached =
+        open < txn->branch_count &&
+        (txn->branches[open].ops[OP_ACTION].status == OP_FAILED || txn->run.maybe_started);
     return reached ? open + 1 : open;
 }
 

@@ -9,6 +9,8 @@
  *
  * Actions run one after the other. Compensation runs strictly in reverse: from the action that
  * failed or may have been started, down to the first; steps that were not reached are left alone.
+ * When an owner was ousted (crash, lost lease) nobody knows how far it got: progress is stored
+ * lazily, and its last calls may still be on their way. Then every branch is compensated.
  * Only an explicit FAILURE of an action turns a saga round; everything unclear is tried again, a
  * compensation until it succeeds. An op without a url succeeds without a call.
  *

@@ -82,7 +82,10 @@ struct store_ops {
      * transaction has no owner: every update is FENCED until somebody takes it. */
     void (*update)(struct store *store, const struct store_update *update, store_cb cb, void *arg);
     /* Makes this coordinator the owner: epoch + 1, due time as given. Without `force` only when it
-     * is overdue. The answer carries the whole transaction with its new epoch. */
+     * is overdue. The answer carries the whole transaction with its new epoch. An owner that did
+     * not release it (whoever it was) may have got further than it stored, because progress is
+     * stored lazily: the record is then marked for good (field `doubt`), and txn->sure is true only
+     * without that mark. `create` stores the mark when txn->sure is false. */
     void (*take)(struct store *store, struct slice gid, bool force, struct store_due due,
                  store_cb cb, void *arg);
     /* Reads without changing anything. */

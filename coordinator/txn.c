@@ -150,6 +150,7 @@ struct txn *txn_new(const struct txn_spec *spec)
     for (size_t i = 0; i < spec->step_count; i++) {
         branch_copy(&txn->arena, &txn->branches[i], &spec->steps[i]);
     }
+    txn->sure = true;
     txn->run.maybe_started = false;
     return txn;
 }

@@ -123,9 +123,11 @@ struct txn {
     int64_t created_ms; /* Redis time, as all times here */
     int64_t updated_ms;
     int64_t finished_ms; /* 0 until finished */
-    int64_t seen_ms;  /* the store's time when it answered with this record; set by take and load */
-    bool released;    /* nobody owns it at present: it waits in the store; set by load */
-    int64_t attempts; /* failed attempts in a row of the present op; drives the back-off */
+    int64_t seen_ms; /* the store's time when it answered with this record; set by take and load */
+    bool released;   /* nobody owns it at present: it waits in the store; set by load */
+    bool sure; /* every owner so far has stored all it did before it gave it up: what was called is
+                  told by the op records, but for the first prepared action. Set by take */
+    int64_t attempts;    /* failed attempts in a row of the present op; drives the back-off */
     int64_t retry_count; /* failed attempts of actions, against retry_limit */
     struct slice rollback_reason;
     struct slice custom_data;
@@ -139,7 +141,7 @@ struct txn {
  */
 struct txn *txn_new(const struct txn_spec *spec);
 /* An empty record to be filled by a store; `branch_count` branches with ids "01", "02", …; no op is
- * dirty, and the first prepared action counts as perhaps started. */
+ * dirty, not `sure`, and the first prepared action counts as perhaps started. */
 struct txn *txn_new_blank(struct slice gid, size_t branch_count);
 void txn_free(struct txn *txn);
 void txn_set_reason(struct txn *txn, struct slice reason); /* copies, cuts at TXN_REASON_MAX on a
