@@ -5,17 +5,17 @@
 
 #include <stdlib.h>
 
-/* An id is the slot's number in its low bits and how often the slot was used above, from 1. */
+/* An id is the slot's number, from 1, and above it how often the slot was used before. */
 enum { PAGE_SIZE = 256, SLOT_BITS = 20 };
 static const uint64_t SLOT_MASK = ((uint64_t)1 << SLOT_BITS) - 1;
 static const uint64_t USE_ONE = (uint64_t)1 << SLOT_BITS;
 
 static void add_page(struct rpc_calls *calls)
 {
-    check(calls->page_count < ((size_t)1 << SLOT_BITS) / PAGE_SIZE);
+    check((calls->page_count + 1) * PAGE_SIZE <= SLOT_MASK);
     struct rpc_call *page = mem_zalloc(PAGE_SIZE * sizeof(*page));
     for (size_t i = PAGE_SIZE; i-- > 0;) {
-        page[i].id = calls->page_count * PAGE_SIZE + i;
+        page[i].id = calls->page_count * PAGE_SIZE + i + 1;
         page[i].next = calls->free;
         calls->free = &page[i];
     }
@@ -41,7 +41,6 @@ struct rpc_call *calls_add(struct rpc_calls *calls, rpc_reply_cb cb, void *arg, 
     }
     struct rpc_call *call = calls->free;
     calls->free = call->next;
-    call->id += USE_ONE;
     call->cb = cb;
     call->arg = arg;
     call->next = NULL;
@@ -51,7 +50,7 @@ struct rpc_call *calls_add(struct rpc_calls *calls, rpc_reply_cb cb, void *arg, 
 
 struct rpc_call *calls_find(const struct rpc_calls *calls, uint64_t id)
 {
-    uint64_t slot = id & SLOT_MASK;
+    uint64_t slot = (id & SLOT_MASK) - 1; /* of 0: far out of range */
     if (slot / PAGE_SIZE >= calls->page_count) {
         return NULL;
     }
@@ -93,6 +92,7 @@ void calls_fail_all(struct rpc_calls *calls, enum err err, const char *why)
 
 static void release(struct rpc_calls *calls, struct rpc_call *call)
 {
+    call->id += USE_ONE;
     call->next = calls->free;
     calls->free = call;
 }
