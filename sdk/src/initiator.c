@@ -9,6 +9,7 @@ enum { REQUEST_TIMEOUT_MS = 3000 }; /* of one branch call, when the submission d
 
 struct ask {
     struct saga *saga;
+    enum wire_kind wanted; /* of the answer */
     saga_answer_cb cb;
     void *arg;
     enum saga_error refused;
@@ -120,16 +121,15 @@ static void on_reply(void *arg, enum err err, const struct wire_message *reply, 
         ask_fail(ask, error, reason.text);
         return;
     }
-    struct saga_answer answer = {.error = SAGA_E_NONE};
-    if (reply->kind == WIRE_SUBMIT_REPLY) {
+    if (reply->kind != ask->wanted) {
+        ask_fail(ask, SAGA_E_UNAVAILABLE, "the coordinator's answer does not fit the request");
+    } else if (reply->kind == WIRE_SUBMIT_REPLY) {
         answer_submit(ask, &reply->submit_reply);
     } else if (reply->kind == WIRE_QUERY_REPLY) {
         answer_query(ask, &reply->query_reply);
-    } else if (reply->kind == WIRE_NEW_GID_REPLY) {
-        answer.gid = bytes_of(reply->new_gid);
-        ask_end(ask, &answer);
     } else {
-        ask_fail(ask, SAGA_E_UNAVAILABLE, "the coordinator's answer does not fit the request");
+        struct saga_answer answer = {.gid = bytes_of(reply->new_gid)};
+        ask_end(ask, &answer);
     }
 }
 
@@ -142,11 +142,11 @@ static void on_refused(void *arg)
 /* ---- requests ---- */
 
 /* `wrong`: why it cannot even be sent, or NULL. */
-static void ask(struct saga *saga, const struct wire_message *request, int64_t wait_ms,
-                const char *wrong, saga_answer_cb cb, void *arg)
+static void ask(struct saga *saga, const struct wire_message *request, enum wire_kind wanted,
+                int64_t wait_ms, const char *wrong, saga_answer_cb cb, void *arg)
 {
     struct ask *ask = mem_new(struct ask);
-    *ask = (struct ask){.saga = saga, .cb = cb, .arg = arg};
+    *ask = (struct ask){.saga = saga, .wanted = wanted, .cb = cb, .arg = arg};
     saga->pending++;
     if (saga->closing) {
         ask->refused = SAGA_E_CANCELLED;
@@ -167,13 +167,13 @@ static void ask(struct saga *saga, const struct wire_message *request, int64_t w
 
 void saga_new_gid(struct saga *saga, saga_answer_cb cb, void *arg)
 {
-    ask(saga, &(struct wire_message){.kind = WIRE_NEW_GID}, 0, NULL, cb, arg);
+    ask(saga, &(struct wire_message){.kind = WIRE_NEW_GID}, WIRE_NEW_GID_REPLY, 0, NULL, cb, arg);
 }
 
 void saga_query(struct saga *saga, struct saga_bytes gid, saga_answer_cb cb, void *arg)
 {
     struct wire_message request = {.kind = WIRE_QUERY, .query_gid = slice_of(gid)};
-    ask(saga, &request, 0, gid.len ? NULL : "gid is empty", cb, arg);
+    ask(saga, &request, WIRE_QUERY_REPLY, 0, gid.len ? NULL : "gid is empty", cb, arg);
 }
 
 /* How much longer than a plain request a submit may take. Without a wait_timeout the coordinator
@@ -227,5 +227,5 @@ void saga_submit(struct saga *saga, const struct saga_submission *submission, sa
                    .wait_result = submission->wait,
                    .wait_timeout_ms = wrong ? 0 : (uint32_t)submission->wait_timeout_ms},
     };
-    ask(saga, &request, submit_wait_ms(submission), wrong, cb, arg);
+    ask(saga, &request, WIRE_SUBMIT_REPLY, submit_wait_ms(submission), wrong, cb, arg);
 }
