@@ -85,7 +85,6 @@ static void *create_array(const redisReadTask *task, array_size elements)
     if (!items) {
         return NULL;
     }
-    memset(items, 0, count * sizeof(*items));
     struct redis_value *value = value_of(task, REDIS_ARRAY);
     value->items = items;
     value->count = count;
