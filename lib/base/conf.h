@@ -4,8 +4,9 @@
  *
  *   file          `name = value`, a line each; `#` begins a comment at the start of a line or after
  *                 white space; `map` options are given once per entry: `resolver.order = host:9002`
- *   environment   PREFIX_NAME in capitals, '-' and '.' as '_' (SAGAD_REDIS)
- *   command line  --name value or --name=value; a bool may stand alone
+ *   environment   PREFIX_NAME in capitals, '-' and '.' as '_' (SAGAD_REDIS); an empty value counts
+ * as not given; keys of maps are taken in lower case command line  --name value or --name=value; a
+ * bool may stand alone; '-' for '_' is understood
  */
 #ifndef BASE_CONF_H
 #define BASE_CONF_H
@@ -41,27 +42,32 @@ struct conf_option {
     enum conf_type type;
     size_t offset;             /* of the value in the settings struct */
     const char *default_value; /* as it would stand in the file; NULL for an empty map */
-    int64_t min, max;          /* INT, DURATION, SIZE; both 0: any value >= 0 */
+    int64_t min, max;          /* INT, DURATION, SIZE; max 0: no upper limit */
     const char *choices;       /* CHOICE: "a|b|c" */
     const char *help;          /* one sentence; a default in words need not be repeated */
+    const char *group;         /* heading in --help; NULL: the one before goes on */
 };
 
 struct conf_program {
-    const char *name;     /* "sagad" */
-    const char *prefix;   /* of environment variables: "SAGAD" */
-    const char *summary;  /* first line of --help */
+    const char *name;                  /* "sagad" */
+    const char *prefix;                /* of environment variables: "SAGAD" */
+    const char *summary;               /* first line of --help */
     const struct conf_option *options; /* ends with name NULL */
 };
 
 enum conf_verdict {
-    CONF_RUN,    /* go on */
+    CONF_RUN,     /* go on */
     CONF_EXIT_OK, /* --help, --help-config, --version, --check-config: done, exit 0 */
-    CONF_USAGE,  /* wrong command line: exit 2 */
-    CONF_BAD,    /* wrong value or file: exit 3 */
+    CONF_USAGE,   /* wrong command line: exit 2 */
+    CONF_BAD,     /* wrong value or file: exit 3 */
 };
 
+/* Of the project, "1.2.3". */
+const char *conf_version(void);
+
 /*
- * Fills `settings` (zeroed by the caller) from all sources. `--config FILE` names the file.
+ * Fills `settings` (zeroed by the caller) from all sources. `--config FILE` (or PREFIX_CONFIG)
+ * names the file.
  * Every error is printed to standard error with its source, the option, the value and what is
  * allowed. Strings belong to the settings until conf_fini.
  */
@@ -69,10 +75,11 @@ enum conf_verdict conf_load(const struct conf_program *program, void *settings, 
                             char **argv) MUST_CHECK;
 void conf_fini(const struct conf_program *program, void *settings);
 
-/* Parses the text of a configuration file into settings (later values win); for tests, fuzzing and
- * reload. On error nothing further is read and `reason` names line and option. */
-enum err conf_parse(const struct conf_program *program, void *settings, const char *text, size_t len,
-                    struct reason *reason) MUST_CHECK;
+/* Parses the text of a configuration file into settings, which hold the defaults at least (later
+ * values win); for tests, fuzzing and reload. On error nothing further is read and `reason` names
+ * line and option. */
+enum err conf_parse(const struct conf_program *program, void *settings, const char *text,
+                    size_t len, struct reason *reason) MUST_CHECK;
 /* The defaults alone. */
 void conf_defaults(const struct conf_program *program, void *settings);
 

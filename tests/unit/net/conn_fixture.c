@@ -173,7 +173,7 @@ void fixture_turn(struct fixture *f, int64_t end_ms, const char *cond)
     if (clock_mono_ms() > end_ms) {
         fail_msg("never came true: %s", cond);
     }
-    loop_turn(f->loop, 20);
+    loop_turn(f->loop, 2);
 }
 
 int raw_connect(const struct fixture *f)
