@@ -203,6 +203,9 @@ write_env() {
       echo "${i^^}_API=http://127.0.0.1:$(port_of $i)"
       echo "${i^^}_RPC=127.0.0.1:$(port_of $i rpc)"
     done
+    echo "REDIS=unix:$dir/redis.sock"
+    echo "REDIS_USER=ops"
+    echo "REDIS_PASSWORD=$OPS_PASSWORD"
     echo "REDIS_CLI='$REDIS_CLI'"
   } >"$dir/env"
 }

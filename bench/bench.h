@@ -1,0 +1,83 @@
+/*
+ * sagabench: many transactions against a running stack, then the books are checked.
+ *
+ *   setup → run → settle → books → costs → report
+ *
+ * Each of the C slots submits a saga and waits for its end; a saga whose outcome is unknown (a
+ * coordinator was away) is submitted again with the same gid, one that is still running is asked
+ * for later (settle), so that also a run with kills in it ends with every transaction accounted
+ * for.
+ */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include "base/buf.h"
+#include "net/loop.h"
+#include "saga.h"
+
+enum { BENCH_COORDINATORS_MAX = 9, BENCH_GID_SIZE = 24, BENCH_ERROR_KINDS = 6 };
+
+/* What `stack.sh` wrote to D/env, or the options that say the same. */
+struct bench_env {
+    char *tcp[BENCH_COORDINATORS_MAX]; /* SAGA_TCP, SAGA_TCP_2, … */
+    char *http[BENCH_COORDINATORS_MAX]; /* SAGA_HTTP, … for the metrics; NULL: no figures of scripts
+                                         */
+    int coordinators;
+    char *order_rpc, *product_rpc;
+    char *redis, *redis_user, *redis_password; /* NULL: no figures of memory */
+};
+/* False, after a message, when the file cannot be read. */
+bool bench_env_read(struct bench_env *env, const char *path);
+void bench_env_fini(struct bench_env *env);
+
+enum bench_error {
+    BENCH_REFUSED,     /* the coordinator refused the submit */
+    BENCH_BUSY,        /* it was busy, and we tried again */
+    BENCH_UNAVAILABLE, /* it, or its store, was away, and we tried again */
+    BENCH_FAILED,      /* the transaction ended as failed */
+    BENCH_LATE,        /* still running when the answer came; asked for later */
+    BENCH_UNFINISHED,  /* not ended within the time for settling: a loss until proven otherwise */
+};
+extern const char *const bench_error_names[BENCH_ERROR_KINDS];
+
+struct bench {
+    struct loop *loop;
+    struct bench_env env;
+    struct saga *sagas[BENCH_COORDINATORS_MAX]; /* one initiator per coordinator */
+    struct saga *host;                          /* the no-op participants */
+    bool noop, json, quiet;
+    int64_t total;       /* -n */
+    int64_t concurrency; /* -c */
+    int64_t settle_ms;
+
+    int64_t uid, product, first_order, order_step;
+    char urls[4][128];
+
+    int64_t started, ended, succeeded, failed;
+    int64_t *latency_us; /* of each transaction that ended within its submit */
+    size_t latency_count;
+    char (*gids)[BENCH_GID_SIZE]; /* of every transaction */
+    int64_t *late;                /* indices of those that were still running */
+    size_t late_count;
+    uint64_t errors[BENCH_ERROR_KINDS];
+    int64_t begin_us, end_us;
+
+    double scripts_before, scripts_after; /* store round trips of all coordinators; < 0: unknown */
+    double redis_bytes;                   /* per transaction; < 0: unknown */
+    bool books_checked, books_balanced;
+    int64_t stock, ordered; /* found in the books */
+};
+
+/* Turns the loop until *done. */
+void bench_await(struct bench *bench, const bool *done);
+
+/* Each is one stage; false, after a message, ends the run. */
+bool bench_setup(struct bench *bench);
+bool bench_run(struct bench *bench);   /* also settles */
+bool bench_books(struct bench *bench); /* fills the books; false only when they cannot be read */
+void bench_costs_before(struct bench *bench);
+void bench_costs_after(struct bench *bench);
+void bench_report(struct bench *bench);
+bool bench_is_good(const struct bench *bench); /* no loss, books balanced */
+
+#endif

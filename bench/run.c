@@ -1,0 +1,220 @@
+#include "bench/bench.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "mall/order.pb.h"
+#include "mall/product.pb.h"
+#include "wire/message.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { AGAIN_MS = 50, PROGRESS_MS = 200, BAR_WIDTH = 40 };
+
+/* One of the C places; carries one transaction at a time. */
+struct slot {
+    struct bench *bench;
+    int64_t index; /* of its transaction */
+    int64_t begin_us;
+    int coordinator;
+    struct loop_timer again; /* after an error that may pass */
+};
+
+static void slot_next(struct slot *slot);
+static void slot_submit(void *arg);
+
+static bool is_final(const char *status)
+{
+    return strcmp(status, "succeed") == 0 || strcmp(status, "failed") == 0;
+}
+
+static void count_end(struct bench *bench, const char *status)
+{
+    bool ok = strcmp(status, "succeed") == 0;
+    bench->succeeded += ok;
+    bench->failed += !ok;
+    bench->errors[BENCH_FAILED] += !ok;
+}
+
+static void slot_end(struct slot *slot, const struct saga_answer *answer)
+{
+    struct bench *bench = slot->bench;
+    if (is_final(answer->status)) {
+        count_end(bench, answer->status);
+        bench->latency_us[bench->latency_count++] = clock_mono_us() - slot->begin_us;
+    } else {
+        bench->errors[BENCH_LATE]++;
+        bench->late[bench->late_count++] = slot->index;
+    }
+    bench->ended++;
+    slot_next(slot);
+}
+
+/* The same transaction again, at the next coordinator: its gid makes that harmless. */
+static void slot_try_again(struct slot *slot)
+{
+    struct bench *bench = slot->bench;
+    slot->coordinator = (slot->coordinator + 1) % bench->env.coordinators;
+    loop_timer_set(&slot->again, loop_now_ms(bench->loop) + AGAIN_MS);
+}
+
+static void on_submitted(void *arg, const struct saga_answer *answer)
+{
+    struct slot *slot = arg;
+    struct bench *bench = slot->bench;
+    switch (answer->error) {
+    case SAGA_E_NONE: slot_end(slot, answer); break;
+    case SAGA_E_INVALID:
+        if (bench->errors[BENCH_REFUSED]++ == 0) {
+            fprintf(stderr, "sagabench: refused: %s\n", answer->message);
+        }
+        bench->ended++;
+        slot_next(slot);
+        break;
+    case SAGA_E_BUSY:
+        bench->errors[BENCH_BUSY]++;
+        slot_try_again(slot);
+        break;
+    case SAGA_E_UNAVAILABLE:
+    case SAGA_E_CANCELLED:
+        bench->errors[BENCH_UNAVAILABLE]++;
+        slot_try_again(slot);
+        break;
+    }
+}
+
+static void encode_payloads(const struct slot *slot, struct buf payloads[2])
+{
+    const struct bench *bench = slot->bench;
+    order_CreateRequest create = {
+        .uid = bench->uid,
+        .pid = bench->product,
+        .amount = 5,
+        .id = bench->first_order + slot->index * bench->order_step,
+        .num = 1,
+    };
+    product_DecrStockRequest decr = {.id = bench->product, .num = 1};
+    wire_pb_encode(order_CreateRequest_fields, &create, &payloads[0]);
+    wire_pb_encode(product_DecrStockRequest_fields, &decr, &payloads[1]);
+}
+
+static void slot_submit(void *arg)
+{
+    struct slot *slot = arg;
+    struct bench *bench = slot->bench;
+    struct buf payloads[2] = {{0}, {0}};
+    struct saga_step steps[2];
+    encode_payloads(slot, payloads);
+    for (int i = 0; i < 2; i++) {
+        steps[i] = (struct saga_step){
+            bench->urls[2 * i], bench->urls[2 * i + 1], {payloads[i].data, payloads[i].len}};
+    }
+    struct saga_submission submission = {.gid = saga_text(bench->gids[slot->index]),
+                                         .steps = steps,
+                                         .step_count = 2,
+                                         .retry_interval_ms = 200,
+                                         .wait = true};
+    saga_submit(bench->sagas[slot->coordinator], &submission, on_submitted, slot);
+    buf_fini(&payloads[0]);
+    buf_fini(&payloads[1]);
+}
+
+static void slot_next(struct slot *slot)
+{
+    struct bench *bench = slot->bench;
+    if (bench->started == bench->total) {
+        return;
+    }
+    slot->index = bench->started++;
+    slot->begin_us = clock_mono_us();
+    saga_gid(bench->gids[slot->index]);
+    slot_submit(slot);
+}
+
+static void show_progress(const struct bench *bench)
+{
+    double part = (double)bench->ended / (double)bench->total;
+    double seconds = (double)(clock_mono_us() - bench->begin_us) / 1e6;
+    char bar[BAR_WIDTH + 1];
+    for (int i = 0; i < BAR_WIDTH; i++) {
+        bar[i] = i < (int)(part * BAR_WIDTH) ? '#' : '.';
+    }
+    bar[BAR_WIDTH] = '\0';
+    fprintf(stderr, "\r[%s] %3.0f %%  %" PRId64 "/%" PRId64 "  %.0f sagas/s ", bar, part * 100,
+            bench->ended, bench->total, (double)bench->ended / (seconds > 0 ? seconds : 1));
+}
+
+/* ---- settling: those that were still running are asked for until they have ended ---- */
+
+struct settle {
+    struct bench *bench;
+    int64_t index;
+    bool done;
+    bool final;
+};
+
+static void on_queried(void *arg, const struct saga_answer *answer)
+{
+    struct settle *settle = arg;
+    settle->done = true;
+    settle->final = answer->error == SAGA_E_NONE && answer->status && is_final(answer->status);
+    if (settle->final) {
+        count_end(settle->bench, answer->status);
+    }
+}
+
+static bool settle_one(struct bench *bench, int64_t index, int64_t until_ms)
+{
+    for (int turn = 0; clock_mono_ms() < until_ms; turn++) {
+        struct settle settle = {.bench = bench, .index = index};
+        saga_query(bench->sagas[turn % bench->env.coordinators], saga_text(bench->gids[index]),
+                   on_queried, &settle);
+        bench_await(bench, &settle.done);
+        if (settle.final) {
+            return true;
+        }
+        int64_t again = clock_mono_ms() + AGAIN_MS;
+        while (clock_mono_ms() < again) {
+            loop_turn(bench->loop, AGAIN_MS);
+        }
+    }
+    return false;
+}
+
+static void settle_all(struct bench *bench)
+{
+    int64_t until_ms = clock_mono_ms() + bench->settle_ms;
+    for (size_t i = 0; i < bench->late_count; i++) {
+        bench->errors[BENCH_UNFINISHED] += !settle_one(bench, bench->late[i], until_ms);
+    }
+}
+
+bool bench_run(struct bench *bench)
+{
+    struct slot *slots = mem_zalloc((size_t)bench->concurrency * sizeof(*slots));
+    int64_t shown_ms = 0;
+    bench->begin_us = clock_mono_us();
+    for (int64_t i = 0; i < bench->concurrency; i++) {
+        slots[i].bench = bench;
+        slots[i].coordinator = (int)(i % bench->env.coordinators);
+        loop_timer_init(&slots[i].again, bench->loop, slot_submit, &slots[i]);
+        slot_next(&slots[i]);
+    }
+    while (bench->ended < bench->total) {
+        loop_turn(bench->loop, PROGRESS_MS);
+        if (!bench->quiet && loop_now_ms(bench->loop) - shown_ms >= PROGRESS_MS) {
+            shown_ms = loop_now_ms(bench->loop);
+            show_progress(bench);
+        }
+    }
+    bench->end_us = clock_mono_us();
+    if (!bench->quiet) {
+        show_progress(bench);
+        fputc('\n', stderr);
+    }
+    free(slots);
+    settle_all(bench);
+    return true;
+}
