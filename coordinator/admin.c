@@ -1,0 +1,190 @@
+/* Requests of operators: forceStop, resetNextCronTime, all, ping, metrics. */
+#include "coordinator/api_http_call.h"
+
+#include "coordinator/api_http_view.h"
+
+#include <string.h>
+
+enum { LIST_LIMIT_DEFAULT = 100 };
+
+/* ---- forceStop, resetNextCronTime ---- */
+
+static void reply_admin(struct api_call *call, const struct engine_answer *answer, const char *what)
+{
+    if (answer->err == ERR_CONFLICT) {
+        api_reply_failure(call, "current status '%s', cannot %s.", txn_status_name(answer->status),
+                          what);
+    } else if (answer->err) {
+        api_reply_engine_error(call, answer);
+    } else {
+        api_reply_success(call, txn_status_name(answer->status));
+    }
+}
+
+static void on_force_stopped(void *arg, const struct engine_answer *answer)
+{
+    reply_admin(arg, answer, "force stop");
+}
+
+void api_handle_force_stop(struct api_call *call)
+{
+    struct json *body;
+    if (api_read_gid_body(call, &body)) {
+        json_free(body);
+        engine_force_stop(call->api->env.engine, call->gid, on_force_stopped, call);
+    }
+}
+
+static void on_retried(void *arg, const struct engine_answer *answer)
+{
+    reply_admin(arg, answer, "retry");
+}
+
+void api_handle_retry_now(struct api_call *call)
+{
+    struct json *body;
+    if (api_read_gid_body(call, &body)) {
+        json_free(body);
+        engine_retry_now(call->api->env.engine, call->gid, on_retried, call);
+    }
+}
+
+/* ---- all ---- */
+
+static void reply_page(struct api_call *call, const struct archive_page *page)
+{
+    struct buf body = {0};
+    view_page(&body, page);
+    api_reply_json(call, buf_slice(&body));
+    buf_fini(&body);
+}
+
+static void on_page(void *arg, const struct archive_page *page)
+{
+    struct api_call *call = arg;
+    if (page->status != STORE_OK) {
+        api_reply_store_error(call, page->status, page->message);
+        return;
+    }
+    reply_page(call, page);
+}
+
+/* The list with a gid: a page of that one, or an empty one. */
+static void on_one(void *arg, const struct archive_record *record)
+{
+    struct api_call *call = arg;
+    if (record->status != STORE_OK && record->status != STORE_NOT_FOUND) {
+        api_reply_store_error(call, record->status, record->message);
+        return;
+    }
+    struct txn *txn = (struct txn *)(uintptr_t)record->txn; /* only read while rendering */
+    struct archive_page page = {.txns = &txn, .count = txn ? 1 : 0};
+    reply_page(call, &page);
+}
+
+static enum err query_int(const struct api_call *call, const char *name, int64_t min, int64_t max,
+                          int64_t *out, struct reason *reason)
+{
+    const char *text = http_request_query(call->request, name);
+    if (!text || !text[0]) {
+        return ERR_OK;
+    }
+    if (!slice_to_int64(slice_str(text), out) || *out < min || *out > max) {
+        return reason_set(reason, ERR_INVALID,
+                          "parameter '%s': '%.40s' must be a whole number from %lld to %lld", name,
+                          text, (long long)min, (long long)max);
+    }
+    return ERR_OK;
+}
+
+static enum err query_words(const struct api_call *call, struct archive_filter *filter,
+                            struct reason *reason)
+{
+    struct slice status = slice_str(http_request_query(call->request, "status"));
+    struct slice type_name = slice_str(http_request_query(call->request, "transType"));
+    enum txn_type type;
+    filter->has_status = status.len > 0;
+    if (status.len > 0 && txn_status_parse(status, &filter->status)) {
+        return reason_set(reason, ERR_INVALID,
+                          "parameter 'status': '%.40s' must be prepared, submitted, aborting, "
+                          "succeed or failed",
+                          status.ptr);
+    }
+    if (type_name.len > 0 && txn_type_parse(type_name, &type)) {
+        return reason_set(reason, ERR_INVALID,
+                          "parameter 'transType': '%.40s' is not supported; allowed now: saga",
+                          type_name.ptr);
+    }
+    return ERR_OK;
+}
+
+static enum err filter_decode(const struct api_call *call, struct archive_filter *filter,
+                              struct reason *reason)
+{
+    int64_t limit = LIST_LIMIT_DEFAULT;
+    enum err err = query_words(call, filter, reason);
+    if (!err) {
+        err = query_int(call, "createTimeStart", 0, INT64_C(1) << 53, &filter->created_from_ms,
+                        reason);
+    }
+    if (!err) {
+        err = query_int(call, "createTimeEnd", 0, INT64_C(1) << 53, &filter->created_to_ms, reason);
+    }
+    if (!err) {
+        err = query_int(call, "limit", 1, ARCHIVE_PAGE_MAX, &limit, reason);
+    }
+    filter->limit = (int)limit;
+    filter->position = slice_str(http_request_query(call->request, "position"));
+    return err;
+}
+
+void api_handle_all(struct api_call *call)
+{
+    struct archive *archive = call->api->env.archive;
+    struct archive_filter filter = {0};
+    struct reason reason;
+    struct slice gid = slice_str(http_request_query(call->request, "gid"));
+    enum err err = filter_decode(call, &filter, &reason);
+    if (!err && gid.len > 0) {
+        err = txn_gid_check(gid, &reason);
+    }
+    if (err) {
+        api_reply_error(call, 400, "%s", reason.text);
+    } else if (gid.len > 0) {
+        archive->ops->read(archive, gid, on_one, call);
+    } else if (archive->ops->list(archive, &filter, on_page, call)) {
+        api_reply_error(call, 400, "parameter 'position': is not a next_position of this list");
+    }
+}
+
+/* ---- ping, metrics ---- */
+
+void api_handle_ping(struct api_call *call)
+{
+    if (call->api->draining) {
+        api_reply_error(call, 503, "sagad is shutting down");
+        return;
+    }
+    api_reply_json(call, slice_str("{\"msg\":\"pong\"}"));
+}
+
+static void on_backlog(void *arg, const struct archive_backlog *backlog)
+{
+    struct api_call *call = arg;
+    struct metrics_backlog shown = {
+        .known = backlog->status == STORE_OK, .due = backlog->due, .overdue = backlog->overdue};
+    const struct api_env *env = &call->api->env;
+    struct buf body = {0};
+    if (env->refresh) {
+        env->refresh(env->refresh_arg);
+    }
+    metrics_render(env->metrics, &shown, &body);
+    api_reply_body(call, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&body));
+    buf_fini(&body);
+}
+
+void api_handle_metrics(struct api_call *call)
+{
+    struct archive *archive = call->api->env.archive;
+    archive->ops->backlog(archive, on_backlog, call);
+}

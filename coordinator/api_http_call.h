@@ -1,0 +1,67 @@
+/*
+ * Inside of the HTTP API: one request on its way to an answer, and DTM's envelope. Whatever answers
+ * a call also ends it.
+ */
+#ifndef COORDINATOR_API_HTTP_CALL_H
+#define COORDINATOR_API_HTTP_CALL_H
+
+#include "coordinator/api_http.h"
+#include "net/http.h"
+#include "wire/json.h"
+
+struct api_http {
+    struct api_env env;
+    struct http_server *server;
+    char *token;
+    char *version;
+    const char *route_names[METRICS_ROUTES_MAX];
+    struct api_call *calls; /* not answered yet */
+    bool draining;
+};
+
+struct api_call {
+    struct api_http *api;
+    struct http_request *request;
+    int route; /* -1: no such path */
+    int64_t started_us;
+    struct slice gid; /* owned */
+    bool waits;       /* submit: for the result */
+    struct api_call *prev, *next;
+};
+
+struct api_call *api_call_new(struct api_http *api, struct http_request *request, int route);
+void api_call_free(struct api_call *call);
+void api_call_keep_gid(struct api_call *call, struct slice gid);
+
+/* 200 with a body of its own. */
+void api_reply_body(struct api_call *call, const char *content_type, struct slice body);
+void api_reply_json(struct api_call *call, struct slice json);
+/* {"dtm_result":"SUCCESS"}, with "status" when it is not NULL. */
+void api_reply_success(struct api_call *call, const char *status);
+/* 409 and 425 of the envelope; the text ends in " FAILURE" or " ONGOING", which SDKs look for. */
+void api_reply_failure(struct api_call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void api_reply_ongoing(struct api_call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* {"message": …}; 429 and 503 bring Retry-After. */
+void api_reply_error(struct api_call *call, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* An error of the engine that is the same for every request; CONFLICT is the caller's. */
+void api_reply_engine_error(struct api_call *call, const struct engine_answer *answer);
+/* Anything but OK of the store. */
+void api_reply_store_error(struct api_call *call, enum store_status status, const char *message);
+const char *api_error_body(int status, const char *message); /* for the net layer's own answers */
+
+/* The body of a call that names one transaction: parsed JSON and its valid gid. False: answered. */
+bool api_read_gid_body(struct api_call *call, struct json **out);
+
+/* Handlers of the routes. */
+void api_handle_version(struct api_call *call);
+void api_handle_new_gid(struct api_call *call);
+void api_handle_submit(struct api_call *call);
+void api_handle_abort(struct api_call *call);
+void api_handle_query(struct api_call *call);
+void api_handle_force_stop(struct api_call *call);
+void api_handle_retry_now(struct api_call *call);
+void api_handle_all(struct api_call *call);
+void api_handle_ping(struct api_call *call);
+void api_handle_metrics(struct api_call *call);
+
+#endif

@@ -1,0 +1,299 @@
+#include "coordinator/api_http_submit.h"
+
+#include <stdio.h>
+
+enum { MS_PER_S = 1000 };
+
+static bool is_null(const struct json *value)
+{
+    return !json_is_string(value) && !json_is_number(value) && !json_is_bool(value) &&
+           !json_is_array(value) && !json_is_object(value);
+}
+
+/* ---- steps and payloads ---- */
+
+static enum err step_decode(const struct json *item, size_t index, struct txn_step *out,
+                            struct reason *reason)
+{
+    if (!json_is_object(item)) {
+        return reason_set(reason, ERR_INVALID,
+                          "field 'steps[%zu]': must be an object with action and compensate",
+                          index);
+    }
+    struct reason inner;
+    if (json_read_string(item, "action", &out->action, &inner) ||
+        json_read_string(item, "compensate", &out->compensate, &inner) ||
+        json_read_string(item, "data", &out->payload, &inner)) {
+        return reason_set(reason, ERR_INVALID, "steps[%zu]: %.200s", index, inner.text);
+    }
+    return ERR_OK;
+}
+
+/* The array `name`, or NULL when it is absent, null or empty. */
+static enum err array_get(const struct json *object, const char *name, const struct json **out,
+                          struct reason *reason)
+{
+    const struct json *value = json_get(object, name);
+    if (value && !json_is_array(value)) {
+        return reason_set(reason, ERR_INVALID, "field '%s': must be an array", name);
+    }
+    *out = json_count(value) > 0 ? value : NULL;
+    return ERR_OK;
+}
+
+static enum err steps_decode(struct submit_request *request, struct txn_step **out,
+                             struct reason *reason)
+{
+    const struct json *array;
+    enum err err = array_get(request->json, "steps", &array, reason);
+    if (err) {
+        return err;
+    }
+    size_t count = json_count(array);
+    if (count > TXN_BRANCHES_MAX) {
+        return reason_set(reason, ERR_LIMIT, "field 'steps': has %zu elements, at most %d allowed",
+                          count, TXN_BRANCHES_MAX);
+    }
+    struct txn_step *steps = arena_alloc(&request->arena, (count + 1) * sizeof(*steps));
+    size_t i = 0;
+    for (const struct json *item = json_first(array); item; item = json_next(item), i++) {
+        err = step_decode(item, i, &steps[i], reason);
+        if (err) {
+            return err;
+        }
+    }
+    request->spec.steps = steps;
+    request->spec.step_count = count;
+    *out = steps;
+    return ERR_OK;
+}
+
+static enum err payload_decode(struct submit_request *request, const char *name, bool binary,
+                               const struct json *item, size_t index, struct slice *out,
+                               struct reason *reason)
+{
+    if (is_null(item)) {
+        return ERR_OK;
+    }
+    if (!json_is_string(item)) {
+        return reason_set(reason, ERR_INVALID, "field '%s[%zu]': must be a string", name, index);
+    }
+    *out = json_string(item);
+    if (!binary) {
+        return ERR_OK;
+    }
+    struct buf bytes = {0};
+    if (buf_add_base64_decoded(&bytes, *out)) {
+        buf_fini(&bytes);
+        return reason_set(reason, ERR_INVALID, "field '%s[%zu]': is not base64 (RFC 4648)", name,
+                          index);
+    }
+    *out = arena_copy(&request->arena, buf_slice(&bytes));
+    buf_fini(&bytes);
+    return ERR_OK;
+}
+
+static enum err payloads_decode(struct submit_request *request, struct txn_step *steps,
+                                struct reason *reason)
+{
+    const struct json *text, *binary;
+    enum err err = array_get(request->json, "payloads", &text, reason);
+    if (!err) {
+        err = array_get(request->json, "bin_payloads", &binary, reason);
+    }
+    if (err) {
+        return err;
+    }
+    if (text && binary) {
+        return reason_set(reason, ERR_INVALID,
+                          "fields 'payloads' and 'bin_payloads': give one of them, not both");
+    }
+    const struct json *array = binary ? binary : text;
+    const char *name = binary ? "bin_payloads" : "payloads";
+    size_t steps_count = request->spec.step_count;
+    bool in_steps =
+        steps_count > 0 && !array && json_get(json_at(json_get(request->json, "steps"), 0), "data");
+    if (!in_steps && json_count(array) != steps_count) {
+        return reason_set(reason, ERR_INVALID,
+                          "field '%s': has %zu elements, must have one for each of the %zu steps",
+                          name, json_count(array), steps_count);
+    }
+    size_t i = 0;
+    for (const struct json *item = json_first(array); item && !err; item = json_next(item), i++) {
+        err = payload_decode(request, name, binary != NULL, item, i, &steps[i].payload, reason);
+    }
+    return err;
+}
+
+/* ---- options ---- */
+
+static enum err header_decode(const struct json *item, struct txn_header *out,
+                              struct reason *reason)
+{
+    *out = (struct txn_header){json_name(item), json_string(item)};
+    if (!json_is_string(item) && !is_null(item)) {
+        char shown[80];
+        return reason_set(reason, ERR_INVALID,
+                          "field 'branch_headers': the value of '%s' must be a string",
+                          slice_printable(out->name, shown, sizeof(shown)));
+    }
+    return ERR_OK;
+}
+
+static enum err headers_decode(struct submit_request *request, struct reason *reason)
+{
+    const struct json *object = json_get(request->json, "branch_headers");
+    if (!object) {
+        return ERR_OK;
+    }
+    if (!json_is_object(object)) {
+        return reason_set(reason, ERR_INVALID,
+                          "field 'branch_headers': must be an object of strings");
+    }
+    size_t count = 0;
+    for (const struct json *item = json_first(object); item; item = json_next(item)) {
+        count++;
+    }
+    if (count > TXN_HEADERS_MAX) {
+        return reason_set(reason, ERR_LIMIT,
+                          "field 'branch_headers': has %zu entries, at most %d allowed", count,
+                          TXN_HEADERS_MAX);
+    }
+    struct txn_options *options = &request->spec.options;
+    options->headers = arena_alloc(&request->arena, (count + 1) * sizeof(*options->headers));
+    enum err err = ERR_OK;
+    for (const struct json *item = json_first(object); item && !err; item = json_next(item)) {
+        err = header_decode(item, &options->headers[options->header_count++], reason);
+    }
+    return err;
+}
+
+static enum err seconds_read(const struct json *object, const char *name, int64_t max_s,
+                             int64_t *out_ms, struct reason *reason)
+{
+    int64_t seconds = 0;
+    enum err err = json_read_int(object, name, 0, max_s, &seconds, reason);
+    *out_ms = seconds * MS_PER_S;
+    return err;
+}
+
+static enum err options_decode(struct submit_request *request, struct reason *reason)
+{
+    const struct json *json = request->json;
+    struct txn_options *options = &request->spec.options;
+    enum err err = seconds_read(json, "timeout_to_fail", SUBMIT_TIMEOUT_TO_FAIL_S_MAX,
+                                &options->timeout_to_fail_ms, reason);
+    if (!err) {
+        err = seconds_read(json, "retry_interval", SUBMIT_RETRY_INTERVAL_S_MAX,
+                           &options->retry_interval_ms, reason);
+    }
+    if (!err) {
+        err = seconds_read(json, "request_timeout", SUBMIT_REQUEST_TIMEOUT_S_MAX,
+                           &options->request_timeout_ms, reason);
+    }
+    if (!err) {
+        err = json_read_int(json, "retry_limit", 0, SUBMIT_RETRY_LIMIT_MAX, &options->retry_limit,
+                            reason);
+    }
+    return err ? err : headers_decode(request, reason);
+}
+
+static enum err wait_decode(struct submit_request *request, struct reason *reason)
+{
+    bool wants = false;
+    int64_t wait_ms = 0;
+    enum err err = json_read_bool(request->json, "wait_result", &wants, reason);
+    if (!err) {
+        err = seconds_read(request->json, "wait_timeout", SUBMIT_WAIT_TIMEOUT_S_MAX, &wait_ms,
+                           reason);
+    }
+    if (err) {
+        return err;
+    }
+    if (wait_ms > 0 && !wants) {
+        return reason_set(reason, ERR_INVALID,
+                          "field 'wait_timeout': means nothing without \"wait_result\": true");
+    }
+    request->spec.options.wait_result = wants;
+    request->wait.wait_ms = wait_ms;
+    request->wait.mode = !wants        ? ENGINE_WAIT_STORED
+                         : wait_ms > 0 ? ENGINE_WAIT_END
+                                       : ENGINE_WAIT_SETTLE;
+    return ERR_OK;
+}
+
+/* ---- the whole ---- */
+
+static enum err custom_data_check(struct slice text, struct reason *reason)
+{
+    struct json *custom = NULL;
+    bool concurrent = false;
+    /* What is not JSON is the client's own business: it is kept and shown. */
+    if (text.len > 0 && json_parse(text, &custom, NULL) == ERR_OK) {
+        concurrent = json_is_object(custom) && json_bool(json_get(custom, "concurrent"));
+    }
+    json_free(custom);
+    if (concurrent) {
+        return reason_set(reason, ERR_INVALID,
+                          "field 'custom_data': a concurrent saga is not supported yet; leave "
+                          "\"concurrent\" out to run the steps in order");
+    }
+    return ERR_OK;
+}
+
+static enum err body_decode(struct submit_request *request, struct reason *reason)
+{
+    struct txn_spec *spec = &request->spec;
+    struct txn_step *steps = NULL;
+    enum err err = json_read_string(request->json, "gid", &spec->gid, reason);
+    if (!err) {
+        err = json_read_string(request->json, "trans_type", &spec->trans_type, reason);
+    }
+    if (!err) {
+        err = txn_gid_check(spec->gid, reason);
+    }
+    enum txn_type type;
+    if (!err && txn_type_parse(spec->trans_type, &type)) {
+        char shown[64];
+        err = reason_set(reason, ERR_INVALID,
+                         "field 'trans_type': '%s' is not supported; allowed now: saga",
+                         slice_printable(spec->trans_type, shown, sizeof(shown)));
+    }
+    if (!err) {
+        err = steps_decode(request, &steps, reason);
+    }
+    if (!err) {
+        err = payloads_decode(request, steps, reason);
+    }
+    if (!err) {
+        err = options_decode(request, reason);
+    }
+    if (!err) {
+        err = wait_decode(request, reason);
+    }
+    if (!err) {
+        err = json_read_string(request->json, "custom_data", &spec->custom_data, reason);
+    }
+    return err ? err : custom_data_check(spec->custom_data, reason);
+}
+
+enum err submit_request_decode(struct slice body, struct submit_request *out, struct reason *reason)
+{
+    *out = (struct submit_request){0};
+    enum err err = json_parse(body, &out->json, reason);
+    if (err) {
+        return err;
+    }
+    if (!json_is_object(out->json)) {
+        return reason_set(reason, ERR_INVALID, "the body must be a JSON object");
+    }
+    err = body_decode(out, reason);
+    return err ? err : txn_spec_check(&out->spec, reason);
+}
+
+void submit_request_fini(struct submit_request *request)
+{
+    json_free(request->json);
+    arena_fini(&request->arena);
+    *request = (struct submit_request){0};
+}

@@ -1,0 +1,175 @@
+#include "coordinator/api_http_view.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MS_PER_S = 1000 };
+
+static void put_time(struct json_writer *w, const char *name, int64_t wall_ms)
+{
+    char text[CLOCK_TEXT_SIZE];
+    json_put_text(w, name, clock_format(wall_ms, text));
+}
+
+static void put_seconds(struct json_writer *w, const char *name, int64_t ms)
+{
+    if (ms > 0) {
+        json_put_int(w, name, (ms + MS_PER_S - 1) / MS_PER_S);
+    }
+}
+
+static void put_options(struct json_writer *w, const struct txn_options *options)
+{
+    if (options->wait_result) {
+        json_put_bool(w, "wait_result", true);
+    }
+    put_seconds(w, "timeout_to_fail", options->timeout_to_fail_ms);
+    put_seconds(w, "request_timeout", options->request_timeout_ms);
+    put_seconds(w, "retry_interval", options->retry_interval_ms);
+    if (options->retry_limit > 0) {
+        json_put_int(w, "retry_limit", options->retry_limit);
+    }
+    if (options->header_count > 0) {
+        json_open_object(w, "branch_headers");
+        for (size_t i = 0; i < options->header_count; i++) {
+            char *name = slice_dup(options->headers[i].name);
+            json_put_string(w, name, options->headers[i].value);
+            free(name);
+        }
+        json_close_object(w);
+    }
+    json_put_bool(w, "concurrent", false);
+}
+
+/* DTM shows the options a second time, as JSON in a string. */
+static void put_options_text(struct json_writer *w, const struct txn_options *options)
+{
+    struct buf text = {0};
+    struct json_writer inner;
+    json_writer_init(&inner, &text);
+    json_open_object(&inner, NULL);
+    put_options(&inner, options);
+    json_close_object(&inner);
+    json_put_string(w, "options", buf_slice(&text));
+    buf_fini(&text);
+}
+
+static void put_transaction(struct json_writer *w, const char *name, const struct txn *txn)
+{
+    json_open_object(w, name);
+    json_put_int(w, "id", 0);
+    put_time(w, "create_time", txn->created_ms);
+    put_time(w, "update_time", txn->updated_ms);
+    json_put_string(w, "gid", txn->gid);
+    json_put_text(w, "trans_type", txn_type_name(txn->type));
+    json_put_text(w, "status", txn_status_name(txn->status));
+    json_put_text(w, "protocol", "http");
+    if (txn->finished_ms > 0) {
+        put_time(w, txn->status == TXN_FAILED ? "rollback_time" : "finish_time", txn->finished_ms);
+    }
+    if (txn->rollback_reason.len > 0) {
+        json_put_string(w, "rollback_reason", txn->rollback_reason);
+    }
+    if (txn->custom_data.len > 0) {
+        json_put_string(w, "custom_data", txn->custom_data);
+    }
+    put_options_text(w, &txn->options);
+    put_options(w, &txn->options);
+    if (txn->retry_count > 0) {
+        json_put_int(w, "retry_count", txn->retry_count);
+    }
+    json_close_object(w);
+}
+
+/* When the op got its last result, by the history; 0 when it is not known. */
+static int64_t op_end_ms(const struct archive_record *record, const struct txn_branch *branch,
+                         enum txn_op op)
+{
+    const char *op_name = txn_op_name(op);
+    int64_t at = 0;
+    for (size_t i = 0; i < record->line_count; i++) {
+        struct slice name = record->lines[i].op;
+        if (name.len == branch->id.len + 1 + strlen(op_name) &&
+            memcmp(name.ptr, branch->id.ptr, branch->id.len) == 0 &&
+            name.ptr[branch->id.len] == '.' &&
+            memcmp(name.ptr + branch->id.len + 1, op_name, strlen(op_name)) == 0) {
+            at = record->lines[i].time_ms;
+        }
+    }
+    return at;
+}
+
+static void put_branch(struct json_writer *w, const struct archive_record *record,
+                       const struct txn_branch *branch, enum txn_op op)
+{
+    const struct txn_op_record *state = &branch->ops[op];
+    int64_t end_ms = op_end_ms(record, branch, op);
+    struct buf payload = {0};
+    buf_add_base64(&payload, branch->payload);
+    json_open_object(w, NULL);
+    json_put_int(w, "id", 0);
+    put_time(w, "create_time", record->txn->created_ms);
+    put_time(w, "update_time", end_ms > 0 ? end_ms : record->txn->created_ms);
+    json_put_string(w, "gid", record->txn->gid);
+    json_put_string(w, "url", state->url);
+    json_put_string(w, "bin_data", buf_slice(&payload));
+    json_put_string(w, "branch_id", branch->id);
+    json_put_text(w, "op", txn_op_name(op));
+    json_put_text(w, "status", op_status_name(state->status));
+    if (state->status != OP_PREPARED && end_ms > 0) {
+        put_time(w, "finish_time", end_ms);
+    }
+    json_close_object(w);
+    buf_fini(&payload);
+}
+
+static void put_line(struct json_writer *w, const struct archive_line *line)
+{
+    json_open_object(w, NULL);
+    put_time(w, "time", line->time_ms);
+    json_put_string(w, "op", line->op);
+    json_put_string(w, "result", line->result);
+    json_put_int(w, "duration_ms", line->duration_ms);
+    json_put_string(w, "note", line->note);
+    json_close_object(w);
+}
+
+void view_record(struct buf *out, const struct archive_record *record)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_open_object(&w, NULL);
+    if (record->txn) {
+        put_transaction(&w, "transaction", record->txn);
+    } else {
+        json_put_null(&w, "transaction");
+    }
+    json_open_array(&w, "branches");
+    for (size_t i = 0; record->txn && i < record->txn->branch_count; i++) {
+        put_branch(&w, record, &record->txn->branches[i], OP_COMPENSATE);
+        put_branch(&w, record, &record->txn->branches[i], OP_ACTION);
+    }
+    json_close_array(&w);
+    json_open_array(&w, "history");
+    for (size_t i = 0; i < record->line_count; i++) {
+        put_line(&w, &record->lines[i]);
+    }
+    json_close_array(&w);
+    json_close_object(&w);
+}
+
+void view_page(struct buf *out, const struct archive_page *page)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_open_object(&w, NULL);
+    json_open_array(&w, "transactions");
+    for (size_t i = 0; i < page->count; i++) {
+        put_transaction(&w, NULL, page->txns[i]);
+    }
+    json_close_array(&w);
+    json_put_string(&w, "next_position", page->next_position);
+    json_close_object(&w);
+}

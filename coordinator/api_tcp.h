@@ -1,0 +1,40 @@
+/*
+ * The TCP API: newGid, submit and query over the wire protocol (docs/protocol.md), on the engine
+ * and the archive.
+ */
+#ifndef COORDINATOR_API_TCP_H
+#define COORDINATOR_API_TCP_H
+
+#include "coordinator/archive.h"
+#include "coordinator/engine.h"
+#include "coordinator/metrics.h"
+#include "net/loop.h"
+
+struct api_tcp;
+
+struct api_tcp_conf {
+    const char *address; /* "host:port", port 0: any free one; or "unix:/path" */
+    const char *program; /* for the hello */
+    const char *token;   /* NULL or "": none asked for */
+    int connections_max;
+    int in_flight_max; /* requests of one connection being served */
+    size_t frame_max;
+    bool reuse_port;
+};
+
+struct api_tcp_env {
+    struct loop *loop;
+    struct engine *engine;
+    struct archive *archive;
+    struct metrics *metrics;
+};
+
+struct api_tcp *api_tcp_open(const struct api_tcp_conf *conf, const struct api_tcp_env *env,
+                             struct reason *reason);
+int api_tcp_port(const struct api_tcp *api);
+void api_tcp_drain(struct api_tcp *api); /* accepts no more, answers what is in flight */
+int api_tcp_in_flight(const struct api_tcp *api);
+/* The engine and the archive have answered all by now, or never will. */
+void api_tcp_free(struct api_tcp *api);
+
+#endif

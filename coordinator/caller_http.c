@@ -1,0 +1,128 @@
+#include "coordinator/caller_link.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { OWN_HEADERS = 2 };
+
+struct http_call_state {
+    link_cb cb;
+    void *arg;
+    struct loop_task refused; /* the call was not started at all */
+    struct reason reason;
+};
+
+enum call_verdict http_verdict(int status, struct slice body)
+{
+    size_t len = body.len < HTTP_BODY_MATCH_MAX ? body.len : HTTP_BODY_MATCH_MAX;
+    bool ongoing = len > 0 && memmem(body.ptr, len, "ONGOING", strlen("ONGOING"));
+    bool failure = len > 0 && memmem(body.ptr, len, "FAILURE", strlen("FAILURE"));
+    if (status == 425 || ongoing) {
+        return CALL_ONGOING;
+    }
+    if (status == 409 || failure) {
+        return CALL_FAILURE;
+    }
+    return status >= 200 && status < 300 ? CALL_SUCCESS : CALL_ERROR;
+}
+
+static void call_end(struct http_call_state *call, enum call_verdict verdict, struct slice message)
+{
+    call->cb(call->arg, verdict, message);
+    free(call);
+}
+
+static void on_answer(void *arg, const struct http_answer *answer)
+{
+    struct http_call_state *call = arg;
+    char text[320];
+    if (answer->err) {
+        bool has_why = answer->why && answer->why[0];
+        snprintf(text, sizeof(text), "%s%s%s", err_text(answer->err), has_why ? ": " : "",
+                 has_why ? answer->why : "");
+        call_end(call, CALL_ERROR, slice_str(text));
+        return;
+    }
+    enum call_verdict verdict = http_verdict(answer->status, answer->body);
+    if (verdict == CALL_ERROR) {
+        char body[200];
+        snprintf(text, sizeof(text), "status %d: %s", answer->status,
+                 slice_printable(answer->body, body, sizeof(body)));
+        call_end(call, CALL_ERROR, slice_str(text));
+        return;
+    }
+    call_end(call, verdict, answer->body);
+}
+
+static void on_refused(void *arg)
+{
+    struct http_call_state *call = arg;
+    call_end(call, CALL_ERROR, slice_str(call->reason.text));
+}
+
+static void url_build(struct buf *url, const char *address, const struct link_call *call)
+{
+    buf_printf(url, "http://%s%s", address,
+               call->rest.len == 0 || call->rest.ptr[0] != '/' ? "/" : "");
+    buf_add_slice(url, call->rest);
+    http_url_add_query(url, "branch_id", call->branch_id);
+    http_url_add_query(url, "gid", call->gid);
+    http_url_add_query(url, "op", call->op);
+    http_url_add_query(url, "trans_type", call->trans_type);
+}
+
+static bool name_is(const struct txn_header *header, const char *name)
+{
+    return header->name.len == strlen(name) &&
+           strncasecmp(header->name.ptr, name, header->name.len) == 0;
+}
+
+static size_t headers_build(const struct link_call *call,
+                            struct http_header out[TXN_HEADERS_MAX + OWN_HEADERS])
+{
+    bool has_type = false;
+    bool has_trace = false;
+    size_t count = 0;
+    for (size_t i = 0; i < call->header_count && i < TXN_HEADERS_MAX; i++) {
+        const struct txn_header *header = &call->headers[i];
+        has_type = has_type || name_is(header, "content-type");
+        has_trace = has_trace || name_is(header, "traceparent");
+        out[count++] = (struct http_header){header->name, header->value};
+    }
+    if (!has_type) {
+        out[count++] =
+            (struct http_header){slice_str("Content-Type"), slice_str("application/json")};
+    }
+    if (!has_trace) {
+        out[count++] = (struct http_header){slice_str("traceparent"), slice_str(call->traceparent)};
+    }
+    return count;
+}
+
+void http_link_send(struct http_client *client, struct loop *loop, const char *address,
+                    const struct link_call *call, link_cb cb, void *arg)
+{
+    struct http_header headers[TXN_HEADERS_MAX + OWN_HEADERS];
+    struct buf url = {0};
+    url_build(&url, address, call);
+    struct http_call request = {
+        .method = call->payload.len > 0 ? HTTP_POST : HTTP_GET,
+        .url = url.data,
+        .headers = headers,
+        .header_count = headers_build(call, headers),
+        .body = call->payload,
+        .deadline_ms = call->deadline_ms,
+    };
+    struct http_call_state *pending = mem_new(struct http_call_state);
+    pending->cb = cb;
+    pending->arg = arg;
+    if (http_client_call(client, &request, on_answer, pending, &pending->reason)) {
+        loop_defer(loop, &pending->refused, on_refused, pending);
+    }
+    buf_fini(&url);
+}

@@ -1,0 +1,57 @@
+/*
+ * Inside of caller_net: how one call is sent over one of the two protocols. A link does neither
+ * limits nor lines.
+ */
+#ifndef COORDINATOR_CALLER_LINK_H
+#define COORDINATOR_CALLER_LINK_H
+
+#include "coordinator/caller.h"
+#include "coordinator/trace.h"
+#include "net/http.h"
+#include "net/loop.h"
+
+/* One branch call, ready to be sent; views, valid while it is being sent. */
+struct link_call {
+    struct slice gid, branch_id, op, trans_type;
+    struct slice rest; /* tcp: method; http: path and query */
+    struct slice payload;
+    const struct txn_header *headers;
+    size_t header_count;
+    int64_t started_ms;  /* of the transaction */
+    int64_t deadline_ms; /* on loop_now_ms */
+    const char *traceparent;
+};
+
+/* Exactly once, never from inside the sending call. The message is valid during the callback. */
+typedef void (*link_cb)(void *arg, enum call_verdict verdict, struct slice message);
+
+/* ---- tcp: a few connections to one address ---- */
+
+struct tcp_link;
+
+struct tcp_link_conf {
+    const char *address; /* copied */
+    const char *program;
+    const char *token;
+    int connections;
+    int in_flight_max;
+    int64_t connect_timeout_ms;
+    size_t answer_max;
+};
+
+struct tcp_link *tcp_link_new(struct loop *loop, const struct tcp_link_conf *conf);
+void tcp_link_free(struct tcp_link *link); /* calls in flight complete as ERROR in this turn */
+void tcp_link_send(struct tcp_link *link, const struct link_call *call, link_cb cb, void *arg);
+
+/* ---- http: DTM's conventions, one client for all addresses ---- */
+
+/* Bytes of a body in which the words ONGOING and FAILURE are looked for. */
+enum { HTTP_BODY_MATCH_MAX = 64 * 1024 };
+
+void http_link_send(struct http_client *client, struct loop *loop, const char *address,
+                    const struct link_call *call, link_cb cb, void *arg);
+/* DTM's order: 425 or a body with ONGOING, then 409 or a body with FAILURE, each at any status;
+ * then any 2xx is success (DTM: 200 only) and the rest is unclear. */
+enum call_verdict http_verdict(int status, struct slice body);
+
+#endif

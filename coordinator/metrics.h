@@ -1,0 +1,65 @@
+/*
+ * Counters, gauges and histograms of sagad, as Prometheus text (format 0.0.4). docs/operations.md
+ * lists the names; every label has a small fixed set of values, so that no input can make them
+ * grow.
+ *
+ * The memory is shared between the workers of one sagad: each writes its own part, and whichever is
+ * asked answers for all. Durations are counted in microseconds and shown in seconds.
+ */
+#ifndef COORDINATOR_METRICS_H
+#define COORDINATOR_METRICS_H
+
+#include "base/buf.h"
+#include "coordinator/caller.h"
+#include "coordinator/txn.h"
+
+struct metrics;
+
+enum {
+    METRICS_ROUTES_MAX = 24, /* path templates of the HTTP API */
+    METRICS_BUCKETS = 16,
+};
+
+/* Statuses of HTTP answers; anything else is counted as "other". */
+enum { METRICS_STATUSES = 16 };
+
+/* Values that somebody else keeps and that are set before rendering or whenever they change. */
+enum metrics_gauge {
+    GAUGE_LIVE,           /* transactions in memory */
+    GAUGE_CALLS_INFLIGHT, /* branch calls in flight */
+    GAUGE_CALLS_WAITING,  /* branch calls waiting for a slot of their participant */
+    GAUGE_PARTICIPANTS,
+    GAUGE_REDIS_UP, /* 1 while connected, for each worker */
+    GAUGE_COUNT,
+};
+
+/* Of the store, the same for all workers: known by the one that renders. */
+struct metrics_backlog {
+    bool known;      /* false: the store did not answer; the gauges are left out */
+    int64_t due;     /* unfinished transactions */
+    int64_t overdue; /* of these: due time has passed */
+};
+
+/* `workers` parts in shared memory, to be made before the workers are forked; this process writes
+ * part 0 until metrics_attach. */
+struct metrics *metrics_new(int workers, const char *version);
+void metrics_attach(struct metrics *metrics, int worker);
+void metrics_free(struct metrics *metrics);
+/* Names of the routes, in the order of their numbers; must live as long as the metrics. */
+void metrics_set_routes(struct metrics *metrics, const char *const *routes, int count);
+
+void metrics_submitted(struct metrics *metrics, enum txn_type type);
+void metrics_finished(struct metrics *metrics, enum txn_type type, enum txn_status status,
+                      int64_t duration_ms);
+void metrics_called(struct metrics *metrics, enum txn_op op, enum call_verdict verdict,
+                    int64_t duration_us);
+void metrics_redis(struct metrics *metrics, bool ok, int64_t duration_us);
+/* `route` is a number below the count of routes, or -1: no such path. */
+void metrics_http(struct metrics *metrics, int route, int status, int64_t duration_us);
+void metrics_set(struct metrics *metrics, enum metrics_gauge gauge, int64_t value);
+
+/* Appends all of it; the sum over the workers. */
+void metrics_render(const struct metrics *metrics, const struct metrics_backlog *backlog,
+                    struct buf *out);
+
+#endif
