@@ -31,6 +31,7 @@ struct store_redis *store_redis_new(struct loop *loop, struct redis *redis,
 {
     check(conf->partitions > 0 && conf->partitions <= KEYS_PARTITIONS_MAX);
     check(conf->retention_ms > 0 && conf->timeout_ms > 0);
+    check(conf->owner[0] != '\0'); /* the empty name is nobody's */
     struct store_redis *store = mem_new(struct store_redis);
     store->port.ops = &store_redis_ops;
     store->archive.ops = &store_archive_ops;

@@ -46,7 +46,8 @@ if not stored[3] and redis.call('EXISTS', tx) == 0 then
     return {'NOT_FOUND', now}
 end
 local stored_rev = tonumber(stored[2])
-if stored[1] ~= epoch or stored_rev ~= rev - 1 or stored[3] ~= expect or stored[4] ~= owner then
+if stored[1] ~= epoch or stored_rev ~= rev - 1 or stored[3] ~= expect or stored[4] ~= owner
+    or owner == '' then
     -- What a finished or released transaction keeps of its owner: nothing.
     local owner_after = owner
     if final then

@@ -1,0 +1,415 @@
+"""Every script of the coordinator against a real redis-server with conf/redis.conf."""
+import hashlib
+import itertools
+import re
+import unittest
+
+from coordinator_redis import RedisError, Server, script, script_names
+
+HOUR = 3600 * 1000
+RETENTION = 24 * HOUR
+URL = "tcp://order.example:9002/order.Order/Create"
+FIELDS = ["01.action", "prepared " + URL, "01.compensate", "prepared " + URL + "Revert",
+          "01.payload", "0123456789", "02.action", "prepared " + URL,
+          "02.compensate", "prepared " + URL + "Revert", "02.payload", "0123456789"]
+
+
+def setUpModule():
+    global server, redis
+    server = Server()
+    redis = server.client
+
+
+def tearDownModule():
+    redis.close()
+    server.stop()
+
+
+def run(name, keys, args):
+    return redis("EVAL", script(name), len(keys), *keys, *args)
+
+
+class Base(unittest.TestCase):
+    gid = "a {x} / \u00fc\\ \"'"
+
+    def setUp(self):
+        redis("FLUSHALL")
+        self.tx, self.log = "saga:{3}:tx:" + self.gid, "saga:{3}:log:" + self.gid
+        self.due, self.recent = "saga:{3}:due", "saga:{3}:recent"
+
+    def create(self, owner="A", epoch=1, rev=0, status="submitted", due=1000, created=0,
+               fields=FIELDS):
+        return run("txn_create", [self.tx, self.log, self.due, self.recent],
+                   [self.gid, owner, epoch, rev, status, "saga", created, due, RETENTION, *fields])
+
+    def update(self, owner="A", epoch=1, rev=1, expect="submitted", status="submitted", due=1000,
+               release=0, notes=(), sets=(), dels=()):
+        return run("txn_update", [self.tx, self.log, self.due],
+                   [self.gid, owner, epoch, rev, expect, status, due, release, RETENTION,
+                    len(notes), len(sets) // 2, *itertools.chain(*notes), *sets, *dels])
+
+    def take(self, owner="B", force=0, due=1000):
+        return run("txn_take", [self.tx, self.log, self.due], [self.gid, owner, force, due])
+
+    def hash(self):
+        flat = redis("HGETALL", self.tx)
+        return dict(zip((n.decode() for n in flat[::2]), (v.decode() for v in flat[1::2])))
+
+    def score(self, key):
+        score = redis("ZSCORE", key, self.gid)
+        return None if score is None else int(score)
+
+    def dump(self):
+        keys = sorted(redis("KEYS", "*"))
+        return [(k, redis("DUMP", k)) for k in keys]
+
+
+class Headers(unittest.TestCase):
+    def test_server_computes_the_digest_of_the_build(self):
+        for name in script_names():
+            digest = hashlib.sha1(script(name)).hexdigest().encode()
+            self.assertEqual(redis("SCRIPT", "LOAD", script(name)), digest, name)
+
+    def test_header_tells_keys_args_returns_and_repeats(self):
+        for name in script_names():
+            text = script(name).decode("ascii")
+            self.assertRegex(text, r"(?m)^-- KEYS: \d+$", name)
+            for word in ("ARGV", "Returns", "Repeated"):
+                self.assertIn("-- " + word, text, name)
+            code = [line for line in text.splitlines() if line and not line.startswith("--")]
+            self.assertIn("#KEYS ~= ", code[0], name)
+            self.assertIn("#ARGV", code[0], name)
+            self.assertNotIn("cjson", text, name)
+
+    def test_wrong_number_of_keys_and_arguments_is_named(self):
+        for name in script_names():
+            keys = int(re.search(r"(?m)^-- KEYS: (\d+)$", script(name).decode()).group(1))
+            for k, a in ((keys + 1, 4), (keys - 1, 4), (keys, 3 if name == "txn_take" else 2000)):
+                if name in ("txn_update",) and k == keys:
+                    continue
+                with self.assertRaisesRegex(RedisError, name, msg=(name, k, a)):
+                    run(name, ["{t}%d" % i for i in range(k)], ["x"] * a)
+
+    def test_arguments_of_a_wrong_type_are_named_and_change_nothing(self):
+        redis("FLUSHALL")
+        wrong = {
+            "due_list": (1, ["ten"]), "recent_list": (1, ["+inf", "-inf", "", "0"]),
+            "meta_init": (1, ["many", "1"]),
+            "txn_create": (4, ["g", "A", "x", "0", "submitted", "saga", "0", "1", "1"]),
+            "txn_update": (3, ["g", "A", "1", "1", "submitted", "failed", "1", "0", "1", "1", "0"]),
+            "txn_take": (3, ["g", "A", "yes", "1"]),
+        }
+        for name, (keys, args) in wrong.items():
+            with self.assertRaisesRegex(RedisError, "ERR " + name):
+                run(name, ["{t}%d" % i for i in range(keys)], args)
+        self.assertEqual(redis("DBSIZE"), 0)
+
+
+class Create(Base):
+    def test_record_reads_well(self):
+        answer, now = self.create()
+        self.assertEqual(answer, b"OK")
+        self.assertEqual(list(self.hash().items())[:8], [
+            ("type", "saga"), ("status", "submitted"), ("epoch", "1"), ("owner", "A"),
+            ("rev", "0"), ("created", str(now)), ("updated", str(now)),
+            ("01.action", "prepared " + URL)])
+        self.assertEqual(self.score(self.due), now + 1000)
+        self.assertEqual(self.score(self.recent), now)
+        self.assertEqual(redis("TTL", self.tx), -1)
+
+    def test_repeat_tells_the_state_and_writes_nothing(self):
+        self.create()
+        self.update(status="aborting", sets=["rollback_reason", "no stock"])
+        before = self.dump()
+        self.assertEqual(self.create(owner="B")[0:1] + self.create()[2:],
+                         [b"EXISTS", b"aborting", b"no stock"])
+        self.assertEqual(self.dump(), before)
+
+    def test_lost_record_is_stored_again_as_it_was(self):
+        self.create(epoch=4, rev=7, status="aborting", created=123456)
+        stored = self.hash()
+        self.assertEqual([stored[f] for f in ("epoch", "rev", "status", "created")],
+                         ["4", "7", "aborting", "123456"])
+        self.assertEqual(self.score(self.recent), 123456)
+        self.assertIn(b"stored again, the store had lost it", redis("XRANGE", self.log, "-", "+")[0][1])
+        self.assertEqual(self.update(epoch=4, rev=8, expect="aborting", status="failed")[0], b"OK")
+
+    def test_finished_one_has_no_due_time_and_a_time_to_live(self):
+        self.create(status="succeed", rev=3)
+        self.assertIsNone(self.score(self.due))
+        self.assertNotIn("owner", self.hash())
+        self.assertGreater(redis("PTTL", self.tx), RETENTION - 60000)
+        self.assertGreater(redis("PTTL", self.log), RETENTION - 60000)
+
+    def test_hundred_branches_with_large_payloads(self):
+        fields = []
+        for i in range(1, 101):
+            fields += ["%02d.action" % i, "prepared " + URL, "%02d.compensate" % i, "prepared",
+                       "%02d.payload" % i, "p" * 1000]
+        fields += list(itertools.chain(*(("header:h%d" % i, "v") for i in range(32))))
+        self.assertEqual(self.create(fields=fields)[0], b"OK")
+        self.assertEqual(redis("HLEN", self.tx), 7 + 300 + 32)
+
+
+class Update(Base):
+    def test_fencing_matrix(self):
+        """Of all owners, epochs, revisions and statuses exactly one combination may write."""
+        for owner, epoch, rev, expect in itertools.product(
+                ("A", "B", ""), (1, 2, 3), (3, 4, 5, 6), ("submitted", "aborting", "succeed")):
+            redis("FLUSHALL")
+            self.create(owner="A", epoch=2, rev=4)
+            before = self.dump()
+            answer = self.update(owner=owner, epoch=epoch, rev=rev, expect=expect,
+                                 status="aborting", sets=["rollback_reason", "x"])
+            right = (owner, epoch, rev, expect) == ("A", 2, 5, "submitted")
+            case = (owner, epoch, rev, expect)
+            self.assertEqual(answer[0], b"OK" if right else b"FENCED", case)
+            self.assertEqual(self.dump() == before, not right, case)
+            if not right:
+                self.assertEqual(answer[2], b"submitted", case)
+
+    def test_same_revision_again_changes_nothing(self):
+        note = ("01.action", "SUCCESS", 3, "")
+        for kind in ({"status": "submitted"}, {"status": "submitted", "release": 1},
+                     {"status": "aborting"}, {"status": "succeed"}, {"status": "failed"}):
+            redis("FLUSHALL")
+            self.create()
+            change = dict(kind, notes=[note], sets=["01.action", "succeed " + URL])
+            self.assertEqual(self.update(**change)[0], b"OK", kind)
+            before = self.dump()
+            self.assertEqual(self.update(**change)[0], b"OK", kind)
+            self.assertEqual(self.dump(), before, kind)
+            self.assertEqual(self.update(**dict(change, owner="B"))[0],
+                             b"OK" if kind["status"] in ("succeed", "failed")
+                             or "release" in kind else b"FENCED", kind)
+            self.assertEqual(self.update(**dict(change, epoch=2))[0], b"FENCED", kind)
+            self.assertEqual(self.dump(), before, kind)
+
+    def test_released_one_has_no_owner_and_takes_no_updates(self):
+        self.create()
+        _, now = self.update(release=1, due=5000)
+        self.assertEqual(self.hash()["owner"], "")
+        self.assertEqual(self.score(self.due), now + 5000)
+        self.assertEqual(self.update(rev=2)[0], b"FENCED")
+        self.assertEqual(self.update(rev=2, owner="")[0], b"FENCED")
+
+    def test_end_removes_what_nobody_needs(self):
+        self.create(fields=FIELDS + ["attempts", "3"])
+        self.update(status="succeed", dels=["attempts", "retries"],
+                    notes=[("succeed", "", 0, "")], sets=["02.action", "succeed " + URL])
+        stored = self.hash()
+        self.assertNotIn("owner", stored)
+        self.assertNotIn("attempts", stored)
+        self.assertEqual(stored["02.action"], "succeed " + URL)
+        self.assertEqual(stored["finished"], stored["updated"])
+        self.assertIsNone(self.score(self.due))
+        self.assertGreater(redis("PTTL", self.tx), RETENTION - 60000)
+
+    def test_final_status_never_turns(self):
+        for final in ("succeed", "failed"):
+            redis("FLUSHALL")
+            self.create()
+            self.update(status=final)
+            for status in ("submitted", "aborting", "succeed", "failed"):
+                for owner in ("A", ""):
+                    self.assertEqual(self.update(rev=2, owner=owner, expect=final,
+                                                 status=status)[0], b"FENCED")
+
+    def test_unknown_one(self):
+        self.assertEqual(self.update()[0], b"NOT_FOUND")
+        self.assertEqual(redis("DBSIZE"), 0)
+
+    def test_history_goes_into_the_stream(self):
+        self.create()
+        self.update(notes=[("01.action", "SUCCESS", 3, ""), ("02.action", "ERROR", 70, "reset")])
+        self.assertEqual([entry[1] for entry in redis("XRANGE", self.log, "-", "+")], [
+            [b"op", b"01.action", b"result", b"SUCCESS", b"ms", b"3", b"note", b""],
+            [b"op", b"02.action", b"result", b"ERROR", b"ms", b"70", b"note", b"reset"]])
+
+    def test_short_history_ends_as_a_field(self):
+        self.create()
+        self.update(notes=[("01.action", "ERROR", 3, "reset: by peer")])
+        self.update(rev=2, status="failed",
+                    notes=[("01.action", "FAILURE", 1, "no stock"), ("failed", "", 0, "")])
+        self.assertEqual(redis("EXISTS", self.log), 0)
+        self.assertRegex(self.hash()["history"],
+                         r"^\+\d+ 01\.action ERROR 3ms: reset: by peer \| "
+                         r"\+\d+ 01\.action FAILURE 1ms: no stock \| \+\d+ failed$")
+
+    def test_long_history_stays_a_stream_with_a_time_to_live(self):
+        for notes in ([("01.action", "ERROR", 1, "x" * 250)] * 2,
+                      [("01.action", "ERROR", 1, "a | b")], [("a", "", 0, "")] * 16):
+            redis("FLUSHALL")
+            self.create()
+            self.update(status="failed", notes=notes)
+            self.assertNotIn("history", self.hash())
+            self.assertEqual(redis("XLEN", self.log), len(notes))
+            self.assertGreater(redis("PTTL", self.log), RETENTION - 60000)
+
+    def test_history_is_bounded(self):
+        self.create()
+        for rev in range(1, 31):
+            self.assertEqual(self.update(rev=rev, notes=[("n", "", 0, "")] * 50)[0], b"OK")
+        self.assertLess(redis("XLEN", self.log), 1100)
+        self.assertGreaterEqual(redis("XLEN", self.log), 1000)
+
+
+class Take(Base):
+    def test_only_when_it_is_due(self):
+        self.create(due=60000)
+        before = self.dump()
+        self.assertEqual(self.take()[0], b"NOT_DUE")
+        self.assertEqual(self.dump(), before)
+
+    def test_new_owner_shuts_out_the_old_one(self):
+        self.create(due=-1)
+        answer, now, flat = self.take(due=9000)
+        self.assertEqual(answer, b"OK")
+        self.assertEqual(dict(zip(flat[::2], flat[1::2]))[b"epoch"], b"2")
+        self.assertEqual((self.hash()["owner"], self.score(self.due)), ("B", now + 9000))
+        self.assertEqual(self.update(owner="A", epoch=1)[0], b"FENCED")
+        self.assertEqual(self.update(owner="B", epoch=2)[0], b"OK")
+        self.assertIn(b"by B from A", redis("XRANGE", self.log, "-", "+")[0][1])
+
+    def test_second_taker_comes_too_late(self):
+        self.create(due=-1)
+        self.assertEqual([self.take("B")[0], self.take("C")[0], self.take("B")[0]],
+                         [b"OK", b"NOT_DUE", b"NOT_DUE"])
+
+    def test_force_takes_what_is_not_due(self):
+        self.create(due=60000)
+        self.assertEqual(self.take(force=1)[0], b"OK")
+        self.assertEqual(self.take(force=1)[0], b"OK")
+        self.assertEqual(self.hash()["epoch"], "3")
+
+    def test_released_one_is_taken_without_a_word_in_the_history(self):
+        self.create()
+        self.update(release=1, due=-1)
+        self.assertEqual(self.take()[0], b"OK")
+        self.assertEqual(redis("EXISTS", self.log), 0)
+
+    def test_finished_one_is_untouched(self):
+        self.create()
+        self.update(status="succeed")
+        before = self.hash()
+        redis("ZADD", self.due, 1, self.gid)
+        for force in (0, 1):
+            answer, _, flat = self.take(force=force)
+            self.assertEqual(answer, b"FINISHED")
+            self.assertIn(b"succeed", flat)
+            self.assertEqual(self.hash(), before)
+        self.assertIsNone(self.score(self.due))
+
+    def test_due_entry_without_a_record_goes(self):
+        redis("ZADD", self.due, 1, self.gid)
+        self.assertEqual(self.take()[0], b"NOT_FOUND")
+        self.assertEqual(redis("DBSIZE"), 0)
+
+    def test_record_without_a_due_entry_gets_one(self):
+        self.create()
+        redis("ZREM", self.due, self.gid)
+        self.assertEqual(self.take()[0], b"OK")
+        self.assertIsNotNone(self.score(self.due))
+
+    def test_damaged_one_stands_in_nobodys_way(self):
+        damages = (["HSET", self.tx, "epoch", "many"], ["HDEL", self.tx, "status"],
+                   ["HSET", self.tx, "status", "lost"], ["SET", self.tx, "text"])
+        for damage in damages:
+            redis("FLUSHALL")
+            self.create(due=-1)
+            redis(*damage)
+            answer, now, _ = self.take(due=7000)
+            self.assertEqual(answer, b"DAMAGED", damage)
+            self.assertEqual(self.score(self.due), now + 7000)
+
+
+class Lists(Base):
+    def test_overdue_ones_oldest_first_with_the_next_due_time(self):
+        self.assertEqual(run("due_list", [self.due], [10])[1:], [0, []])
+        for gid, at in (("late", 10), ("later", 5), ("next", 9e12), ("last", 9.5e12)):
+            redis("ZADD", self.due, int(at), gid)
+        for _ in range(2):
+            self.assertEqual(run("due_list", [self.due], [10])[1:],
+                             [9000000000000, [b"later", b"late"]])
+        self.assertEqual(run("due_list", [self.due], [1])[1:], [9000000000000, [b"later"]])
+
+    def test_counts(self):
+        redis("ZADD", self.due, 1, "a", 2, "b", int(9e12), "c")
+        for _ in range(2):
+            self.assertEqual(run("due_count", [self.due], [])[1:], [3, 2])
+
+    def test_newest_first_and_pages_among_equals(self):
+        for i in range(300):
+            redis("ZADD", self.recent, 1000 + i // 100, "g%03d" % i)
+        everything, newest, below = [], "+inf", ""
+        while True:
+            page = run("recent_list", [self.recent], [newest, "-inf", below, 7])
+            if not page:
+                break
+            everything += [g.decode() for g in page[::2]]
+            newest, below = page[-1], page[-2]
+        self.assertEqual(everything, ["g%03d" % i for i in reversed(range(300))])
+
+    def test_equal_times_are_ordered_by_bytes(self):
+        gids = ["a", "B", "\u00fc", "Z", "z", "aa", "_"]
+        for gid in gids:
+            redis("ZADD", self.recent, 5, gid)
+        ordered = sorted((g.encode() for g in gids), reverse=True)
+        self.assertEqual(run("recent_list", [self.recent], ["+inf", "-inf", "", 10])[::2], ordered)
+        for i, gid in enumerate(ordered):
+            self.assertEqual(run("recent_list", [self.recent], [5, "-inf", gid, 10])[::2],
+                             ordered[i + 1:])
+
+    def test_bounds_of_time(self):
+        for i in range(10):
+            redis("ZADD", self.recent, i, "g%d" % i)
+        page = run("recent_list", [self.recent], [6, 4, "", 10])
+        self.assertEqual(page, [b"g6", b"6", b"g5", b"5", b"g4", b"4"])
+
+    def test_trim_forgets_only_what_is_gone(self):
+        gids = ["g%d" % (i % 60) for i in range(64)]
+        for gid in gids:
+            redis("ZADD", self.recent, 1, gid)
+        for gid in gids[:10]:
+            redis("HSET", "saga:{3}:tx:" + gid, "a", "b")
+        keys = [self.recent] + ["saga:{3}:tx:" + g for g in gids]
+        self.assertEqual([run("recent_trim", keys, gids) for _ in range(2)], [50, 0])
+        self.assertEqual(redis("ZCARD", self.recent), 10)
+
+    def test_read(self):
+        self.assertEqual(run("txn_read", [self.tx], [])[0], b"NOT_FOUND")
+        self.create()
+        for _ in range(2):
+            answer, now, flat = run("txn_read", [self.tx], [])
+            self.assertEqual((answer, flat), (b"OK", redis("HGETALL", self.tx)))
+            self.assertGreater(now, 1600000000000)
+
+    def test_partitions_are_fixed_at_the_first_start(self):
+        self.assertEqual(run("meta_init", ["saga:meta"], [16, 1]), [b"16", b"1"])
+        self.assertEqual(run("meta_init", ["saga:meta"], [32, 2]), [b"16", b"1"])
+
+
+class Memory(Base):
+    def finished_saga(self, i):
+        self.gid = "g%021d" % i
+        self.tx, self.log = "saga:{3}:tx:" + self.gid, "saga:{3}:log:" + self.gid
+        self.create(owner="host.example:36789:12345")
+        self.update(owner="host.example:36789:12345", status="succeed", dels=["attempts", "retries"],
+                    notes=[("01.action", "SUCCESS", 1, ""), ("02.action", "SUCCESS", 1, ""),
+                           ("succeed", "", 0, "")],
+                    sets=["01.action", "succeed " + URL, "02.action", "succeed " + URL])
+
+    def test_finished_two_branch_saga_takes_at_most_1_kb(self):
+        self.assertTrue(30 <= len(URL) and len(URL + "Revert") >= 45)
+        count = 500  # so that the zset is one of many, not a small one
+        for i in range(count):
+            self.finished_saga(i)
+        tx = redis("MEMORY", "USAGE", self.tx)
+        log = redis("MEMORY", "USAGE", self.log) or 0
+        recent = redis("MEMORY", "USAGE", self.recent, "SAMPLES", 0) / count
+        print("bytes per finished saga: tx %d log %d recent %d" % (tx, log, recent))
+        self.assertLessEqual(tx + log + recent, 1024)
+
+
+if __name__ == "__main__":
+    unittest.main()
