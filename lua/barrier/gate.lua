@@ -88,6 +88,9 @@ local function gate_check_args()
             return gate_refuse('ARGV[%d], %s, is empty', i, name)
         end
     end
+    if branch_id:find(':', 1, true) then -- the last one ends the gid in KEYS[1]
+        return gate_refuse("ARGV[3], branch_id, is '%s', must not have a ':'", branch_id)
+    end
     if not OPS[ARGV[4]] then
         return gate_refuse("ARGV[4], op, is '%s', must be action, compensate, rollback, try, " ..
             'confirm or cancel', ARGV[4])
@@ -200,7 +203,7 @@ local function barrier(business)
     if record.rival then
         return {'CONFLICT', gate_writer(record.rival) .. ' came before ' .. op}
     end
-    if ORIGIN[op] and not record.origin then
+    if ORIGIN[op] and (not record.origin or gate_writer(record.origin) ~= ORIGIN[op]) then
         return gate_undo_nothing(op, bid)
     end
     return gate_run(op, bid, record, business)
