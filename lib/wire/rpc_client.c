@@ -36,7 +36,7 @@ struct rpc_client {
     int64_t hello_due_ms;
     int64_t retry_at_ms; /* no connecting before this */
     int64_t backoff_ms;  /* of the next failure; 0: the first */
-    char why[256];       /* why the last connection ended */
+    char why[320];       /* why the last connection ended, or a reply could not be read */
 
     struct rpc_calls calls;
     struct loop_timer timer;

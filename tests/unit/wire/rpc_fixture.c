@@ -171,11 +171,11 @@ static ssize_t read_some(int fd, struct buf *in)
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? -2 : n;
 }
 
-void raw_read(struct loop *loop, int fd, struct buf *in, size_t len)
+void raw_read_frames(struct loop *loop, int fd, struct buf *in, size_t frames)
 {
     ssize_t n = -2;
-    wait_for(loop, in->len >= len || ((n = read_some(fd, in)) != -2 && n <= 0));
-    assert_true(in->len >= len);
+    wait_for(loop, frame_count(in) >= frames || ((n = read_some(fd, in)) != -2 && n <= 0));
+    assert_true(frame_count(in) >= frames);
 }
 
 void raw_read_to_end(struct loop *loop, int fd, struct buf *in)

@@ -64,8 +64,8 @@ int raw_connect(int port);
 int raw_listen(int *port);
 int raw_accept(struct loop *loop, int listener);
 void raw_send(int fd, struct slice bytes);
-/* Turns the loop and reads into `in` until it has `len` bytes. */
-void raw_read(struct loop *loop, int fd, struct buf *in, size_t len);
+/* Turns the loop and reads into `in` until it has so many frames. */
+void raw_read_frames(struct loop *loop, int fd, struct buf *in, size_t frames);
 /* … until the peer has closed; fails on a reset. */
 void raw_read_to_end(struct loop *loop, int fd, struct buf *in);
 /* Frame number `index` of the bytes; must be there. Free with wire_message_fini. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -235,6 +236,7 @@ static void test_server_goes_with_calls_in_flight(void **state)
 
 static _Noreturn void child_server(const char *address)
 {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* it must not outlive a test that fails */
     struct loop *loop = loop_new();
     struct rpc_server_conf conf = server_conf();
     conf.address = address;
@@ -513,7 +515,7 @@ static void test_client_refuses_when_the_peer_takes_nothing(void **state)
     f->client = rpc_client_new(f->loop, &conf);
     static char payload[256 * 1024];
     struct outcome outcome = {0};
-    struct outcome sent[100] = {0};
+    static struct outcome sent[100]; /* they end after this function */
     size_t n = 0;
     while (n < 100 && outcome.count == 0) {
         call(f, slice_make(payload, sizeof(payload)), &sent[n]);
