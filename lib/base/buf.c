@@ -117,26 +117,42 @@ static int base64_value(char c)
     return at ? (int)(at - base64_alphabet) : -1;
 }
 
+/* Decodes four characters; returns the number of bytes, -1 when they are not valid. */
+static int base64_group(const char *text, bool last, char out[3])
+{
+    int pad = !last || text[3] != '=' ? 0 : text[2] != '=' ? 1 : 2;
+    uint32_t group = 0;
+    for (int i = 0; i < 4; i++) {
+        int value = i >= 4 - pad ? 0 : base64_value(text[i]);
+        if (value < 0) {
+            return -1;
+        }
+        group = (group << 6) | (uint32_t)value;
+    }
+    for (int i = 0; i < 3; i++) {
+        out[i] = (char)(group >> (16 - 8 * i));
+    }
+    uint32_t padding = (1u << (8 * pad)) - 1;
+    return (group & padding) == 0 ? 3 - pad : -1; /* else two texts would mean the same bytes */
+}
+
 enum err buf_add_base64_decoded(struct buf *out, struct slice text)
 {
-    size_t before = out->len;
     if (text.len % 4 != 0) {
         return ERR_INVALID;
     }
+    char *to = buf_reserve(out, text.len / 4 * 3);
+    size_t used = 0;
     for (size_t i = 0; i < text.len; i += 4) {
-        bool last = i + 4 == text.len;
-        size_t pad = !last ? 0 : text.ptr[i + 3] != '=' ? 0 : text.ptr[i + 2] != '=' ? 1 : 2;
-        uint32_t group = 0;
-        for (size_t k = 0; k < 4; k++) {
-            int value = k >= 4 - pad ? 0 : base64_value(text.ptr[i + k]);
-            if (value < 0) {
-                out->len = before;
-                return ERR_INVALID;
-            }
-            group = (group << 6) | (uint32_t)value;
+        char bytes[3];
+        int n = base64_group(text.ptr + i, i + 4 == text.len, bytes);
+        if (n < 0) {
+            *to = '\0';
+            return ERR_INVALID;
         }
-        char bytes[3] = {(char)(group >> 16), (char)(group >> 8), (char)group};
-        buf_add(out, bytes, 3 - pad);
+        memcpy(to + used, bytes, (size_t)n);
+        used += (size_t)n;
     }
+    buf_grow(out, used);
     return ERR_OK;
 }

@@ -108,7 +108,7 @@ static void add_general(struct buf *out, const struct conf_program *program,
     add_row(out, style, "version", "", "Print the version.");
     buf_printf(out,
                "\nEvery option may also stand in the file (name = value) or in the environment\n"
-               "(%s_NAME). The command line wins over the environment, which wins over the file.\n",
+               "(%s_NAME). The command line wins over the environment, that over the file.\n",
                program->prefix);
 }
 
