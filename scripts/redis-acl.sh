@@ -11,8 +11,10 @@ hashed() {
 # What scripts and reads need, and nothing that administers the server.
 program="-@all +@read +@write +@scripting +@connection +time +wait -@dangerous"
 
+# The default user keeps every right, behind a password: Redis 7.0 loads its append-only file with the
+# rights of the default user, and drops what that user may not do.
 cat <<EOF
-user default off
+user default on #$(hashed OPS_PASSWORD) ~* &* +@all
 user ops on #$(hashed OPS_PASSWORD) ~* &* +@all
 user sagad on #$(hashed SAGAD_PASSWORD) resetchannels ~saga:* $program +info +config|get +memory|usage
 user order on #$(hashed ORDER_PASSWORD) resetchannels ~{ord:* $program
