@@ -1,0 +1,382 @@
+/* History, pages, backlog, trimming and the operator's commands against a real server. */
+#include "store_fixture.h"
+
+#include "base/mem.h"
+
+struct read_seen {
+    int count;
+    enum store_status status;
+    char text[2048]; /* op result note; … */
+    bool ascending;
+    size_t lines;
+    bool has_txn;
+};
+
+static void on_record(void *arg, const struct archive_record *record)
+{
+    struct read_seen *seen = arg;
+    struct buf text = {0};
+    int64_t last_ms = 0;
+    seen->count++;
+    seen->status = record->status;
+    seen->has_txn = record->txn != NULL;
+    seen->lines = record->line_count;
+    seen->ascending = true;
+    for (size_t i = 0; i < record->line_count; i++) {
+        const struct archive_line *line = &record->lines[i];
+        if (i < 20) {
+            buf_printf(&text, "%.*s,%.*s,%d,%.*s;", SLICE_ARG(line->op), SLICE_ARG(line->result),
+                       (int)line->duration_ms, SLICE_ARG(line->note));
+        }
+        seen->ascending = seen->ascending && line->time_ms >= last_ms && line->time_ms > 0;
+        last_ms = line->time_ms;
+    }
+    snprintf(seen->text, sizeof(seen->text), "%s", text.data ? text.data : "");
+    buf_fini(&text);
+}
+
+static struct read_seen read_record(struct fixture *f, const char *gid)
+{
+    struct read_seen seen = {0};
+    struct archive *archive = store_redis_archive(f->a.store);
+    archive->ops->read(archive, slice_str(gid), on_record, &seen);
+    assert_int_equal(seen.count, 0);
+    wait_until(f, seen.count > 0);
+    assert_true(seen.ascending);
+    return seen;
+}
+
+static void step(struct fixture *f, struct txn *txn, enum txn_status status, const char *op,
+                 const char *result, const char *note)
+{
+    enum txn_status expect = txn->status;
+    struct store_note notes[] = {{slice_str(op), slice_str(result), 12, slice_str(note)}};
+    txn->status = status;
+    txn->revision++;
+    struct store_update change = {
+        .txn = txn, .expect = expect, .due = {.in_ms = 1000}, .notes = notes, .note_count = 1};
+    assert_int_equal(update(f, &f->a, &change).status, STORE_OK);
+}
+
+static void test_history_of_an_unfinished_one(void **state)
+{
+    struct fixture *f = *state;
+    struct txn *txn = saga_new("g");
+    (void)create(f, &f->a, txn, 1000);
+    assert_string_equal(read_record(f, "g").text, "submitted,,0,;");
+    step(f, txn, TXN_SUBMITTED, "01.action", "ERROR", "reset\nby peer");
+    struct read_seen seen = read_record(f, "g");
+    assert_true(seen.has_txn);
+    assert_string_equal(seen.text, "submitted,,0,;01.action,ERROR,12,reset?by peer;");
+    txn_free(txn);
+}
+
+static void test_short_history_of_a_finished_one(void **state)
+{
+    struct fixture *f = *state;
+    struct txn *txn = saga_new("g");
+    (void)create(f, &f->a, txn, 1000);
+    step(f, txn, TXN_ABORTING, "02.action", "FAILURE", "no: stock, at all");
+    step(f, txn, TXN_ABORTING, "01.compensate", "SUCCESS", "");
+    step(f, txn, TXN_FAILED, "failed", "", "in the end");
+    assert_string_equal(test_redis_ask(f->server, "KEYS *log*"), "");
+    struct read_seen seen = read_record(f, "g");
+    assert_int_equal(seen.status, STORE_OK);
+    assert_string_equal(seen.text, "submitted,,0,;02.action,FAILURE,12,no: stock, at all;"
+                                   "01.compensate,SUCCESS,12,;failed,,0,in the end;");
+    txn_free(txn);
+}
+
+static void test_long_notes_are_cut_and_long_histories_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct txn *txn = saga_new("g");
+    char note[400];
+    memset(note, 'n', sizeof(note) - 1);
+    note[sizeof(note) - 1] = '\0';
+    (void)create(f, &f->a, txn, 1000);
+    for (int i = 0; i < 1200; i++) {
+        step(f, txn, TXN_SUBMITTED, "01.action", "ERROR", i == 1199 ? "last" : note);
+    }
+    struct read_seen seen = read_record(f, "g");
+    assert_int_equal(seen.lines, ARCHIVE_HISTORY_MAX);
+    assert_int_equal(strspn(seen.text + strlen("01.action,ERROR,12,"), "n"), 256);
+    txn_free(txn);
+}
+
+static void test_unknown_and_damaged(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(read_record(f, "nobody").status, STORE_NOT_FOUND);
+    saga_store(f, "g", 1000);
+    test_redis_ask(f->server, "HSET saga:{%d}:tx:g rev x",
+                   redis_crc16(slice_str("g")) % PARTITIONS);
+    struct read_seen seen = read_record(f, "g");
+    assert_int_equal(seen.status, STORE_REFUSED);
+    assert_false(seen.has_txn);
+}
+
+/* The script is not known to the server: its answer comes after that of the stream. */
+static void test_answers_in_any_order(void **state)
+{
+    struct fixture *f = *state;
+    saga_store(f, "g", 1000);
+    test_redis_ask(f->server, "SCRIPT FLUSH");
+    assert_string_equal(read_record(f, "g").text, "submitted,,0,;");
+}
+
+/* ---- pages ---- */
+
+enum { LISTED_MAX = 400 };
+
+struct page_seen {
+    int count, pages;
+    enum store_status status;
+    char gids[LISTED_MAX][16];
+    int listed;
+    char next[ARCHIVE_POSITION_MAX];
+    size_t size;
+};
+
+static void on_page(void *arg, const struct archive_page *page)
+{
+    struct page_seen *seen = arg;
+    seen->count++;
+    seen->pages++;
+    seen->status = page->status;
+    seen->size = page->count;
+    for (size_t i = 0; i < page->count; i++) {
+        assert_true(seen->listed < LISTED_MAX);
+        snprintf(seen->gids[seen->listed++], sizeof(seen->gids[0]), "%.*s",
+                 SLICE_ARG(page->txns[i]->gid));
+    }
+    assert_true(page->next_position.len < sizeof(seen->next));
+    snprintf(seen->next, sizeof(seen->next), "%.*s", SLICE_ARG(page->next_position));
+}
+
+static void list(struct fixture *f, const struct archive_filter *filter, struct page_seen *seen)
+{
+    struct archive *archive = store_redis_archive(f->a.store);
+    seen->count = 0;
+    assert_int_equal(archive->ops->list(archive, filter, on_page, seen), ERR_OK);
+    assert_int_equal(seen->count, 0);
+    wait_until(f, seen->count > 0);
+}
+
+/* All pages, one after the other. */
+static void list_all(struct fixture *f, struct archive_filter filter, struct page_seen *seen)
+{
+    char position[ARCHIVE_POSITION_MAX];
+    *seen = (struct page_seen){0};
+    do {
+        snprintf(position, sizeof(position), "%s", seen->next);
+        filter.position = slice_str(position);
+        list(f, &filter, seen);
+        assert_int_equal(seen->status, STORE_OK);
+        assert_true(seen->size <= (size_t)filter.limit);
+        assert_true(seen->pages < 1000);
+    } while (seen->next[0]);
+}
+
+/* Many share a millisecond, and every third one is failed. */
+static void fill(struct fixture *f, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char gid[16];
+        snprintf(gid, sizeof(gid), "g%03d", i);
+        struct txn *txn = saga_new(gid);
+        txn->created_ms = 1000 + i / 50;
+        txn->status = i % 3 == 0 ? TXN_FAILED : TXN_SUBMITTED;
+        assert_int_equal(create(f, &f->a, txn, 1000).status, STORE_OK);
+        txn_free(txn);
+    }
+}
+
+static void test_pages_give_each_once_newest_first(void **state)
+{
+    struct fixture *f = *state;
+    struct page_seen seen;
+    fill(f, 203);
+    for (int limit = 1; limit <= 1000; limit = limit * 3 + 4) {
+        list_all(f, (struct archive_filter){.limit = limit}, &seen);
+        assert_int_equal(seen.listed, 203);
+        for (int i = 0; i < seen.listed; i++) {
+            char gid[16];
+            snprintf(gid, sizeof(gid), "g%03d", 202 - i);
+            assert_string_equal(seen.gids[i], gid);
+        }
+    }
+}
+
+static void test_filters(void **state)
+{
+    struct fixture *f = *state;
+    struct page_seen seen;
+    fill(f, 203);
+    list_all(f, (struct archive_filter){.limit = 7, .has_status = true, .status = TXN_FAILED},
+             &seen);
+    assert_int_equal(seen.listed, 68);
+    list_all(f, (struct archive_filter){.limit = 1, .has_status = true, .status = TXN_SUCCEED},
+             &seen);
+    assert_int_equal(seen.listed, 0);
+    assert_true(seen.pages > 10 && seen.pages < 30); /* one call does not look at everything */
+    list_all(f,
+             (struct archive_filter){.limit = 30, .created_from_ms = 1001, .created_to_ms = 1002},
+             &seen);
+    assert_int_equal(seen.listed, 100);
+    assert_string_equal(seen.gids[0], "g149");
+    assert_string_equal(seen.gids[99], "g050");
+}
+
+static void test_empty_list_and_wrong_positions(void **state)
+{
+    struct fixture *f = *state;
+    struct page_seen seen;
+    list_all(f, (struct archive_filter){.limit = 10}, &seen);
+    assert_int_equal(seen.pages, 1);
+    assert_int_equal(seen.listed, 0);
+    static const char *const wrong[] = {"x", "!!!!", "YWJj", "OmE=", "LTE6YQ=="};
+    struct archive *archive = store_redis_archive(f->a.store);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct archive_filter filter = {.limit = 1, .position = slice_str(wrong[i])};
+        assert_int_equal(archive->ops->list(archive, &filter, on_page, &seen), ERR_INVALID);
+    }
+}
+
+static void test_gone_and_damaged_ones_are_left_out(void **state)
+{
+    struct fixture *f = *state;
+    struct page_seen seen;
+    fill(f, 10);
+    int p = redis_crc16(slice_str("g004")) % PARTITIONS;
+    test_redis_ask(f->server, "DEL saga:{%d}:tx:g004", p);
+    p = redis_crc16(slice_str("g005")) % PARTITIONS;
+    test_redis_ask(f->server, "HSET saga:{%d}:tx:g005 rev x", p);
+    list_all(f, (struct archive_filter){.limit = 3}, &seen);
+    assert_int_equal(seen.listed, 8);
+}
+
+static void test_list_of_a_silent_server_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct page_seen seen = {0};
+    side_close(f, &f->a);
+    f->timeout_ms = 100;
+    side_open(f, &f->a, "A");
+    assert_int_equal(load(f, &f->a, slice_str("x")).status, STORE_NOT_FOUND);
+    test_redis_pause(f->server);
+    list(f, &(struct archive_filter){.limit = 10}, &seen);
+    test_redis_resume(f->server);
+    assert_int_equal(seen.status, STORE_UNKNOWN);
+    assert_string_equal(seen.next, "");
+}
+
+/* ---- backlog, trimming, commands ---- */
+
+static void on_backlog(void *arg, const struct archive_backlog *backlog)
+{
+    *(struct archive_backlog *)arg = *backlog;
+}
+
+static void test_backlog(void **state)
+{
+    struct fixture *f = *state;
+    struct archive_backlog backlog = {.due = -1};
+    struct archive *archive = store_redis_archive(f->a.store);
+    for (int i = 0; i < 30; i++) {
+        char gid[16];
+        snprintf(gid, sizeof(gid), "g%d", i);
+        saga_store(f, gid, i < 10 ? -1 : 60000);
+    }
+    archive->ops->backlog(archive, on_backlog, &backlog);
+    wait_until(f, backlog.due >= 0);
+    assert_int_equal(backlog.status, STORE_OK);
+    assert_int_equal(backlog.due, 30);
+    assert_int_equal(backlog.overdue, 10);
+}
+
+struct trim_seen {
+    int count;
+    enum err err;
+    int64_t forgotten;
+    bool more;
+};
+
+static void on_trim(void *arg, enum err err, int64_t forgotten, bool more)
+{
+    struct trim_seen *seen = arg;
+    seen->count++;
+    seen->err = err;
+    seen->forgotten += forgotten;
+    seen->more = more;
+}
+
+static void test_trim_forgets_what_expired_and_keeps_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    struct trim_seen seen = {0};
+    assert_int_equal(load(f, &f->a, slice_str("x")).status, STORE_NOT_FOUND); /* knows the time */
+    int64_t old_ms = store_redis_now_ms(f->a.store) - RETENTION_MS - 1000;
+    for (int i = 0, n = 0; i < 500; n++) { /* every fifth is still there, two are young */
+        char gid[16];
+        snprintf(gid, sizeof(gid), "g%d", n);
+        if (redis_crc16(slice_str(gid)) % PARTITIONS != 0) {
+            continue;
+        }
+        if (i % 5 == 0) {
+            test_redis_ask(f->server, "HSET saga:{0}:tx:%s a b", gid);
+        }
+        int64_t created_ms = i >= 498 ? old_ms + 60000 : old_ms;
+        test_redis_ask(f->server, "ZADD saga:{0}:recent %lld %s", (long long)created_ms, gid);
+        i++;
+    }
+    int steps = 0;
+    do {
+        int before = seen.count;
+        store_redis_trim(f->a.store, 0, on_trim, &seen);
+        wait_until(f, seen.count > before);
+        assert_int_equal(seen.err, ERR_OK);
+        steps++;
+    } while (seen.more);
+    assert_int_equal(seen.forgotten, 398);
+    assert_true(steps >= 7 && steps <= 9);
+    assert_string_equal(test_redis_ask(f->server, "ZCARD saga:{0}:recent"), "102");
+}
+
+static void test_commands_are_quoted(void **state)
+{
+    struct fixture *f = *state;
+    struct buf out = {0};
+    store_redis_add_commands(f->a.store, slice_str("a'b"), &out);
+    char wanted[256];
+    int p = redis_crc16(slice_str("a'b")) % PARTITIONS;
+    snprintf(wanted, sizeof(wanted),
+             "redis-cli HGETALL 'saga:{%d}:tx:a'\\''b'\n"
+             "redis-cli XRANGE 'saga:{%d}:log:a'\\''b' - +\n"
+             "redis-cli ZSCORE 'saga:{%d}:due' 'a'\\''b'\n",
+             p, p, p);
+    assert_string_equal(out.data, wanted);
+    buf_fini(&out);
+}
+
+#define store_test(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        store_test(test_history_of_an_unfinished_one),
+        store_test(test_short_history_of_a_finished_one),
+        store_test(test_long_notes_are_cut_and_long_histories_bounded),
+        store_test(test_unknown_and_damaged),
+        store_test(test_answers_in_any_order),
+        store_test(test_pages_give_each_once_newest_first),
+        store_test(test_filters),
+        store_test(test_empty_list_and_wrong_positions),
+        store_test(test_gone_and_damaged_ones_are_left_out),
+        store_test(test_list_of_a_silent_server_fails),
+        store_test(test_backlog),
+        store_test(test_trim_forgets_what_expired_and_keeps_the_rest),
+        store_test(test_commands_are_quoted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
