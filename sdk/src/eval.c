@@ -168,7 +168,7 @@ static struct slice *fill(struct saga_call *call, const struct saga_eval *eval,
     buf_add_str(&saga->key, ":");
     buf_add_slice(&saga->key, c->branch_id);
 
-    struct slice *all = saga_slices(saga, 1 + eval->key_count + GATE_ARGS + eval->arg_count);
+    struct slice *all = scratch_slices(saga, 1 + eval->key_count + GATE_ARGS + eval->arg_count);
     struct slice *at = all;
     *at++ = buf_slice(&saga->key);
     for (size_t i = 0; i < eval->key_count; i++) {

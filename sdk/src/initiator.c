@@ -58,8 +58,8 @@ static enum saga_error error_of_err(enum err err)
     unreachable("err");
 }
 
-enum saga_error saga_error_of(enum err err, const struct wire_message *reply, const char *why,
-                              struct reason *out)
+enum saga_error error_of_reply(enum err err, const struct wire_message *reply, const char *why,
+                               struct reason *out)
 {
     if (err != ERR_OK) {
         (void)reason_set(out, err, "%s%s%s", err_text(err), why && why[0] ? ": " : "",
@@ -116,7 +116,7 @@ static void on_reply(void *arg, enum err err, const struct wire_message *reply, 
 {
     struct ask *ask = arg;
     struct reason reason = {.text = ""};
-    enum saga_error error = saga_error_of(err, reply, why, &reason);
+    enum saga_error error = error_of_reply(err, reply, why, &reason);
     if (error != SAGA_E_NONE) {
         ask_fail(ask, error, reason.text);
         return;

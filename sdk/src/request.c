@@ -61,7 +61,7 @@ static struct peer *peer_get(struct saga *saga, const char *address)
     if (!peer && peers_make_room(saga)) {
         peer = mem_new(struct peer);
         peer->address = mem_strdup(address);
-        peer->client = saga_client_new(saga, address);
+        peer->client = client_new(saga, address);
         HASH_ADD_KEYPTR(hh, saga->peers, peer->address, strlen(peer->address), peer);
     }
     if (peer) {
@@ -94,7 +94,7 @@ static void request_end(struct request *request, const struct saga_response *res
 static void on_reply(void *arg, enum err err, const struct wire_message *reply, const char *why)
 {
     struct reason reason = {.text = ""};
-    struct saga_response response = {.error = saga_error_of(err, reply, why, &reason)};
+    struct saga_response response = {.error = error_of_reply(err, reply, why, &reason)};
     if (response.error == SAGA_E_NONE && reply->kind != WIRE_CALL_REPLY) {
         response.error = SAGA_E_UNAVAILABLE;
         (void)reason_set(&reason, ERR_PROTOCOL,

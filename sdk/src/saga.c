@@ -28,7 +28,7 @@ void saga_gid(char out[23])
     rng_gid(out);
 }
 
-struct slice *saga_slices(struct saga *saga, size_t count)
+struct slice *scratch_slices(struct saga *saga, size_t count)
 {
     if (count > saga->slice_cap) {
         saga->slices = mem_resize(saga->slices, count * sizeof(*saga->slices));
@@ -92,7 +92,7 @@ static void store_open(struct saga *saga, const struct saga_conf *conf)
     saga->redis = redis_open(saga->loop, &redis);
 }
 
-struct rpc_client *saga_client_new(const struct saga *saga, const char *address)
+struct rpc_client *client_new(const struct saga *saga, const char *address)
 {
     struct rpc_client_conf client = {
         .address = address,
@@ -124,7 +124,7 @@ struct saga *saga_open(const struct saga_conf *conf, char *error, size_t error_s
         store_open(saga, conf);
     }
     if (conf->coordinator) {
-        saga->coordinator = saga_client_new(saga, conf->coordinator);
+        saga->coordinator = client_new(saga, conf->coordinator);
     }
     return saga;
 }

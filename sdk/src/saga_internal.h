@@ -89,7 +89,7 @@ static inline struct slice slice_of(struct saga_bytes b)
 }
 
 /* `count` slices of scratch memory. */
-struct slice *saga_slices(struct saga *saga, size_t count);
+struct slice *scratch_slices(struct saga *saga, size_t count);
 
 /* The rpc server's handler. */
 void participant_serve(void *arg, struct rpc_request *request);
@@ -98,12 +98,12 @@ void call_answer(struct saga_call *call, enum saga_result result, struct slice p
                  struct slice message);
 void participant_fini(struct saga *saga); /* drops the calls, frees everything of this part */
 
-struct rpc_client *saga_client_new(const struct saga *saga, const char *address);
+struct rpc_client *client_new(const struct saga *saga, const char *address);
 void peers_close(struct saga *saga);
 
 /* The end of a request as the SDK's caller sees it: NONE when `reply` is a reply, not an error
  * frame; else the reason is set. `why` is what the rpc client said. */
-enum saga_error saga_error_of(enum err err, const struct wire_message *reply, const char *why,
-                              struct reason *out);
+enum saga_error error_of_reply(enum err err, const struct wire_message *reply, const char *why,
+                               struct reason *out);
 
 #endif

@@ -75,7 +75,7 @@ static bool store_op_refuse(struct store_op *op, const char *why)
 static struct slice *slices_fill(struct saga *saga, const struct saga_bytes *first, size_t n,
                                  const struct saga_bytes *second, size_t m)
 {
-    struct slice *all = saga_slices(saga, n + m);
+    struct slice *all = scratch_slices(saga, n + m);
     for (size_t i = 0; i < n; i++) {
         all[i] = slice_of(first[i]);
     }

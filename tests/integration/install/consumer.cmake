@@ -1,0 +1,7 @@
+cmake_minimum_required(VERSION 3.22)
+project(consumer LANGUAGES C)
+find_package(saga 0.1 REQUIRED)
+add_executable(participant participant.c)
+add_executable(initiator initiator.c)
+target_link_libraries(participant PRIVATE saga::saga)
+target_link_libraries(initiator PRIVATE saga::saga)
