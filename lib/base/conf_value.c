@@ -197,7 +197,7 @@ static void set_text(char **at, struct slice text)
 static bool is_map_key(struct slice key)
 {
     for (size_t i = 0; i < key.len; i++) {
-        if (!isalnum((unsigned char)key.ptr[i]) && !strchr("._-", key.ptr[i])) {
+        if (!isalnum((unsigned char)key.ptr[i]) && !memchr("._-", key.ptr[i], 3)) {
             return false;
         }
     }

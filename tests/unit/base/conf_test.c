@@ -257,6 +257,8 @@ static void control_characters_are_refused(void **state)
     (void)state;
     parse_bad("text = a\x01z", "line 1: text: the value has control characters or is not UTF-8");
     assert_int_equal(conf_parse(&program, &s, "text = a\0b", 10, &reason), ERR_INVALID);
+    assert_int_equal(conf_parse(&program, &s, "resolver.a\0 = b", 16, &reason), ERR_INVALID);
+    assert_int_equal(s.resolver.count, 0);
     assert_int_equal(parse("text = \xFF"), ERR_INVALID);
     parse_ok("text = 订单");
 }
