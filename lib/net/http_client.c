@@ -21,8 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <uthash.h>
 #include <utlist.h>
+
+#define HASH_FUNCTION HASH_FNV /* clang takes the default's fall-through for a mistake */
+#include <uthash.h>
 
 enum { ANSWER_HEAD_MAX = 65536, WHY_SIZE = 160 };
 

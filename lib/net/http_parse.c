@@ -53,20 +53,17 @@ static bool is_same(struct slice a, const char *text)
 
 enum err http_head_find(struct slice in, size_t *scanned, size_t *length)
 {
-    for (size_t at = *scanned; at < in.len; at++) {
-        const char *feed = memchr(in.ptr + at, '\n', in.len - at);
-        if (!feed) {
-            break;
-        }
-        at = (size_t)(feed - in.ptr);
-        if (at == 0 || feed[-1] != '\r') {
+    while (*scanned < in.len) {
+        const char *feed = memchr(in.ptr + *scanned, '\n', in.len - *scanned);
+        size_t at = feed ? (size_t)(feed - in.ptr) : in.len;
+        if (feed && (at == 0 || feed[-1] != '\r')) {
             return ERR_PROTOCOL;
         }
-        if (at == 1 || feed[-2] == '\n') {
+        if (feed && (at == 1 || feed[-2] == '\n')) {
             *length = at + 1;
             return ERR_OK;
         }
-        *scanned = at + 1;
+        *scanned = feed ? at + 1 : in.len;
     }
     return ERR_UNAVAILABLE;
 }

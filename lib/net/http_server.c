@@ -252,7 +252,8 @@ static void begin_request(struct server_conn *conn, struct http_request *request
     memcpy(request->peer, conn->peer, sizeof(request->peer));
     conn->request = request;
     conn->state = CONN_BODY;
-    if (request->head.expects_continue && unread(conn).len == 0) {
+    bool has_body = request->head.framing == HTTP_BODY_CHUNKED || request->head.length > 0;
+    if (request->head.expects_continue && has_body && unread(conn).len == 0) {
         http_stream_add(conn->stream, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     }
 }
@@ -435,6 +436,8 @@ static void on_drained(void *arg)
         conn->state = CONN_LINGER;
         http_stream_end(conn->stream);
         http_stream_set_deadline(conn->stream, now_ms(conn) + LINGER_MS);
+    } else if (conn->state == CONN_HEAD && !conn->begun && server->draining) {
+        conn_drop(conn);
     } else if (conn->state == CONN_HEAD && !conn->begun) {
         http_stream_set_deadline(conn->stream, now_ms(conn) + server->conf.idle_ms);
     }

@@ -36,6 +36,7 @@ struct slice json_name(const struct json *member);
 /* Value of a string, else the empty slice. */
 struct slice json_string(const struct json *value);
 bool json_bool(const struct json *value);
+double json_double(const struct json *value); /* of a number, else 0 */
 
 /* Typed members: absent or null leaves *out alone and is ERR_OK; a wrong type or a value out of
  * range is ERR_INVALID with "field 'x': …". */

@@ -165,6 +165,11 @@ bool json_bool(const struct json *value)
     return cJSON_IsTrue(inner(value));
 }
 
+double json_double(const struct json *value)
+{
+    return json_is_number(value) ? inner(value)->valuedouble : 0;
+}
+
 static const char *kind_of(const struct json *value)
 {
     return json_is_object(value)   ? "an object"

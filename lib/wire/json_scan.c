@@ -54,7 +54,10 @@ static bool fail_at(struct scan *scan, size_t at, const char *what)
 /* The character at the present place, 0 at the end (a NUL in the text fits nowhere either). */
 static char peek(const struct scan *scan)
 {
-    return scan->at < scan->len ? scan->s[scan->at] : '\0';
+    if (scan->at == scan->len) {
+        return '\0';
+    }
+    return scan->s[scan->at];
 }
 
 static bool take(struct scan *scan, char c)

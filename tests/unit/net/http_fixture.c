@@ -55,7 +55,7 @@ static void echo(struct http_request *request)
 
 static void send_big(struct http_request *request)
 {
-    size_t n = 4 << 20;
+    size_t n = 16 << 20; /* more than the kernel takes for a client that reads nothing */
     char *bytes = mem_alloc(n);
     memset(bytes, 'b', n);
     http_reply(request, 200, "text/plain", slice_make(bytes, n));

@@ -11,7 +11,7 @@ enum { WAIT_MS = 10000, HELD_MAX = 8 };
 
 /*
  * /echo   answers with "METHOD path x=<query x> h=<header X-Test> body=<body>"
- * /big    answers with 4 MiB
+ * /big    answers with 16 MiB
  * /hold   is kept in `held` until the test answers it
  * else    404
  */

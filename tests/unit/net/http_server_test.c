@@ -463,7 +463,7 @@ static void test_a_large_answer_arrives_whole(void **state)
     int fd = open_default(&fx);
     raw_text(fx.loop, fd,
              "GET /big HTTP/1.1\r\nHost: t\r\n\r\nGET /big HTTP/1.1\r\nHost: t\r\n\r\n");
-    WAIT_UNTIL(fx.loop, raw_poll(fd, &in) && in.len > (size_t)8 << 20);
+    WAIT_UNTIL(fx.loop, raw_poll(fd, &in) && in.len > (size_t)32 << 20);
     assert_int_equal(fx.handled, 2);
     close_all(&fx, fd, &in);
 }

@@ -197,7 +197,7 @@ static void test_members_are_found_by_exact_name(void **state)
     (void)state;
     struct json *root =
         parse_ok("{\"Gid\":\"big\",\"gid\":\"x\\u00e4\\ud83d\\ude00\",\"none\":null,\"list\":"
-                 "[1,\"two\",null],\"yes\":true,\"no\":false}");
+                 "[1,\"two\",null],\"n\":-1.5,\"yes\":true,\"no\":false}");
     assert_true(json_is_object(root));
     assert_true(slice_eq_str(json_string(json_get(root, "gid")), "x\xC3\xA4\xF0\x9F\x98\x80"));
     assert_true(slice_eq_str(json_string(json_get(root, "Gid")), "big"));
@@ -209,6 +209,8 @@ static void test_members_are_found_by_exact_name(void **state)
     assert_false(json_bool(json_get(root, "no")));
     assert_true(json_is_bool(json_get(root, "no")));
     assert_int_equal(json_string(json_get(root, "yes")).len, 0);
+    assert_true(json_double(json_get(root, "n")) == -1.5);
+    assert_true(json_double(json_get(root, "gid")) == 0);
     json_free(root);
 }
 
