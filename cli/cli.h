@@ -1,0 +1,67 @@
+/*
+ * sagactl: the operator's command line, over the coordinator's HTTP API.
+ *
+ * Exit codes: 0 done (of get, watch and submit --wait: the transaction succeeded or runs), 1 it
+ * failed or there is no such transaction, 2 wrong usage, 3 the coordinator does not answer or
+ * refuses.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "base/buf.h"
+#include "net/http.h"
+#include "net/loop.h"
+#include "wire/json.h"
+
+enum { CLI_OK = 0, CLI_NOT_SO = 1, CLI_USAGE = 2, CLI_SERVER = 3 };
+
+struct cli {
+    const char *http;  /* base url of the coordinator */
+    const char *token; /* or NULL */
+    bool json;         /* print the server's JSON as it is */
+    bool colour;
+    bool wait;
+    const char *status, *type, *reason; /* options of list and abort, or NULL */
+    int64_t limit;
+    struct loop *loop;
+    struct http_client *client;
+};
+
+/* ---- client.c: one request, answered when it returns ---- */
+
+struct cli_answer {
+    int status; /* of HTTP; 0: no answer, and a message was printed */
+    struct buf body;
+    struct json *json; /* NULL when the body is not JSON */
+};
+void cli_open(struct cli *cli);
+void cli_close(struct cli *cli);
+/* `path` with query; body NULL: GET. `timeout_ms` bounds the whole request. */
+void cli_request(struct cli *cli, const char *path, const struct buf *body, int64_t timeout_ms,
+                 struct cli_answer *answer);
+void cli_answer_fini(struct cli_answer *answer);
+/* True for status 200; otherwise prints the server's message. */
+bool cli_answer_is_ok(const struct cli_answer *answer);
+void cli_pause(struct cli *cli, int64_t ms);
+
+/* ---- view.c: text for people ---- */
+
+const char *cli_paint_status(const struct cli *cli, struct slice status, char out[64]);
+/* Untrusted text, with control characters replaced. */
+void cli_print_text(struct slice text);
+void cli_view_transaction(const struct cli *cli, const struct json *document);
+/* History from entry `from` on; returns how many entries there are. */
+size_t cli_view_history(const struct cli *cli, const struct json *document, size_t from);
+void cli_view_list(const struct cli *cli, const struct json *document);
+
+/* ---- commands.c ---- */
+
+struct cli_command {
+    const char *name;
+    const char *argument; /* NULL: takes none */
+    const char *help;
+    int (*run)(struct cli *cli, const char *argument);
+};
+extern const struct cli_command cli_commands[]; /* ends with name NULL */
+
+#endif

@@ -1,0 +1,301 @@
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TIMEOUT_MS = 10000, WATCH_MS = 200, WAIT_S = 600, FILE_MAX = 16 * 1024 * 1024 };
+
+static void print_body(const struct cli_answer *answer)
+{
+    printf("%s\n", answer->body.data ? answer->body.data : "");
+}
+
+static void add_path(struct buf *path, const char *base, const char *name, const char *value)
+{
+    buf_add_str(path, base);
+    http_url_add_query(path, name, slice_str(value));
+}
+
+static bool status_is(const struct json *document, const char *status)
+{
+    const struct json *txn = json_get(document, "transaction");
+    return slice_eq_str(json_string(json_get(txn, "status")), status);
+}
+
+/* Asks for one transaction. CLI_OK: answer->json has it. */
+static int query(struct cli *cli, const char *gid, struct cli_answer *answer)
+{
+    struct buf path = {0};
+    add_path(&path, "/api/dtmsvr/query", "gid", gid);
+    cli_request(cli, path.data, NULL, TIMEOUT_MS, answer);
+    buf_fini(&path);
+    if (!cli_answer_is_ok(answer)) {
+        return CLI_SERVER;
+    }
+    if (!json_get(answer->json, "transaction")) {
+        fprintf(stderr, "sagactl: there is no transaction with this gid\n");
+        return CLI_NOT_SO;
+    }
+    return CLI_OK;
+}
+
+static int run_get(struct cli *cli, const char *gid)
+{
+    struct cli_answer answer;
+    int code = query(cli, gid, &answer);
+    if (code == CLI_OK) {
+        if (cli->json) {
+            print_body(&answer);
+        } else {
+            cli_view_transaction(cli, answer.json);
+        }
+        code = status_is(answer.json, "failed") ? CLI_NOT_SO : CLI_OK;
+    }
+    cli_answer_fini(&answer);
+    return code;
+}
+
+/* Prints the history as it grows, until the end. */
+static int run_watch(struct cli *cli, const char *gid)
+{
+    size_t shown = 0;
+    for (;;) {
+        struct cli_answer answer;
+        int code = query(cli, gid, &answer);
+        bool failed = code == CLI_OK && status_is(answer.json, "failed");
+        bool ended = failed || code != CLI_OK || status_is(answer.json, "succeed");
+        if (code == CLI_OK && !cli->json) {
+            shown = cli_view_history(cli, answer.json, shown);
+        } else if (code == CLI_OK && ended) {
+            print_body(&answer);
+        }
+        cli_answer_fini(&answer);
+        if (ended) {
+            return failed ? CLI_NOT_SO : code;
+        }
+        cli_pause(cli, WATCH_MS);
+    }
+}
+
+static int run_list(struct cli *cli, const char *argument)
+{
+    (void)argument;
+    struct cli_answer answer;
+    struct buf path = {0};
+    buf_printf(&path, "/api/dtmsvr/all?limit=%lld", (long long)cli->limit);
+    if (cli->status) {
+        http_url_add_query(&path, "status", slice_str(cli->status));
+    }
+    if (cli->type) {
+        http_url_add_query(&path, "transType", slice_str(cli->type));
+    }
+    cli_request(cli, path.data, NULL, TIMEOUT_MS, &answer);
+    buf_fini(&path);
+    bool ok = cli_answer_is_ok(&answer);
+    if (ok && cli->json) {
+        print_body(&answer);
+    } else if (ok) {
+        cli_view_list(cli, answer.json);
+    }
+    cli_answer_fini(&answer);
+    return ok ? CLI_OK : CLI_SERVER;
+}
+
+static int run_keys(struct cli *cli, const char *gid)
+{
+    struct cli_answer answer;
+    int code = query(cli, gid, &answer);
+    const struct json *keys = code == CLI_OK ? json_get(answer.json, "keys") : NULL;
+    static const char *const reads[][2] = {{"tx", "HGETALL %s"},
+                                           {"log", "XRANGE %s - +"},
+                                           {"due", "ZSCORE %s"},
+                                           {"recent", "ZSCORE %s"}};
+    for (size_t i = 0; keys && i < sizeof(reads) / sizeof(reads[0]); i++) {
+        struct slice key = json_string(json_get(keys, reads[i][0]));
+        if (cli->json) {
+            continue;
+        }
+        /* Single quotes for the shell; a quote inside ends, escapes and begins again. */
+        struct buf quoted = {0};
+        buf_add_str(&quoted, "'");
+        for (size_t k = 0; k < key.len; k++) {
+            if (key.ptr[k] == '\'') {
+                buf_add_str(&quoted, "'\\''");
+            } else {
+                buf_add(&quoted, key.ptr + k, 1);
+            }
+        }
+        buf_add_str(&quoted, "'");
+        const char *verb = reads[i][1];
+        printf("redis-cli %.*s %s%s", (int)(strchr(verb, ' ') - verb), verb, quoted.data,
+               strchr(verb, ' ') + 3);
+        if (strncmp(verb, "ZSCORE", 6) == 0) {
+            printf(" '%s'", gid);
+        }
+        putchar('\n');
+        buf_fini(&quoted);
+    }
+    if (code == CLI_OK && cli->json) {
+        print_body(&answer);
+    }
+    cli_answer_fini(&answer);
+    return code;
+}
+
+/* ---- submit ---- */
+
+static bool read_file(const char *name, struct buf *out)
+{
+    FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
+    size_t n = 1;
+    if (!file) {
+        fprintf(stderr, "sagactl: %s: %s\n", name, strerror(errno));
+        return false;
+    }
+    while (n > 0 && out->len <= FILE_MAX) {
+        n = fread(buf_reserve(out, 4096), 1, 4096, file);
+        buf_grow(out, n);
+    }
+    if (file != stdin) {
+        fclose(file);
+    }
+    if (out->len > FILE_MAX) {
+        fprintf(stderr, "sagactl: %s: larger than 16 MB\n", name);
+    }
+    return out->len <= FILE_MAX;
+}
+
+static bool new_gid(struct cli *cli, struct buf *gid)
+{
+    struct cli_answer answer;
+    cli_request(cli, "/api/dtmsvr/newGid", NULL, TIMEOUT_MS, &answer);
+    bool ok = cli_answer_is_ok(&answer);
+    if (ok) {
+        buf_add_slice(gid, json_string(json_get(answer.json, "gid")));
+    }
+    cli_answer_fini(&answer);
+    return ok;
+}
+
+static void add_member(struct buf *body, const char *name, struct slice value)
+{
+    struct buf rest = {0};
+    struct json_writer w;
+    const char *open = strchr(body->data, '{') + 1;
+    size_t head = (size_t)(open - body->data);
+    buf_add(&rest, body->data + head, body->len - head);
+    body->len = head;
+    json_writer_init(&w, body);
+    json_put_string(&w, name, value);
+    buf_add_str(body, ",");
+    buf_add_slice(body, buf_slice(&rest));
+    buf_fini(&rest);
+}
+
+/* Gives the document a gid when it has none, and asks to wait when --wait. */
+static bool complete(struct cli *cli, struct buf *body, struct buf *gid)
+{
+    struct json *document = NULL;
+    struct reason reason;
+    bool ok = json_parse(buf_slice(body), &document, &reason) == ERR_OK;
+    if (ok && (!json_is_object(document) || !json_first(document))) {
+        ok = false;
+        (void)reason_set(&reason, ERR_INVALID, "the file must hold a JSON object");
+    }
+    if (!ok) {
+        fprintf(stderr, "sagactl: %s\n", reason.text);
+    } else {
+        buf_add_slice(gid, json_string(json_get(document, "gid")));
+        if (gid->len == 0) {
+            ok = new_gid(cli, gid);
+            if (ok) {
+                add_member(body, "gid", buf_slice(gid));
+            }
+        }
+    }
+    json_free(document);
+    return ok;
+}
+
+static int run_submit(struct cli *cli, const char *name)
+{
+    struct cli_answer answer;
+    struct buf body = {0}, gid = {0};
+    int code = CLI_USAGE;
+    if (read_file(name, &body) && complete(cli, &body, &gid)) {
+        cli_request(cli, "/api/dtmsvr/submit", &body, WAIT_S * 1000, &answer);
+        code = CLI_OK;
+        if (cli->json) {
+            print_body(&answer);
+        } else if (cli_answer_is_ok(&answer)) {
+            printf("%s\n", gid.data);
+        }
+        if (answer.status != 200) {
+            code = answer.status == 409 ? CLI_NOT_SO : CLI_SERVER;
+        }
+        cli_answer_fini(&answer);
+        if (code == CLI_OK && cli->wait) {
+            code = run_watch(cli, gid.data);
+        }
+    }
+    buf_fini(&body);
+    buf_fini(&gid);
+    return code;
+}
+
+/* ---- interventions ---- */
+
+static int post_gid(struct cli *cli, const char *path, const char *gid, const char *reason)
+{
+    struct cli_answer answer;
+    struct buf body = {0};
+    struct json_writer w;
+    json_writer_init(&w, &body);
+    json_open_object(&w, NULL);
+    json_put_text(&w, "gid", gid);
+    json_put_text(&w, "trans_type", "saga");
+    if (reason) {
+        json_put_text(&w, "rollback_reason", reason);
+    }
+    json_close_object(&w);
+    cli_request(cli, path, &body, TIMEOUT_MS, &answer);
+    buf_fini(&body);
+    if (cli->json) {
+        print_body(&answer);
+    }
+    bool ok = cli_answer_is_ok(&answer);
+    int code = ok ? CLI_OK : answer.status == 409 ? CLI_NOT_SO : CLI_SERVER;
+    cli_answer_fini(&answer);
+    return code;
+}
+
+static int run_abort(struct cli *cli, const char *gid)
+{
+    return post_gid(cli, "/api/dtmsvr/abort", gid,
+                    cli->reason ? cli->reason : "aborted by sagactl");
+}
+
+static int run_retry(struct cli *cli, const char *gid)
+{
+    return post_gid(cli, "/api/dtmsvr/resetNextCronTime", gid, NULL);
+}
+
+static int run_force_stop(struct cli *cli, const char *gid)
+{
+    return post_gid(cli, "/api/dtmsvr/forceStop", gid, NULL);
+}
+
+const struct cli_command cli_commands[] = {
+    {"submit", "FILE",
+     "submit the JSON of a transaction (\"-\": standard input); a missing gid is made", run_submit},
+    {"get", "GID", "statuses, branches and timeline of a transaction", run_get},
+    {"list", NULL, "transactions, newest first", run_list},
+    {"watch", "GID", "follow a transaction to its end", run_watch},
+    {"keys", "GID", "the redis-cli commands that show a transaction", run_keys},
+    {"abort", "GID", "turn a running transaction round", run_abort},
+    {"retry", "GID", "try now what waits for its next attempt", run_retry},
+    {"force-stop", "GID", "end it as failed without calling anybody: the books are yours then",
+     run_force_stop},
+    {NULL, NULL, NULL, NULL},
+};
