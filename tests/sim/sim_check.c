@@ -1,0 +1,216 @@
+/* The invariants. Each names the one of docs/architecture.md that it stands for. */
+#include "sim.h"
+
+#include <inttypes.h>
+
+/* ---- what the store has ---- */
+
+/* I9: why a saga may turn round. Nothing but these. */
+static bool may_turn(const struct world *world, const struct sim_txn *txn)
+{
+    int64_t age_ms = sim_store_now(world) - txn->rec.created_ms;
+    int64_t timeout_ms = txn->options.timeout_to_fail_ms;
+    /* The coordinator counts from when it sent the create, or the take. */
+    bool timed_out = timeout_ms > 0 && age_ms + SIM_STORE_LATE_MS + 10 >= timeout_ms;
+    bool gave_up = txn->options.retry_limit > 0 && txn->errors > txn->options.retry_limit;
+    return txn->refused || txn->abort_asked || txn->force_asked || timed_out || gave_up;
+}
+
+/* Every action was done, and none was undone. */
+static bool is_whole(const struct sim_txn *txn)
+{
+    for (size_t i = 0; i < txn->branch_count; i++) {
+        const struct sim_part *part = &txn->parts[i];
+        if (part->has_action && (part->effects != 1 || part->undos != 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What was done has been undone, as far as there is a way. */
+static bool is_undone(const struct sim_txn *txn)
+{
+    for (size_t i = 0; i < txn->branch_count; i++) {
+        const struct sim_part *part = &txn->parts[i];
+        if (part->has_compensate && part->effects != part->undos) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void check_turn(struct world *world, const struct sim_txn *txn, enum txn_status from)
+{
+    static const bool allowed[5][5] = {
+        [TXN_SUBMITTED] = {false, true, true, true, true},
+        [TXN_ABORTING] = {false, false, true, false, true},
+    };
+    enum txn_status to = txn->rec.status;
+    if (!allowed[from][to]) {
+        sim_fail(world, "I2", "%s went from %s to %s", txn->gid, txn_status_name(from),
+                 txn_status_name(to));
+    }
+    bool turned = from == TXN_SUBMITTED && (to == TXN_ABORTING || to == TXN_FAILED);
+    if (turned && !may_turn(world, txn)) {
+        sim_fail(world, "I9", "%s turned round without a reason", txn->gid);
+    }
+}
+
+static void check_ended(struct world *world, const struct sim_txn *txn)
+{
+    if (txn->tainted) {
+        return;
+    }
+    if (txn->rec.status == TXN_SUCCEED && !is_whole(txn)) {
+        sim_fail(world, "atomicity", "%s ended as succeed, but not all is done", txn->gid);
+    }
+    if (txn->rec.status == TXN_FAILED && !txn->force_asked && !is_undone(txn)) {
+        sim_fail(world, "atomicity", "%s ended as failed, but not all is undone", txn->gid);
+    }
+}
+
+void check_write(struct world *world, int writer, const struct sim_txn *txn,
+                 const struct sim_rec *before)
+{
+    if (before->exists) {
+        if (txn->ghost_owner != writer) {
+            sim_fail(world, "I3", "%s was changed by owner %d, it belongs to %d", txn->gid, writer,
+                     txn->ghost_owner);
+        }
+        check_turn(world, txn, before->status);
+    }
+    check_ended(world, txn);
+}
+
+/* I5: somebody looks at it again, and not in the far future. */
+void check_due(struct world *world, const struct sim_txn *txn, int64_t in_ms)
+{
+    if (in_ms < 0 || in_ms > SIM_RETRY_MAX_MS + SIM_LEASE_MS) {
+        sim_fail(world, "I5", "%s is due in %" PRId64 " ms", txn->gid, in_ms);
+    }
+}
+
+/* ---- what is called ---- */
+
+static void check_alone(struct world *world, const struct sim_call *call)
+{
+    for (const struct sim_call *other = world->calls; other; other = other->next) {
+        if (other->who == call->who && sim_node_listens(other->node, other->incarnation)) {
+            sim_fail(world, "order", "%s: a call while another one is in flight", call->txn->gid);
+        }
+    }
+}
+
+static void check_action_order(struct world *world, const struct sim_call *call)
+{
+    const struct sim_txn *txn = call->txn;
+    for (size_t i = 0; i < call->branch; i++) {
+        if (txn->parts[i].has_action && !txn->parts[i].done) {
+            sim_fail(world, "order", "%s: action %zu before action %zu was done", txn->gid,
+                     call->branch + 1, i + 1);
+        }
+    }
+}
+
+static void check_compensation_order(struct world *world, const struct sim_call *call)
+{
+    const struct sim_txn *txn = call->txn;
+    for (size_t i = call->branch + 1; i < txn->branch_count; i++) {
+        const struct sim_part *part = &txn->parts[i];
+        if (part->has_compensate && part->effects > part->undos) {
+            sim_fail(world, "order", "%s: compensation %zu before %zu was undone", txn->gid,
+                     call->branch + 1, i + 1);
+        }
+    }
+}
+
+void check_call(struct world *world, const struct sim_call *call)
+{
+    const struct sim_txn *txn = call->txn;
+    check_alone(world, call);
+    if (txn->hit) {
+        return;
+    }
+    if (!txn->rec.exists) {
+        sim_fail(world, "I1", "%s: called before it was stored", txn->gid);
+    }
+    if (call->op == OP_ACTION) {
+        check_action_order(world, call);
+        return;
+    }
+    if (!sim_knows_abort(&txn->rec)) {
+        sim_fail(world, "I2", "%s: compensation %zu while the store says %s", txn->gid,
+                 call->branch + 1, txn_status_name(txn->rec.status));
+    }
+    check_compensation_order(world, call);
+}
+
+/* I7, I8: at most once each, and nothing is undone that was not done. */
+void check_part(struct world *world, const struct sim_txn *txn, size_t branch)
+{
+    const struct sim_part *part = &txn->parts[branch];
+    if (part->effects > 1 || part->undos > 1) {
+        sim_fail(world, "I8", "%s branch %zu: done %d times, undone %d times", txn->gid, branch + 1,
+                 part->effects, part->undos);
+    }
+    if (part->undos > part->effects) {
+        sim_fail(world, "I7", "%s branch %zu: undone without having been done", txn->gid,
+                 branch + 1);
+    }
+    if (part->effects > 0 && part->undone_mark && part->undos == 0) {
+        sim_fail(world, "I8", "%s branch %zu: done after its compensation", txn->gid, branch + 1);
+    }
+}
+
+/* ---- what clients are told ---- */
+
+void check_answer(struct world *world, const struct sim_ask *ask,
+                  const struct engine_answer *answer)
+{
+    const struct sim_txn *txn = ask->txn;
+    if (answer->err != ERR_OK || txn->hit) {
+        return;
+    }
+    if (!txn->rec.exists) {
+        sim_fail(world, "I1", "%s was acknowledged, the store does not have it", txn->gid);
+    }
+    if (txn_status_is_final(answer->status) && txn->rec.status != answer->status) {
+        sim_fail(world, "I1", "%s: a client was told %s, the store says %s", txn->gid,
+                 txn_status_name(answer->status), txn_status_name(txn->rec.status));
+    }
+    if (answer->status == TXN_ABORTING && !sim_knows_abort(&txn->rec)) {
+        sim_fail(world, "I2", "%s: a client was told aborting, the store says %s", txn->gid,
+                 txn_status_name(txn->rec.status));
+    }
+}
+
+/* ---- the end ---- */
+
+static void check_txn_end(struct world *world, const struct sim_txn *txn)
+{
+    if (!txn->rec.exists) {
+        if (txn->acked && !txn->lost) {
+            sim_fail(world, "I1", "%s was acknowledged and is gone", txn->gid);
+        }
+        return;
+    }
+    if (!txn_status_is_final(txn->rec.status)) {
+        sim_fail(world, "I5", "%s never ended: %s", txn->gid, txn_status_name(txn->rec.status));
+        return;
+    }
+    check_ended(world, txn);
+}
+
+void check_end(struct world *world)
+{
+    for (size_t i = 0; i < world->txn_count; i++) {
+        const struct sim_txn *txn = &world->txns[i];
+        check_txn_end(world, txn);
+        world->hits += txn->hit;
+        world->checked_hits += txn->hit && !txn->tainted && txn->rec.exists;
+    }
+    if (!world->violated && !sim_clients_are_done(world)) {
+        sim_fail(world, "answers", "a client was never answered");
+    }
+}

@@ -1,0 +1,169 @@
+/* Clients: they submit, sometimes twice, and change their mind. */
+#include "sim.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+enum ask_kind { ASK_SUBMIT, ASK_ABORT, ASK_FORCE_STOP, ASK_RETRY_NOW };
+static const char *const ask_names[] = {"submit", "abort", "force stop", "retry now"};
+
+enum { TRIES_MAX = 6, AGAIN_MS = 300 };
+
+static void on_ask(struct sim_event *event);
+
+static void note_answer(struct sim_ask *ask, const struct engine_answer *answer)
+{
+    struct world *world = ask->world;
+    struct sim_txn *txn = ask->txn;
+    sim_trace(world, "client: %s %s: %s, %s", ask_names[ask->kind], txn->gid, err_text(answer->err),
+              txn_status_name(answer->status));
+    check_answer(world, ask, answer);
+    if (answer->err == ERR_OK && ask->kind == ASK_SUBMIT) {
+        txn->acked = true;
+    }
+}
+
+static void on_answer(void *arg, const struct engine_answer *answer)
+{
+    struct sim_ask *ask = arg;
+    struct world *world = ask->world;
+    if (!ask->waiting) {
+        sim_fail(world, "answers", "%s of %s was answered twice", ask_names[ask->kind],
+                 ask->txn->gid);
+        return;
+    }
+    ask->waiting = false;
+    if (world->violated) {
+        return;
+    }
+    note_answer(ask, answer);
+    bool unclear =
+        answer->err == ERR_UNAVAILABLE || answer->err == ERR_BUSY || answer->err == ERR_CANCELLED;
+    if (unclear && ask->kind == ASK_SUBMIT && ask->tries < TRIES_MAX) {
+        sim_at(world, &ask->event, world->now_ms + sim_between(world, 1, AGAIN_MS), on_ask);
+    }
+}
+
+static struct engine_wait any_wait(struct world *world)
+{
+    static const enum engine_wait_mode modes[] = {ENGINE_WAIT_STORED, ENGINE_WAIT_SETTLE,
+                                                  ENGINE_WAIT_END};
+    struct engine_wait wait = {.mode = modes[sim_between(world, 0, 2)]};
+    wait.wait_ms = wait.mode == ENGINE_WAIT_END ? sim_between(world, 0, 20000) : 0;
+    return wait;
+}
+
+static void submit(struct sim_ask *ask, struct engine *engine)
+{
+    struct sim_txn *txn = ask->txn;
+    struct txn_step steps[SIM_BRANCHES_MAX];
+    for (size_t i = 0; i < txn->branch_count; i++) {
+        steps[i] = (struct txn_step){
+            .action = slice_str(txn->urls[i][OP_ACTION]),
+            .compensate = slice_str(txn->urls[i][OP_COMPENSATE]),
+        };
+    }
+    struct txn_spec spec = {
+        .gid = slice_str(txn->gid),
+        .trans_type = slice_str("saga"),
+        .options = txn->options,
+        .steps = steps,
+        .step_count = txn->branch_count,
+    };
+    engine_submit(engine, &spec, any_wait(ask->world), on_answer, ask);
+}
+
+static void ask_engine(struct sim_ask *ask, struct engine *engine)
+{
+    struct sim_txn *txn = ask->txn;
+    struct slice gid = slice_str(txn->gid);
+    switch ((enum ask_kind)ask->kind) {
+    case ASK_SUBMIT: submit(ask, engine); break;
+    case ASK_ABORT:
+        txn->abort_asked = true;
+        engine_abort(engine, gid, slice_str("changed my mind"), on_answer, ask);
+        break;
+    case ASK_FORCE_STOP:
+        txn->force_asked = true;
+        engine_force_stop(engine, gid, on_answer, ask);
+        break;
+    case ASK_RETRY_NOW: engine_retry_now(engine, gid, on_answer, ask); break;
+    }
+}
+
+static void on_ask(struct sim_event *event)
+{
+    struct sim_ask *ask = container_of(event, struct sim_ask, event);
+    struct world *world = ask->world;
+    struct sim_node *node = &world->nodes[sim_between(world, 0, SIM_NODES - 1)];
+    if (world->violated) {
+        return;
+    }
+    if (!node->engine) { /* connection refused */
+        sim_at(world, event, world->now_ms + AGAIN_MS, on_ask);
+        return;
+    }
+    if (sim_node_defers(node, event)) {
+        return;
+    }
+    ask->tries++;
+    ask->waiting = true;
+    sim_trace(world, "client: %s %s at node %d", ask_names[ask->kind], ask->txn->gid, node->index);
+    ask_engine(ask, node->engine);
+    sim_node_after(node);
+}
+
+static void ask_plan(struct world *world, struct sim_txn *txn, enum ask_kind kind, int64_t at_ms)
+{
+    struct sim_ask *ask = mem_new(struct sim_ask);
+    ask->world = world;
+    ask->txn = txn;
+    ask->kind = kind;
+    LL_PREPEND(world->asks, ask);
+    sim_at(world, &ask->event, at_ms, on_ask);
+}
+
+void sim_clients_plan(struct world *world)
+{
+    for (size_t i = 0; i < world->txn_count; i++) {
+        struct sim_txn *txn = &world->txns[i];
+        int64_t begin_ms = sim_between(world, 1, 3000);
+        int64_t soon_ms = sim_between(world, 0, 1) ? 200 : 15000;
+        ask_plan(world, txn, ASK_SUBMIT, begin_ms);
+        if (sim_between(world, 0, 3) == 0) {
+            ask_plan(world, txn, ASK_SUBMIT, begin_ms + sim_between(world, 0, soon_ms));
+        }
+        if (sim_between(world, 0, 3) == 0) {
+            ask_plan(world, txn, ASK_ABORT, begin_ms + sim_between(world, 0, soon_ms));
+        }
+        if (sim_between(world, 0, 3) == 0) {
+            ask_plan(world, txn, ASK_RETRY_NOW, begin_ms + sim_between(world, 0, soon_ms));
+        }
+        if (sim_between(world, 0, 19) == 0) {
+            ask_plan(world, txn, ASK_FORCE_STOP, begin_ms + sim_between(world, 0, soon_ms));
+        }
+    }
+}
+
+bool sim_clients_are_done(const struct world *world)
+{
+    for (const struct sim_ask *ask = world->asks; ask; ask = ask->next) {
+        if (ask->waiting || heap_has(&ask->event.node)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void sim_clients_free(struct world *world)
+{
+    struct sim_ask *ask, *next;
+    LL_FOREACH_SAFE(world->asks, ask, next)
+    {
+        sim_cancel(world, &ask->event);
+        free(ask);
+    }
+    world->asks = NULL;
+}

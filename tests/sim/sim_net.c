@@ -1,0 +1,178 @@
+/* Calls on their way, and the participants at the end of it: each branch has its barrier. */
+#include "sim.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+/* ---- participants ---- */
+
+static enum call_verdict do_action(struct world *world, struct sim_txn *txn, struct sim_part *part)
+{
+    bool broken_late = world->broken == BREAK_I8_LATE_ACTION && !part->done;
+    if (part->undone_mark && !broken_late) {
+        if (world->broken == BREAK_I8_LATE_SUCCESS) {
+            return CALL_SUCCESS;
+        }
+        txn->refused = true;
+        return CALL_FAILURE;
+    }
+    if (part->done && world->broken != BREAK_I4_NO_BARRIER) {
+        return CALL_SUCCESS;
+    }
+    if (part->refuse_percent > 0 && rng_below(&world->rng, 100) < (uint64_t)part->refuse_percent) {
+        txn->refused = true;
+        return CALL_FAILURE;
+    }
+    part->done = true;
+    part->effects++;
+    return CALL_SUCCESS;
+}
+
+static enum call_verdict do_compensate(struct world *world, struct sim_part *part)
+{
+    if (part->undone_mark && world->broken != BREAK_I4_NO_BARRIER) {
+        return CALL_SUCCESS;
+    }
+    part->undone_mark = true;
+    if (part->done || world->broken == BREAK_I7_BLIND_UNDO) {
+        part->undos++;
+    }
+    return CALL_SUCCESS;
+}
+
+static enum call_verdict participate(struct sim_call *call)
+{
+    struct world *world = call->world;
+    struct sim_part *part = &call->txn->parts[call->branch];
+    /* See the list in sim.h. */
+    if (call->op == OP_COMPENSATE && call->txn->hit && !part->undone_mark &&
+        !sim_knows_abort(&call->txn->rec)) {
+        call->txn->tainted = true;
+    }
+    if (sim_chance(world, world->faults.part_error)) {
+        /* A compensation that is "refused" is no more than an error. */
+        return call->op == OP_COMPENSATE && sim_between(world, 0, 1) ? CALL_FAILURE : CALL_ERROR;
+    }
+    if (sim_chance(world, world->faults.part_ongoing)) {
+        return CALL_ONGOING;
+    }
+    enum call_verdict verdict =
+        call->op == OP_ACTION ? do_action(world, call->txn, part) : do_compensate(world, part);
+    sim_trace(world, "participant: %s %zu %s: %s", call->txn->gid, call->branch + 1,
+              txn_op_name(call->op), call_verdict_name(verdict));
+    check_part(world, call->txn, call->branch);
+    return sim_chance(world, world->faults.part_half) ? CALL_ERROR : verdict;
+}
+
+/* ---- calls ---- */
+
+static void call_unref(struct sim_call *call)
+{
+    if (--call->pending == 0) {
+        free(call);
+    }
+}
+
+static void call_complete(struct sim_call *call)
+{
+    struct world *world = call->world;
+    LL_DELETE(world->calls, call);
+    call->completed = true;
+    if (!sim_node_listens(call->node, call->incarnation)) {
+        return;
+    }
+    if (call->verdict == CALL_ERROR && call->op == OP_ACTION) {
+        call->txn->errors++;
+        if (world->broken == BREAK_I9_ERROR_REFUSES) {
+            call->verdict = CALL_FAILURE;
+        }
+    }
+    struct call_result result = {call->verdict, slice_str("said the participant"), 1500};
+    sim_trace(world, "node %d: %s %zu %s answered %s", call->node->index, call->txn->gid,
+              call->branch + 1, txn_op_name(call->op), call_verdict_name(call->verdict));
+    if (!sim_node_may_crash(call->node)) {
+        call->cb(call->arg, &result);
+        sim_node_may_crash(call->node);
+    }
+    sim_node_after(call->node);
+}
+
+static void on_done(struct sim_event *event)
+{
+    struct sim_call *call = container_of(event, struct sim_call, done);
+    bool listens = sim_node_listens(call->node, call->incarnation);
+    if (listens && sim_node_defers(call->node, event)) {
+        return;
+    }
+    call_complete(call);
+    call_unref(call);
+}
+
+static void on_deliver(struct sim_event *event)
+{
+    struct sim_call *call = container_of(event, struct sim_call, deliver);
+    struct world *world = call->world;
+    enum call_verdict verdict = participate(call);
+    if (!call->completed && !call->reply_lost) {
+        call->verdict = verdict;
+        sim_at(world, &call->done, world->now_ms + sim_between(world, 0, 30), on_done);
+    }
+    call_unref(call);
+}
+
+static void on_twice(struct sim_event *event)
+{
+    struct sim_call *call = container_of(event, struct sim_call, twice);
+    participate(call);
+    call_unref(call);
+}
+
+static void send(struct sim_call *call)
+{
+    struct world *world = call->world;
+    const struct sim_faults *f = &world->faults;
+    int64_t late_ms = sim_chance(world, f->call_late) ? sim_between(world, 1, 6000) : 0;
+    int64_t at_ms = world->now_ms + sim_between(world, 0, 20) + late_ms;
+    call->reply_lost = sim_chance(world, f->reply_lost);
+    if (!sim_chance(world, f->call_lost)) {
+        call->pending++;
+        sim_at(world, &call->deliver, at_ms, on_deliver);
+    }
+    if (sim_chance(world, f->call_twice)) {
+        call->pending++;
+        sim_at(world, &call->twice, at_ms + sim_between(world, 0, 3000), on_twice);
+    }
+}
+
+static void caller_start(struct caller *caller, const struct branch_call *from, call_cb cb,
+                         void *arg)
+{
+    struct sim_node *node = container_of(caller, struct sim_node, caller);
+    struct world *world = node->world;
+    if (sim_node_may_crash(node)) {
+        return; /* before it was sent; the engine is gone before anybody misses it */
+    }
+    struct sim_call *call = mem_new(struct sim_call);
+    call->world = world;
+    call->node = node;
+    call->incarnation = node->incarnation;
+    call->txn = sim_txn_find(world, from->txn->gid);
+    call->who = from->txn;
+    call->branch = (size_t)(from->branch - from->txn->branches);
+    call->op = from->op;
+    call->cb = cb;
+    call->arg = arg;
+    call->verdict = CALL_ERROR;
+    call->pending = 1;
+    sim_trace(world, "node %d calls %s %zu %s", node->index, call->txn->gid, call->branch + 1,
+              txn_op_name(call->op));
+    check_call(world, call);
+    LL_PREPEND(world->calls, call);
+    sim_at(world, &call->done, world->now_ms + from->timeout_ms, on_done);
+    send(call);
+    sim_node_may_crash(node);
+}
+
+const struct caller_ops sim_caller_ops = {.start = caller_start};
