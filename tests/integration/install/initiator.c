@@ -32,8 +32,11 @@ int main(int argc, char **argv)
     const char *second = "tcp://127.0.0.1:9002/stock.Stock/Take";
     struct saga_step steps[] = {{first, first, saga_text("2")}, {second, second, saga_text("1")}};
     saga_submit(saga,
-                &(struct saga_submission){.gid = saga_text(gid), .steps = steps, .step_count = 2,
-                                          .wait = true, .wait_timeout_ms = 10000},
+                &(struct saga_submission){.gid = saga_text(gid),
+                                          .steps = steps,
+                                          .step_count = 2,
+                                          .wait = true,
+                                          .wait_timeout_ms = 10000},
                 ended, saga);
     saga_run(saga);
     saga_close(saga);

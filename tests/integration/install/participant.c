@@ -21,14 +21,19 @@ static const char take_lua[] =
 static void take(void *script, struct saga_call *call)
 {
     struct saga_bytes keys[] = {saga_text("{stock}:n")}, args[] = {saga_call_payload(call)};
-    struct saga_eval eval = {.script = script, .tag = "{stock}", .keys = keys, .key_count = 1,
-                             .args = args, .arg_count = 1};
+    struct saga_eval eval = {.script = script,
+                             .tag = "{stock}",
+                             .keys = keys,
+                             .key_count = 1,
+                             .args = args,
+                             .arg_count = 1};
     saga_call_eval(call, &eval);
 }
 
 int main(int argc, char **argv)
 {
-    struct saga_conf conf = {.program = "stock", .listen = argc > 1 ? argv[1] : "127.0.0.1:9001",
+    struct saga_conf conf = {.program = "stock",
+                             .listen = argc > 1 ? argv[1] : "127.0.0.1:9001",
                              .redis = argc > 2 ? argv[2] : "127.0.0.1:6379"};
     char error[256];
     struct saga *saga = saga_open(&conf, error, sizeof(error));
