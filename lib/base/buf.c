@@ -92,6 +92,7 @@ struct slice buf_slice(const struct buf *buf)
 
 static const char base64_alphabet[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_pad = '=';
 
 void buf_add_base64(struct buf *out, struct slice data)
 {
@@ -105,8 +106,8 @@ void buf_add_base64(struct buf *out, struct slice data)
         group |= left > 2 ? (uint32_t)in[i + 2] : 0;
         to[n++] = base64_alphabet[group >> 18];
         to[n++] = base64_alphabet[(group >> 12) & 63];
-        to[n++] = left > 1 ? base64_alphabet[(group >> 6) & 63] : '=';
-        to[n++] = left > 2 ? base64_alphabet[group & 63] : '=';
+        to[n++] = left > 1 ? base64_alphabet[(group >> 6) & 63] : base64_pad;
+        to[n++] = left > 2 ? base64_alphabet[group & 63] : base64_pad;
     }
     buf_grow(out, n);
 }

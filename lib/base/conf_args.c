@@ -77,7 +77,9 @@ static void arg_name(struct args *args, struct slice text)
     memcpy(args->name, text.ptr, n);
     args->name[n] = '\0';
     for (char *at = args->name; *at && *at != '.'; at++) {
-        *at = *at == '-' ? '_' : *at;
+        if (*at == '-') {
+            *at = '_';
+        }
     }
 }
 

@@ -48,14 +48,12 @@ static void add_wrapped(struct buf *out, const char *text, const char *indent, s
     buf_add_str(out, "\n");
 }
 
-/* "Help sentence. (a number, 1 … 9; default 3)" */
+/* "Help sentence. (1 … 9; default 3)" */
 static void add_description(struct buf *out, const struct conf_option *option)
 {
     buf_add_str(out, option->help ? option->help : "");
     struct buf detail = {0};
-    if (option->type != CONF_CHOICE && option->type != CONF_BOOL) { /* their placeholders say it */
-        conf_add_allowed(&detail, option);
-    }
+    conf_add_bounds(&detail, option);
     if (option->default_value && option->default_value[0] && option->type != CONF_SECRET) {
         buf_printf(&detail, "%sdefault %s", detail.len > 0 ? "; " : "", option->default_value);
     }
@@ -107,7 +105,8 @@ static void add_general(struct buf *out, const struct conf_program *program,
     add_row(out, style, "help", "", "Print this text.");
     add_row(out, style, "version", "", "Print the version.");
     buf_printf(out,
-               "\nEvery option may also stand in the file (name = value) or in the environment\n"
+               "\nTIME is a number with ms, s, m, h or d; SIZE is in bytes or with kb, mb, gb.\n"
+               "Every option may also stand in the file (name = value) or in the environment\n"
                "(%s_NAME). The command line wins over the environment, that over the file.\n",
                program->prefix);
 }

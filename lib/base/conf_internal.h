@@ -15,6 +15,7 @@ enum err conf_set(const struct conf_option *option, void *settings, struct slice
 void conf_clear(const struct conf_option *option, void *settings); /* frees the value */
 /* "a number, 1 … 100"; "" when any text will do. */
 void conf_add_allowed(struct buf *out, const struct conf_option *option);
+void conf_add_bounds(struct buf *out, const struct conf_option *option); /* "1 … 100" or "" */
 
 /* ---- names and errors (conf.c) ---- */
 

@@ -44,23 +44,18 @@ static void add_number(struct buf *out, const struct unit *units, int64_t value)
     buf_printf(out, "%" PRId64 "%s", value, name);
 }
 
-static void add_bounds(struct buf *out, const struct conf_option *option)
+void conf_add_bounds(struct buf *out, const struct conf_option *option)
 {
     const struct unit *units = units_of(option);
+    bool is_number = units || option->type == CONF_INT;
     bool has_max = option->max != 0;
-    if (!has_max && option->min == 0) {
-        if (option->type == CONF_INT) {
-            buf_add_str(out, ", 0 or more");
-        }
+    if (!is_number || (!has_max && option->min == 0 && option->type != CONF_INT)) {
         return;
     }
-    buf_add_str(out, ", ");
     add_number(out, units, option->min);
+    buf_add_str(out, has_max ? " … " : " or more");
     if (has_max) {
-        buf_add_str(out, " … ");
         add_number(out, units, option->max);
-    } else {
-        buf_add_str(out, " or more");
     }
 }
 
@@ -90,7 +85,12 @@ void conf_add_allowed(struct buf *out, const struct conf_option *option)
         break;
     case CONF_SIZE: buf_add_str(out, "bytes, or a number with kb, mb or gb"); break;
     }
-    add_bounds(out, option);
+    struct buf bounds = {0};
+    conf_add_bounds(&bounds, option);
+    if (bounds.len > 0) {
+        buf_printf(out, ", %s", bounds.data);
+    }
+    buf_fini(&bounds);
 }
 
 static enum err refuse(const struct conf_option *option, struct slice text, const char *what,
@@ -197,7 +197,8 @@ static void set_text(char **at, struct slice text)
 static bool is_map_key(struct slice key)
 {
     for (size_t i = 0; i < key.len; i++) {
-        if (!isalnum((unsigned char)key.ptr[i]) && !memchr("._-", key.ptr[i], 3)) {
+        char c = key.ptr[i];
+        if (!isalnum((unsigned char)c) && c != '.' && c != '_' && c != '-') {
             return false;
         }
     }
