@@ -164,20 +164,27 @@ void reader_feed(struct reader *reader, struct slice bytes)
 
 enum err reader_next(struct reader *reader, const struct redis_value **value)
 {
+    redisReader *parser = reader->parser;
     void *reply = NULL;
-    if (!reader->error && !reader->parser->reply) {
-        arena_fini(&reader->arena); /* the last reply, unless one is half-read */
+    *value = NULL;
+    if (reader->error) {
+        return ERR_PROTOCOL;
+    }
+    if (!parser->reply) { /* none is half-read: the memory of the last one goes */
+        arena_fini(&reader->arena);
         reader->used = 0;
         reader->total = 0;
     }
-    if (!reader->error && redisReaderGetReply(reader->parser, &reply) != REDIS_OK) {
-        reader->error = reader->parser->errstr;
+    if (redisReaderGetReply(parser, &reply) != REDIS_OK) {
+        reader->error = parser->errstr;
+        return ERR_PROTOCOL;
     }
-    if (!reader->error && !reply && reader->parser->len - reader->parser->pos > REPLY_MAX) {
+    if (!reply && parser->len - parser->pos > REPLY_MAX) {
         reader->error = "reply is too large";
+        return ERR_PROTOCOL;
     }
     *value = reply;
-    return reader->error ? ERR_PROTOCOL : reply ? ERR_OK : ERR_UNAVAILABLE;
+    return reply ? ERR_OK : ERR_UNAVAILABLE;
 }
 
 const char *reader_error(const struct reader *reader)

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "harness/test_port.h"
 
 #include <errno.h>
 #include <linux/tcp.h>
@@ -22,7 +23,7 @@ enum { PATIENCE_MS = 20000, CONNECTIONS_MAX = 64, LINE_MAX_BYTES = 512 };
 
 struct fake_server {
     struct loop *loop;
-    int port;
+    struct test_port port;
     int listener;                     /* -1: refusing */
     int connections[CONNECTIONS_MAX]; /* the last one is played */
     int count;
@@ -34,25 +35,24 @@ struct fake_server {
 static void server_listen(struct fake_server *server)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET,
-                               .sin_port = htons((uint16_t)server->port),
+                               .sin_port = htons((uint16_t)server->port.number),
                                .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof(addr);
     int on = 1;
     server->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(server->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(server->listener, (struct sockaddr *)&addr, len) || listen(server->listener, 8) ||
-        getsockname(server->listener, (struct sockaddr *)&addr, &len)) {
+    if (bind(server->listener, (struct sockaddr *)&addr, sizeof(addr)) ||
+        listen(server->listener, 8)) {
         fail_msg("fake server cannot listen: %s", strerror(errno));
     }
-    server->port = ntohs(addr.sin_port);
 }
 
 struct fake_server *fake_server_start(struct loop *loop)
 {
     struct fake_server *server = mem_new(struct fake_server);
     server->loop = loop;
+    test_port_take(&server->port);
     server_listen(server);
-    snprintf(server->address, sizeof(server->address), "127.0.0.1:%d", server->port);
+    snprintf(server->address, sizeof(server->address), "127.0.0.1:%d", server->port.number);
     return server;
 }
 
@@ -83,6 +83,7 @@ void fake_server_stop(struct fake_server *server)
     if (server->listener >= 0) {
         close(server->listener);
     }
+    test_port_release(&server->port);
     buf_fini(&server->in);
     free(server);
 }

@@ -3,12 +3,12 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "harness/test_port.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <hiredis/hiredis.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,7 +25,7 @@ struct test_redis {
     char dir[64];
     char unix_address[96];
     char tcp_address[32];
-    int port;
+    struct test_port port;
     pid_t pid; /* 0: not running */
     char *extra;
     redisContext *client;
@@ -45,24 +44,6 @@ static _Noreturn void give_up(const struct test_redis *server, const char *what)
     abort();
 }
 
-/* A port that nobody listens on now. Below 55000, so that the cluster bus port exists, too. */
-static int port_pick(const struct test_redis *server)
-{
-    for (int i = 0; i < 1000; i++) {
-        struct sockaddr_in addr = {.sin_family = AF_INET,
-                                   .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-        socklen_t len = sizeof(addr);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        int bad = bind(fd, (struct sockaddr *)&addr, len) ||
-                  getsockname(fd, (struct sockaddr *)&addr, &len);
-        close(fd);
-        if (!bad && ntohs(addr.sin_port) < 55000) {
-            return ntohs(addr.sin_port);
-        }
-    }
-    give_up(server, "no free port");
-}
-
 static void conf_write(const struct test_redis *server)
 {
     char path[96];
@@ -74,7 +55,7 @@ static void conf_write(const struct test_redis *server)
     fprintf(file,
             "bind 127.0.0.1\nport %d\nunixsocket %s\ndir %s\nlogfile %s/redis.log\n"
             "daemonize no\nsave \"\"\nappendonly no\n%s\n",
-            server->port, server->unix_address + strlen("unix:"), server->dir, server->dir,
+            server->port.number, server->unix_address + strlen("unix:"), server->dir, server->dir,
             server->extra);
     if (fclose(file)) {
         give_up(server, "cannot write redis.conf");
@@ -166,11 +147,13 @@ struct test_redis *test_redis_start(const char *extra)
     }
     snprintf(server->unix_address, sizeof(server->unix_address), "unix:%s/redis.sock", server->dir);
     for (int i = 0; i < STARTS_MAX; i++) {
-        server->port = port_pick(server);
-        snprintf(server->tcp_address, sizeof(server->tcp_address), "127.0.0.1:%d", server->port);
+        test_port_take(&server->port);
+        snprintf(server->tcp_address, sizeof(server->tcp_address), "127.0.0.1:%d",
+                 server->port.number);
         if (server_launch(server)) {
             return server;
         }
+        test_port_release(&server->port);
     }
     give_up(server, "redis-server ends at once");
 }
@@ -219,6 +202,7 @@ void test_redis_stop(struct test_redis *server)
     }
     test_redis_kill(server);
     nftw(server->dir, entry_remove, 8, FTW_DEPTH | FTW_PHYS);
+    test_port_release(&server->port);
     buf_fini(&server->reply);
     free(server->extra);
     free(server);
@@ -236,7 +220,7 @@ const char *test_redis_tcp(const struct test_redis *server)
 
 int test_redis_port(const struct test_redis *server)
 {
-    return server->port;
+    return server->port.number;
 }
 
 pid_t test_redis_pid(const struct test_redis *server)

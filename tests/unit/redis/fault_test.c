@@ -155,7 +155,7 @@ static void half_a_reply_and_then_silence_ends_the_connection(void **state)
     struct fixture *f = open_client(state, &server);
     struct answer half = {0}, behind = {0};
     fake_server_play(server, "ACCEPT");
-    tell_until(f, "GET a", in_ms(f, 250), &half);
+    tell_until(f, "GET a", in_ms(f, 500), &half);
     tell(f, "GET b", &behind);
     fake_server_play(server, "EXPECT GET a\nEXPECT GET b\nSEND $10\\r\\nhal");
     wait_until(f, half.count);
@@ -459,7 +459,7 @@ static void a_silent_handshake_is_given_up(void **state)
 {
     struct fault_fixture *fixture = *state;
     fixture->f.conf.password = "secret";
-    fixture->f.conf.connect_timeout_ms = 50;
+    fixture->f.conf.connect_timeout_ms = 300;
     struct fake_server *server;
     struct fixture *f = open_client(state, &server);
     fake_server_play(server, "ACCEPT\nEXPECT AUTH secret\nGONE\nACCEPT\nEXPECT AUTH secret\n"

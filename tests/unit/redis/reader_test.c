@@ -41,9 +41,7 @@ static void every_split_of_the_bytes_gives_the_same_replies(void **state)
 
 static void what_is_no_protocol_is_refused_for_good(void **state)
 {
-    static const char *const cases[] = {"GET / HTTP/1.1\r\n", "*99999999999\r\n", "\r\n",
-                                        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n"
-                                        "*1\r\n*1\r\n"};
+    static const char *const cases[] = {"GET / HTTP/1.1\r\n", "*99999999999\r\n", "\r\n"};
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct reader *reader = reader_new();
