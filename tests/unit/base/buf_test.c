@@ -93,24 +93,9 @@ static void base64_keeps_any_bytes(void **state)
 static void malformed_base64_is_refused_and_adds_nothing(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"Z",
-                                      "Zg",
-                                      "Zg=",
-                                      "=",
-                                      "====",
-                                      "Zg==Zg==",
-                                      "Zm=v",
-                                      "=m9v",
-                                      "Z===",
-                                      "Zm9v\n",
-                                      "Zm9v Zg=",
-                                      "Zm9-",
-                                      "Zm9_",
-                                      "Zm9vZ",
-                                      "Zm9vZg=a",
-                                      "Zg=="
-                                      "Zm9v",
-                                      "Zm9\xC3"};
+    static const char *const bad[] = {
+        "Z",      "Zg",       "Zg=",  "=",    "====",  "Zg==Zg==", "Zm=v",     "=m9v",   "Z===",
+        "Zm9v\n", "Zm9v Zg=", "Zm9-", "Zm9_", "Zm9vZ", "Zm9vZg=a", "Zg==Zm9v", "Zm9\xC3"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct buf out = {0};
         buf_add_str(&out, "before");

@@ -154,6 +154,36 @@ static void frames_of_one_turn_leave_together_at_its_end(void **state)
     close(fd);
 }
 
+static void hold_at_second_frame(struct side *side, struct slice frame)
+{
+    (void)frame;
+    if (side->frames == 2) {
+        conn_hold(side->conn, true);
+    }
+}
+
+static void an_owner_can_hold_the_frames_back(void **state)
+{
+    struct fixture *f = *state;
+    fixture_pair(f);
+    f->servers[0].on_frame = hold_at_second_frame;
+    for (int i = 0; i < 5; i++) {
+        side_send(&f->client, "frame");
+    }
+    PUMP_UNTIL(f, f->servers[0].frames == 2);
+    side_send(&f->client, "later");
+    side_close(&f->client, true);
+    for (int i = 0; i < 5; i++) {
+        loop_turn(f->loop, 1);
+    }
+    assert_int_equal(f->servers[0].frames, 2);
+    assert_int_equal(f->servers[0].closed, 0);
+    conn_hold(f->servers[0].conn, false);
+    assert_int_equal(f->servers[0].frames, 2); /* not from inside the call */
+    PUMP_UNTIL(f, f->servers[0].closed == 1);
+    assert_int_equal(f->servers[0].frames, 6);
+}
+
 static void closing_with_flush_delivers_everything_before(void **state)
 {
     struct fixture *f = *state;
@@ -287,6 +317,7 @@ int main(void)
         CONN_TEST(bytes_that_are_framed_already_go_out_as_they_are),
         CONN_TEST(a_frame_that_drips_in_is_delivered_once_and_whole),
         CONN_TEST(frames_of_one_turn_leave_together_at_its_end),
+        CONN_TEST(an_owner_can_hold_the_frames_back),
         CONN_TEST(closing_with_flush_delivers_everything_before),
         CONN_TEST(closing_with_flush_works_before_the_connection_is_there),
         CONN_TEST(closing_without_flush_ends_at_once),
