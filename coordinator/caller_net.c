@@ -15,7 +15,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
-enum { KEY_SIZE = BRANCH_ADDRESS_SIZE + 1 };
+enum { KEY_SIZE = BRANCH_ADDRESS_SIZE + 1, WARN_EVERY_MS = 1000 };
 
 struct net_call;
 
@@ -58,6 +58,7 @@ struct caller_net {
     struct heap deadlines;            /* of calls in line */
     struct loop_timer deadline_timer, sweep_timer;
     int in_flight, waiting;
+    int64_t warned_ms; /* when a bad url was logged last */
     bool closing;
 };
 
@@ -357,6 +358,16 @@ static void call_dispatch(struct net_call *call, const struct link_call *what)
     }
 }
 
+/* At most one line a second: who submits chooses the urls. */
+static void url_warn(struct caller_net *net, const struct reason *reason)
+{
+    int64_t now = loop_now_ms(net->loop);
+    if (net->warned_ms == 0 || now - net->warned_ms >= WARN_EVERY_MS) {
+        log_warn("caller", "msg=\"branch url cannot be used\" why=\"%s\"", reason->text);
+        net->warned_ms = now;
+    }
+}
+
 static void port_start(struct caller *port, const struct branch_call *call, call_cb cb, void *arg)
 {
     struct caller_net *net = container_of(port, struct caller_net, port);
@@ -368,7 +379,7 @@ static void port_start(struct caller *port, const struct branch_call *call, call
     struct branch_address to;
     struct reason reason;
     if (resolver_resolve(net->conf.resolver, call->url, &to, &reason)) {
-        log_warn("caller", "msg=\"branch url cannot be used\" why=\"%s\"", reason.text);
+        url_warn(net, &reason);
         call_refuse(pending, reason.text);
         return;
     }

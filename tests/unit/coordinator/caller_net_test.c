@@ -1,0 +1,664 @@
+/* Branch calls over real sockets: participants live in the same loop and answer when told to. */
+#include "coordinator/caller_net.h"
+
+#include "coordinator/caller_link.h"
+#include "wire/rpc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { CALLS_MAX = 64, TURNS_MS = 5000 };
+
+/* One call that was started and how it ended. */
+struct outcome {
+    bool done;
+    enum call_verdict verdict;
+    char message[400];
+    int order; /* 1: ended first */
+    int *counter;
+};
+
+/* Keeps the requests that came, in order, until the test answers them. */
+struct participant_stub {
+    struct rpc_server *tcp;
+    struct http_server *http;
+    struct rpc_request *tcp_held[CALLS_MAX];
+    struct http_request *http_held[CALLS_MAX];
+    int held;
+};
+
+struct fixture {
+    struct loop *loop;
+    struct caller_net *net;
+    struct conf_map resolver;
+    struct conf_map_entry entries[2];
+    struct participant_stub a, b;
+    char a_address[64], b_address[64];
+    int ended;
+};
+
+static void hold_tcp(void *arg, struct rpc_request *request)
+{
+    struct participant_stub *stub = arg;
+    assert_true(stub->held < CALLS_MAX);
+    stub->tcp_held[stub->held++] = request;
+}
+
+static void hold_http(void *arg, struct http_request *request)
+{
+    struct participant_stub *stub = arg;
+    assert_true(stub->held < CALLS_MAX);
+    stub->http_held[stub->held++] = request;
+}
+
+static void stub_open_tcp(struct fixture *f, struct participant_stub *stub, char address[64])
+{
+    struct rpc_server_conf conf = {.address = "127.0.0.1:0",
+                                   .program = "stub",
+                                   .connections_max = 16,
+                                   .limits = rpc_limits_default};
+    struct reason reason;
+    stub->tcp = rpc_server_open(f->loop, &conf, hold_tcp, stub, &reason);
+    assert_non_null(stub->tcp);
+    snprintf(address, 64, "127.0.0.1:%d", rpc_server_port(stub->tcp));
+}
+
+static void stub_open_http(struct fixture *f, struct participant_stub *stub, char address[64])
+{
+    struct http_server_conf conf = {
+        .address = "127.0.0.1:0", .body_max = 1 << 20, .header_max = 16384, .timeout_ms = 5000};
+    struct reason reason;
+    stub->http = http_server_open(f->loop, &conf, hold_http, stub, &reason);
+    assert_non_null(stub->http);
+    snprintf(address, 64, "127.0.0.1:%d", http_server_port(stub->http));
+}
+
+static struct caller_net_conf conf_small(struct fixture *f)
+{
+    return (struct caller_net_conf){.resolver = &f->resolver,
+                                    .program = "sagad/test",
+                                    .tcp_connections = 1,
+                                    .tcp_in_flight_max = 2,
+                                    .http_in_flight_max = 2,
+                                    .waiting_max = 2,
+                                    .in_flight_max = 100,
+                                    .participants_max = 8,
+                                    .connect_timeout_ms = 1000,
+                                    .idle_ms = 60000,
+                                    .answer_max = 1 << 20,
+                                    .seed = 7};
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    f->loop = loop_new();
+    f->resolver = (struct conf_map){f->entries, 2};
+    *state = f;
+    return 0;
+}
+
+static void stub_close(struct participant_stub *stub)
+{
+    if (stub->tcp) {
+        rpc_server_free(stub->tcp);
+    }
+    if (stub->http) {
+        http_server_free(stub->http);
+    }
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    if (f->net) {
+        caller_net_free(f->net);
+    }
+    stub_close(&f->a);
+    stub_close(&f->b);
+    loop_turn(f->loop, 0);
+    loop_turn(f->loop, 0);
+    loop_free(f->loop);
+    free(f);
+    return 0;
+}
+
+static void names_set(struct fixture *f)
+{
+    static char a[] = "alpha", b[] = "beta";
+    f->entries[0] = (struct conf_map_entry){a, f->a_address};
+    f->entries[1] = (struct conf_map_entry){b, f->b_address};
+}
+
+/* Both participants over TCP, found by name. */
+static struct fixture *open_tcp(void **state, const struct caller_net_conf *conf)
+{
+    struct fixture *f = *state;
+    stub_open_tcp(f, &f->a, f->a_address);
+    stub_open_tcp(f, &f->b, f->b_address);
+    names_set(f);
+    f->net = caller_net_new(f->loop, conf);
+    return f;
+}
+
+static void on_called(void *arg, const struct call_result *result)
+{
+    struct outcome *outcome = arg;
+    assert_false(outcome->done);
+    outcome->done = true;
+    outcome->verdict = result->verdict;
+    outcome->order = ++*outcome->counter;
+    snprintf(outcome->message, sizeof(outcome->message), "%.*s", SLICE_ARG(result->message));
+}
+
+/* Everything that the call points at is overwritten as soon as start returns. */
+static void call_with(struct fixture *f, const char *url, const char *payload, int64_t timeout_ms,
+                      const struct txn_header *headers, size_t header_count,
+                      struct outcome *outcome)
+{
+    char gid_text[] = "gid 1/ä";
+    char id_text[] = "02";
+    char *url_text = strdup(url);
+    char *payload_text = strdup(payload);
+    struct txn_header copies[TXN_HEADERS_MAX];
+    for (size_t i = 0; i < header_count; i++) {
+        copies[i] = headers[i];
+    }
+    struct txn txn = {.gid = slice_str(gid_text),
+                      .type = TXN_SAGA,
+                      .created_ms = 1700000000123,
+                      .options = {.headers = copies, .header_count = header_count}};
+    struct txn_branch branch = {.id = slice_str(id_text), .payload = slice_str(payload_text)};
+    struct branch_call call = {.txn = &txn,
+                               .branch = &branch,
+                               .op = OP_COMPENSATE,
+                               .url = slice_str(url_text),
+                               .timeout_ms = timeout_ms};
+    *outcome = (struct outcome){.counter = &f->ended};
+    struct caller *port = caller_net_port(f->net);
+    port->ops->start(port, &call, on_called, outcome);
+    assert_false(outcome->done); /* never from inside the call */
+    memset(gid_text, 'x', sizeof(gid_text));
+    memset(id_text, 'x', sizeof(id_text));
+    memset(url_text, 'x', strlen(url_text));
+    memset(payload_text, 'x', strlen(payload_text));
+    memset(copies, 0, sizeof(copies));
+    free(url_text);
+    free(payload_text);
+}
+
+static void call(struct fixture *f, const char *url, struct outcome *outcome)
+{
+    call_with(f, url, "body", 5000, NULL, 0, outcome);
+}
+
+#define WAIT_UNTIL(f, condition)                                                                   \
+    do {                                                                                           \
+        int64_t end_ms = loop_now_ms((f)->loop) + TURNS_MS;                                        \
+        while (!(condition)) {                                                                     \
+            assert_true(loop_now_ms((f)->loop) < end_ms);                                          \
+            loop_turn((f)->loop, 10);                                                              \
+        }                                                                                          \
+    } while (0)
+
+/* Sends and receives whatever is on its way, without anything that the test could wait for. */
+static void settle(struct fixture *f)
+{
+    for (int i = 0; i < 20; i++) {
+        loop_turn(f->loop, 1);
+    }
+}
+
+static void answer_tcp(struct participant_stub *stub, int index, enum wire_result result,
+                       const char *message)
+{
+    struct wire_message reply = {.kind = WIRE_CALL_REPLY,
+                                 .call_reply = {.result = result, .message = slice_str(message)}};
+    rpc_request_reply(stub->tcp_held[index], &reply);
+}
+
+static void answer_http(struct participant_stub *stub, int index, int status, const char *body)
+{
+    http_reply(stub->http_held[index], status, "text/plain", slice_str(body));
+}
+
+/* ---- tcp ---- */
+
+static void test_tcp_call_carries_everything(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    struct txn_header header = {SLICE_LIT("x-tenant"), SLICE_LIT("t 1")};
+    struct outcome outcome;
+    call_with(f, "tcp://alpha/shop.Stock/Revert", "PAY", 4000, &header, 1, &outcome);
+    WAIT_UNTIL(f, f->a.held == 1);
+    const struct wire_message *message = rpc_request_message(f->a.tcp_held[0]);
+    assert_int_equal(message->kind, WIRE_CALL);
+    const struct wire_call *got = &message->call;
+    assert_true(slice_eq_str(got->gid, "gid 1/ä"));
+    assert_true(slice_eq_str(got->branch_id, "02"));
+    assert_true(slice_eq_str(got->op, "compensate"));
+    assert_true(slice_eq_str(got->trans_type, "saga"));
+    assert_true(slice_eq_str(got->method, "shop.Stock/Revert"));
+    assert_true(slice_eq_str(got->payload, "PAY"));
+    assert_in_range(got->timeout_ms, 1, 4000);
+    assert_true(got->started_ms == 1700000000123);
+    assert_int_equal(got->header_count, 1);
+    assert_true(slice_eq_str(got->headers[0].name, "x-tenant"));
+    assert_true(slice_eq_str(got->headers[0].value, "t 1"));
+    assert_true(trace_parent_is_valid(got->traceparent));
+    answer_tcp(&f->a, 0, WIRE_SUCCESS, "fine");
+    WAIT_UNTIL(f, outcome.done);
+    assert_int_equal(outcome.verdict, CALL_SUCCESS);
+    assert_string_equal(outcome.message, "fine");
+}
+
+static void test_tcp_results(void **state)
+{
+    static const struct {
+        enum wire_result result;
+        enum call_verdict verdict;
+    } cases[] = {{WIRE_SUCCESS, CALL_SUCCESS},
+                 {WIRE_FAILURE, CALL_FAILURE},
+                 {WIRE_ONGOING, CALL_ONGOING},
+                 {WIRE_RESULT_ERROR, CALL_ERROR},
+                 {WIRE_RESULT_UNSPECIFIED, CALL_ERROR}};
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    for (int i = 0; i < 5; i++) {
+        struct outcome outcome;
+        call(f, "tcp://alpha/a.B/C", &outcome);
+        WAIT_UNTIL(f, f->a.held == i + 1);
+        answer_tcp(&f->a, i, cases[i].result, "why");
+        WAIT_UNTIL(f, outcome.done);
+        assert_int_equal(outcome.verdict, cases[i].verdict);
+        assert_string_equal(outcome.message, "why");
+    }
+}
+
+static void test_tcp_error_frame_and_dropped_connection_are_errors(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    struct outcome refused, dropped;
+    call(f, "tcp://alpha/a.B/C", &refused);
+    WAIT_UNTIL(f, f->a.held == 1);
+    rpc_request_fail(f->a.tcp_held[0], WIRE_ERROR_NOT_FOUND, "method", "no such method");
+    WAIT_UNTIL(f, refused.done);
+    assert_int_equal(refused.verdict, CALL_ERROR);
+    assert_string_equal(refused.message, "no such method");
+    call(f, "tcp://alpha/a.B/C", &dropped);
+    WAIT_UNTIL(f, f->a.held == 2);
+    rpc_request_drop(f->a.tcp_held[1]);
+    WAIT_UNTIL(f, dropped.done);
+    assert_int_equal(dropped.verdict, CALL_ERROR);
+    assert_non_null(strstr(dropped.message, "connection closed"));
+}
+
+static void test_deadline_ends_a_call_and_the_late_answer_is_ignored(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    struct outcome late, next;
+    call_with(f, "tcp://alpha/a.B/C", "", 50, NULL, 0, &late);
+    WAIT_UNTIL(f, late.done);
+    assert_int_equal(late.verdict, CALL_ERROR);
+    assert_non_null(strstr(late.message, "deadline passed"));
+    WAIT_UNTIL(f, f->a.held == 1);
+    answer_tcp(&f->a, 0, WIRE_SUCCESS, "too late");
+    call(f, "tcp://alpha/a.B/C", &next);
+    WAIT_UNTIL(f, f->a.held == 2);
+    answer_tcp(&f->a, 1, WIRE_FAILURE, "mine");
+    WAIT_UNTIL(f, next.done);
+    assert_int_equal(next.verdict, CALL_FAILURE);
+    assert_string_equal(next.message, "mine");
+}
+
+static void test_unreachable_unknown_and_malformed_are_errors(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    struct outcome outcome;
+    rpc_server_free(f->b.tcp); /* nobody listens any more */
+    f->b.tcp = NULL;
+    settle(f);
+    call(f, "tcp://beta/a.B/C", &outcome);
+    WAIT_UNTIL(f, outcome.done);
+    assert_int_equal(outcome.verdict, CALL_ERROR);
+    assert_non_null(strstr(outcome.message, "cannot connect"));
+    call(f, "tcp://gamma/a.B/C", &outcome);
+    WAIT_UNTIL(f, outcome.done);
+    assert_int_equal(outcome.verdict, CALL_ERROR);
+    assert_non_null(strstr(outcome.message, "not in the resolver map"));
+}
+
+/* ---- limits ---- */
+
+static void test_calls_over_the_cap_wait_in_order(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    struct outcome outcomes[4];
+    for (int i = 0; i < 4; i++) {
+        char payload[2] = {(char)('0' + i), '\0'};
+        call_with(f, "tcp://alpha/a.B/C", payload, 5000, NULL, 0, &outcomes[i]);
+    }
+    WAIT_UNTIL(f, f->a.held == 2);
+    settle(f);
+    assert_int_equal(f->a.held, 2);
+    assert_int_equal(caller_net_stats(f->net).waiting, 2);
+    for (int i = 0; i < 4; i++) {
+        WAIT_UNTIL(f, f->a.held > i);
+        char want[2] = {(char)('0' + i), '\0'};
+        const struct wire_call *got = &rpc_request_message(f->a.tcp_held[i])->call;
+        assert_true(slice_eq_str(got->payload, want));
+        assert_true(slice_eq_str(got->gid, "gid 1/ä")); /* kept while it waited */
+        answer_tcp(&f->a, i, WIRE_SUCCESS, "");
+        WAIT_UNTIL(f, outcomes[i].done);
+        assert_int_equal(outcomes[i].verdict, CALL_SUCCESS);
+    }
+    assert_int_equal(caller_net_stats(f->net).waiting, 0);
+    assert_int_equal(caller_net_stats(f->net).in_flight, 0);
+}
+
+static void test_full_line_is_an_error_and_others_are_not_concerned(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    struct outcome sick[5], healthy;
+    for (int i = 0; i < 5; i++) {
+        call(f, "tcp://alpha/a.B/C", &sick[i]);
+    }
+    call(f, "tcp://beta/a.B/C", &healthy);
+    WAIT_UNTIL(f, sick[4].done);
+    assert_int_equal(sick[4].verdict, CALL_ERROR);
+    assert_non_null(strstr(sick[4].message, "too many calls"));
+    WAIT_UNTIL(f, f->b.held == 1);
+    answer_tcp(&f->b, 0, WIRE_SUCCESS, "");
+    WAIT_UNTIL(f, healthy.done);
+    assert_int_equal(healthy.verdict, CALL_SUCCESS);
+    assert_false(sick[0].done || sick[3].done);
+}
+
+static void test_deadline_counts_in_line(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    conf.tcp_in_flight_max = 1;
+    open_tcp(state, &conf);
+    struct outcome first, second;
+    call(f, "tcp://alpha/a.B/C", &first);
+    call_with(f, "tcp://alpha/a.B/C", "", 60, NULL, 0, &second);
+    WAIT_UNTIL(f, second.done);
+    assert_int_equal(second.verdict, CALL_ERROR);
+    assert_non_null(strstr(second.message, "in line"));
+    assert_false(first.done);
+    assert_int_equal(f->a.held, 1); /* it was never sent */
+}
+
+static void test_lines_take_turns_when_all_together_are_too_many(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    conf.in_flight_max = 1;
+    open_tcp(state, &conf);
+    struct outcome running, a[2], b[2];
+    call(f, "tcp://alpha/a.B/C", &running);
+    call(f, "tcp://alpha/a.B/C", &a[0]);
+    call(f, "tcp://alpha/a.B/C", &a[1]);
+    call(f, "tcp://beta/a.B/C", &b[0]);
+    call(f, "tcp://beta/a.B/C", &b[1]);
+    int answered_a = 0, answered_b = 0;
+    while (answered_a + answered_b < 5) {
+        WAIT_UNTIL(f, f->a.held > answered_a || f->b.held > answered_b);
+        assert_int_equal(caller_net_stats(f->net).in_flight, 1);
+        if (f->a.held > answered_a) {
+            answer_tcp(&f->a, answered_a++, WIRE_SUCCESS, "");
+        } else {
+            answer_tcp(&f->b, answered_b++, WIRE_SUCCESS, "");
+        }
+    }
+    WAIT_UNTIL(f, f->ended == 5);
+    assert_true(b[0].order < a[1].order); /* alpha, though first in line, had to let beta through */
+    assert_true(a[0].order < b[1].order);
+}
+
+static void test_unused_participants_are_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    conf.idle_ms = 30;
+    open_tcp(state, &conf);
+    struct outcome outcome;
+    call(f, "tcp://alpha/a.B/C", &outcome);
+    WAIT_UNTIL(f, f->a.held == 1);
+    settle(f);
+    assert_int_equal(caller_net_stats(f->net).participants, 1); /* in use, however long */
+    answer_tcp(&f->a, 0, WIRE_SUCCESS, "");
+    WAIT_UNTIL(f, outcome.done);
+    WAIT_UNTIL(f, caller_net_stats(f->net).participants == 0);
+}
+
+static void test_number_of_participants_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    conf.participants_max = 1;
+    open_tcp(state, &conf);
+    struct outcome first, second, third;
+    call(f, "tcp://alpha/a.B/C", &first);
+    call(f, "tcp://beta/a.B/C", &second);
+    WAIT_UNTIL(f, second.done);
+    assert_int_equal(second.verdict, CALL_ERROR);
+    assert_non_null(strstr(second.message, "too many different participants"));
+    WAIT_UNTIL(f, f->a.held == 1);
+    answer_tcp(&f->a, 0, WIRE_SUCCESS, "");
+    WAIT_UNTIL(f, first.done);
+    call(f, "tcp://beta/a.B/C", &third); /* alpha is idle now and gives way */
+    WAIT_UNTIL(f, f->b.held == 1);
+    answer_tcp(&f->b, 0, WIRE_SUCCESS, "");
+    WAIT_UNTIL(f, third.done);
+    assert_int_equal(third.verdict, CALL_SUCCESS);
+}
+
+static void test_free_ends_everything_silently(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    struct outcome outcomes[5];
+    for (int i = 0; i < 4; i++) { /* two in flight, two in line */
+        call(f, "tcp://alpha/a.B/C", &outcomes[i]);
+    }
+    WAIT_UNTIL(f, f->a.held == 2);
+    call(f, "tcp://gamma/a.B/C", &outcomes[4]); /* refused, not told yet */
+    caller_net_free(f->net);
+    f->net = NULL;
+    settle(f);
+    assert_int_equal(f->ended, 0);
+}
+
+/* ---- http ---- */
+
+static struct fixture *open_http(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    stub_open_http(f, &f->a, f->a_address);
+    stub_open_http(f, &f->b, f->b_address);
+    names_set(f);
+    f->net = caller_net_new(f->loop, &conf);
+    return f;
+}
+
+static void test_http_call_follows_the_conventions(void **state)
+{
+    struct fixture *f = open_http(state);
+    struct txn_header headers[] = {{SLICE_LIT("Content-Type"), SLICE_LIT("text/x-own")},
+                                   {SLICE_LIT("X-Tenant"), SLICE_LIT("t1")},
+                                   {SLICE_LIT("Content-Length"), SLICE_LIT("999")}};
+    struct outcome outcome;
+    call_with(f, "http://alpha/pay/undo?own=1%202&gid=kept#fragment", "{\"n\":1}", 5000, headers, 3,
+              &outcome);
+    WAIT_UNTIL(f, f->a.held == 1);
+    struct http_request *got = f->a.http_held[0];
+    assert_int_equal(http_request_method(got), HTTP_POST);
+    assert_string_equal(http_request_path(got), "/pay/undo");
+    assert_string_equal(http_request_query(got, "own"), "1 2");
+    assert_string_equal(http_request_query(got, "branch_id"), "02");
+    assert_string_equal(http_request_query(got, "op"), "compensate");
+    assert_string_equal(http_request_query(got, "trans_type"), "saga");
+    assert_true(slice_eq_str(http_request_body(got), "{\"n\":1}"));
+    assert_string_equal(http_request_header(got, "Content-Type"), "text/x-own");
+    assert_string_equal(http_request_header(got, "X-Tenant"), "t1");
+    assert_true(trace_parent_is_valid(slice_str(http_request_header(got, "traceparent"))));
+    answer_http(&f->a, 0, 204, "");
+    WAIT_UNTIL(f, outcome.done);
+    assert_int_equal(outcome.verdict, CALL_SUCCESS);
+}
+
+static void test_http_call_without_payload_is_a_get(void **state)
+{
+    struct fixture *f = open_http(state);
+    struct outcome outcome;
+    call_with(f, "http://alpha", "", 5000, NULL, 0, &outcome);
+    WAIT_UNTIL(f, f->a.held == 1);
+    struct http_request *got = f->a.http_held[0];
+    assert_int_equal(http_request_method(got), HTTP_GET);
+    assert_string_equal(http_request_path(got), "/");
+    assert_string_equal(http_request_query(got, "gid"), "gid 1/ä");
+    assert_string_equal(http_request_header(got, "Content-Type"), "application/json");
+    answer_http(&f->a, 0, 500, "broken");
+    WAIT_UNTIL(f, outcome.done);
+    assert_int_equal(outcome.verdict, CALL_ERROR);
+    assert_string_equal(outcome.message, "status 500: broken");
+}
+
+static void test_http_traceparent_of_the_client_goes_on(void **state)
+{
+    struct fixture *f = open_http(state);
+    const char *given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    struct txn_header header = {SLICE_LIT("traceparent"), slice_str(given)};
+    struct outcome outcome;
+    call_with(f, "http://alpha/x", "", 5000, &header, 1, &outcome);
+    WAIT_UNTIL(f, f->a.held == 1);
+    assert_string_equal(http_request_header(f->a.http_held[0], "traceparent"), given);
+    answer_http(&f->a, 0, 409, "no");
+    WAIT_UNTIL(f, outcome.done);
+    assert_int_equal(outcome.verdict, CALL_FAILURE);
+}
+
+static void test_http_cap_of_connections_holds(void **state)
+{
+    struct fixture *f = open_http(state);
+    struct outcome outcomes[3];
+    for (int i = 0; i < 3; i++) {
+        call(f, "http://alpha/x", &outcomes[i]);
+    }
+    WAIT_UNTIL(f, f->a.held == 2);
+    settle(f);
+    assert_int_equal(f->a.held, 2);
+    answer_http(&f->a, 0, 200, "");
+    WAIT_UNTIL(f, f->a.held == 3);
+    answer_http(&f->a, 1, 200, "");
+    answer_http(&f->a, 2, 200, "");
+    WAIT_UNTIL(f, f->ended == 3);
+}
+
+static void test_http_free_ends_everything_silently(void **state)
+{
+    struct fixture *f = open_http(state);
+    struct outcome outcomes[3];
+    for (int i = 0; i < 3; i++) {
+        call(f, "http://alpha/x", &outcomes[i]);
+    }
+    WAIT_UNTIL(f, f->a.held == 2);
+    caller_net_free(f->net);
+    f->net = NULL;
+    settle(f);
+    assert_int_equal(f->ended, 0);
+}
+
+static void test_http_verdicts(void **state)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum call_verdict verdict;
+    } cases[] = {
+        {200, "", CALL_SUCCESS},
+        {201, "x", CALL_SUCCESS},
+        {204, "", CALL_SUCCESS},
+        {200, "{\"dtm_result\":\"FAILURE\"}", CALL_FAILURE},
+        {200, "{\"dtm_result\":\"ONGOING\"}", CALL_ONGOING},
+        {409, "", CALL_FAILURE},
+        {425, "", CALL_ONGOING},
+        {500, "FAILURE", CALL_FAILURE},
+        {500, "ONGOING", CALL_ONGOING},
+        {409, "ONGOING", CALL_ONGOING},
+        {425, "FAILURE", CALL_ONGOING},
+        {200, "FAILURE ONGOING", CALL_ONGOING},
+        {200, "failure", CALL_SUCCESS},
+        {302, "", CALL_ERROR},
+        {404, "", CALL_ERROR},
+        {503, "", CALL_ERROR},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(http_verdict(cases[i].status, slice_str(cases[i].body)), cases[i].verdict);
+    }
+}
+
+static void test_http_body_is_searched_only_so_far(void **state)
+{
+    (void)state;
+    size_t word = strlen("FAILURE");
+    char *body = calloc(1, HTTP_BODY_MATCH_MAX + 16);
+    memset(body, '.', HTTP_BODY_MATCH_MAX + 8);
+    memcpy(body + HTTP_BODY_MATCH_MAX - word, "FAILURE", word);
+    assert_int_equal(http_verdict(200, slice_make(body, HTTP_BODY_MATCH_MAX + 8)), CALL_FAILURE);
+    memmove(body + HTTP_BODY_MATCH_MAX - word + 1, "FAILURE", word);
+    body[HTTP_BODY_MATCH_MAX - word] = '.';
+    assert_int_equal(http_verdict(200, slice_make(body, HTTP_BODY_MATCH_MAX + 8)), CALL_SUCCESS);
+    free(body);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_tcp_call_carries_everything),
+        CASE(test_tcp_results),
+        CASE(test_tcp_error_frame_and_dropped_connection_are_errors),
+        CASE(test_deadline_ends_a_call_and_the_late_answer_is_ignored),
+        CASE(test_unreachable_unknown_and_malformed_are_errors),
+        CASE(test_calls_over_the_cap_wait_in_order),
+        CASE(test_full_line_is_an_error_and_others_are_not_concerned),
+        CASE(test_deadline_counts_in_line),
+        CASE(test_lines_take_turns_when_all_together_are_too_many),
+        CASE(test_unused_participants_are_forgotten),
+        CASE(test_number_of_participants_is_bounded),
+        CASE(test_free_ends_everything_silently),
+        CASE(test_http_call_follows_the_conventions),
+        CASE(test_http_call_without_payload_is_a_get),
+        CASE(test_http_traceparent_of_the_client_goes_on),
+        CASE(test_http_cap_of_connections_holds),
+        CASE(test_http_free_ends_everything_silently),
+        CASE(test_http_verdicts),
+        CASE(test_http_body_is_searched_only_so_far),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
