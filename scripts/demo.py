@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""Plays the flows A to E against a stack that scripts/stack.sh started; demo.sh calls it.
+
+After each flow the orders, the stock, the score, the barrier rows and the transaction's timeline are
+shown; every expectation is checked. Exit code 1 when one does not hold.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+COLOUR = sys.stdout.isatty()
+STACK = pathlib.Path(__file__).with_name("stack.sh")
+
+
+def paint(code, text):
+    return f"\033[{code}m{text}\033[0m" if COLOUR else text
+
+
+class Stack:
+    """The running system, by its addresses."""
+
+    def __init__(self, directory):
+        self.dir = directory
+        self.env = {}
+        for line in (pathlib.Path(directory) / "env").read_text().splitlines():
+            name, _, value = line.partition("=")
+            self.env[name] = value.strip("'")
+        self.token = None
+
+    def post(self, api, path, **body):
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        request = urllib.request.Request(self.env[api] + path, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def query(self, gid):
+        url = f"{self.env['SAGA_HTTP']}/api/dtmsvr/query?gid={gid}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)
+
+    def redis(self, *words):
+        done = subprocess.run([*shlex.split(self.env["REDIS_CLI"]), "--json", *words],
+                              capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    def restart(self, name, **settings):
+        """The process again, with these settings ("" takes one back)."""
+        pairs = [word for option, value in settings.items() for word in ("--set", f"{option}={value}")]
+        subprocess.run([STACK, "kill", name, "--dir", self.dir], check=True)
+        subprocess.run([STACK, "start", name, "--dir", self.dir, *pairs], check=True)
+
+    def barrier_rows(self, gid):
+        """{(branch, op, who wrote it)} as a barrier table would show them."""
+        rows = set()
+        for key in self.redis("keys", f"*:br:{gid}:*"):
+            branch = key.rsplit(":", 1)[1]
+            for field, value in self.redis("hgetall", key).items():
+                if value.count("|") == 1 and field.count(":") == 1 and field[:2] not in ("j:", "r:"):
+                    rows.add((branch, field.split(":")[0], value.split("|")[0]))
+        return rows
+
+
+class Flow:
+    """One flow: what happens, and what must be true afterwards."""
+
+    failures = 0
+
+    def __init__(self, letter, title):
+        print(paint(1, f"\nFlow {letter}: {title}"))
+
+    def check(self, what, got, expected):
+        good = got == expected
+        print(f"  {paint(32, 'ok ') if good else paint(31, 'BAD')} {what}: {show(got)}"
+              + ("" if good else paint(31, f"   expected {show(expected)}")))
+        Flow.failures += not good
+
+    def check_transaction(self, stack, gid, status, rows):
+        document = stack.query(gid)
+        self.check("transaction", document["transaction"]["status"], status)
+        self.check("barrier rows", stack.barrier_rows(gid), rows)
+        print("     timeline of", gid)
+        for entry in document["history"]:
+            result = f"{entry['result']:8} {entry['duration_ms']} ms" if entry["result"] else ""
+            print(f"       {entry['time'][11:23]}  {entry['op']:14} {result}  {entry['note']}".rstrip())
+
+
+def show(value):
+    if isinstance(value, set):
+        return "  ".join(f"({', '.join(row)})" for row in sorted(value)) or "none"
+    return json.dumps(value, ensure_ascii=False)
+
+
+TWO_ACTIONS = {("01", "action", "action"), ("02", "action", "action")}
+BOTH_UNDONE = {("01", "compensate", "compensate"), ("02", "compensate", "compensate")}
+REFUSED = {("01", "action", "action"), ("02", "action", "compensate")} | BOTH_UNDONE
+FAILED_AFTERWARDS = TWO_ACTIONS | BOTH_UNDONE
+
+
+def log_in(stack):
+    stack.post("USER_API", "/api/user/register", name="demo", gender=1, mobile="15212230311",
+               password="secret-1")
+    _, answer = stack.post("USER_API", "/api/user/login", mobile="15212230311", password="secret-1")
+    stack.token = answer["accessToken"]
+
+
+def product(stack, pid):
+    return stack.post("PRODUCT_API", "/api/product/detail", id=pid)[1]
+
+
+def changed(stack, pid):
+    return stack.redis("hget", f"{{prd:{pid}}}:h", "utime")
+
+
+def order_status(stack, order):
+    return stack.post("ORDER_API", "/api/order/detail", id=order)[1].get("status")
+
+
+def flow_a(stack):
+    flow = Flow("A", "an order takes the last piece")
+    _, made = stack.post("PRODUCT_API", "/api/product/create", name="apple", desc="red", stock=1,
+                         amount=5, status=0)
+    status, order = stack.post("ORDER_API", "/api/order/create", pid=made["id"], num=1, amount=5)
+    flow.check("answer", [status, order.get("status")], [200, "succeed"])
+    flow.check("order status", order_status(stack, order["id"]), 0)
+    flow.check("stock", product(stack, made["id"])["stock"], 0)
+    flow.check_transaction(stack, order["gid"], "succeed", TWO_ACTIONS)
+    return made["id"], order["id"]
+
+
+def flow_b(stack, pid, first):
+    flow = Flow("B", "no stock left: the order is undone, the stock was never touched")
+    before = changed(stack, pid)
+    status, order = stack.post("ORDER_API", "/api/order/create", pid=pid, num=1, amount=5)
+    flow.check("answer", [status, order.get("code")], [409, "stock_exhausted"])
+    flow.check("order status", order_status(stack, order["id"]), 9)
+    flow.check("first order", order_status(stack, first), 0)
+    flow.check("stock", product(stack, pid)["stock"], 0)
+    flow.check("product untouched", changed(stack, pid) == before, True)
+    flow.check_transaction(stack, order["gid"], "failed", REFUSED)
+
+
+def flow_c(stack, pid):
+    flow = Flow("C", "product fails after its work was done: the stock is given back")
+    stack.post("PRODUCT_API", "/api/product/setstock", id=pid, stock=100)
+    stack.restart("product", fault="failure", fault_method="product.Product/DecrStock")
+    before = changed(stack, pid)
+    status, order = stack.post("ORDER_API", "/api/order/create", pid=pid, num=1, amount=5)
+    stack.restart("product", fault="", fault_method="")
+    flow.check("answer", [status, order.get("code")], [409, "injected_fault"])
+    flow.check("order status", order_status(stack, order["id"]), 9)
+    flow.check("stock", product(stack, pid)["stock"], 100)
+    flow.check("product changed and changed back", changed(stack, pid) != before, True)
+    flow.check_transaction(stack, order["gid"], "failed", FAILED_AFTERWARDS)
+
+
+def flow_d(stack):
+    flow = Flow("D", "registration: the user gets 10 points")
+    status, user = stack.post("USER_API", "/api/user/register", name="nina", gender=1,
+                              mobile="15212230312", password="secret-2")
+    flow.check("answer", [status, user.get("status")], [200, "succeed"])
+    flow.check("user", stack.redis("hget", f"{{usr:0}}:u:{user['id']}", "name"), "nina")
+    flow.check("score", stack.redis("hget", f"{{scr:0}}:a:{user['id']}", "total"), "10")
+    flow.check_transaction(stack, user["gid"], "succeed", TWO_ACTIONS)
+
+
+def flow_e(stack):
+    flow = Flow("E", "the score is refused: the registration is undone")
+    stack.restart("score", grant_max="5")
+    status, answer = stack.post("USER_API", "/api/user/register", name="otto", gender=0,
+                                mobile="15212230313", password="secret-3")
+    stack.restart("score", grant_max="")
+    flow.check("answer", [status, answer.get("code")], [409, "bad_score"])
+    flow.check("mobile number is free again", stack.redis("exists", "{usr:0}:m:15212230313"), 0)
+    login, _ = stack.post("USER_API", "/api/user/login", mobile="15212230313", password="secret-3")
+    flow.check("login", login, 401)
+    flow.check_transaction(stack, answer["gid"], "failed", REFUSED)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dir", required=True, help="folder of the stack")
+    stack = Stack(os.path.realpath(parser.parse_args().dir))
+    log_in(stack)
+    pid, first = flow_a(stack)
+    flow_b(stack, pid, first)
+    flow_c(stack, pid)
+    flow_d(stack)
+    flow_e(stack)
+    print()
+    if Flow.failures:
+        print(paint(31, f"{Flow.failures} expectations did not hold"))
+        sys.exit(1)
+    print(paint(32, "All flows went as they should."))
+
+
+if __name__ == "__main__":
+    main()
