@@ -21,7 +21,7 @@ enum { IN_FLIGHT_FRAMES = 4 };
 
 /* One connection. Lives until it is closed and its last request is answered. */
 struct peer {
-    struct peer *prev, *next;  /* of the server */
+    struct peer *prev, *next;  /* of the server, as long as it lives */
     struct rpc_server *server; /* NULL: freed */
     struct loop *loop;
     struct conn *conn; /* NULL: gone */
@@ -69,6 +69,9 @@ static void peer_free(void *ptr)
 static void peer_free_when_unused(struct peer *peer)
 {
     if (!peer->conn && peer->in_flight == 0) {
+        if (peer->server) {
+            DL_DELETE(peer->server->peers, peer);
+        }
         loop_defer_free(peer->loop, peer, peer_free);
     }
 }
@@ -76,7 +79,6 @@ static void peer_free_when_unused(struct peer *peer)
 /* The conn is gone or closed already. */
 static void peer_lost(struct peer *peer)
 {
-    DL_DELETE(peer->server->peers, peer);
     loop_timer_clear(&peer->handshake);
     peer->conn = NULL;
     peer_free_when_unused(peer);
@@ -383,10 +385,14 @@ static void server_free(void *ptr)
 void rpc_server_free(struct rpc_server *server)
 {
     rpc_server_drain(server);
-    while (server->peers) {
-        struct peer *peer = server->peers;
-        peer_close(peer, true);
+    struct peer *peer;
+    struct peer *next;
+    DL_FOREACH_SAFE(server->peers, peer, next)
+    {
         peer->server = NULL;
+        if (peer->conn) {
+            peer_close(peer, true);
+        }
     }
     loop_defer_free(server->loop, server, server_free);
 }
