@@ -1,5 +1,6 @@
 #include "coordinator/settings.h"
 
+#include "base/mem.h"
 #include "base/slice.h"
 #include "coordinator/keys.h"
 #include "coordinator/resolver.h"
@@ -7,6 +8,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define AT(member) offsetof(struct settings, member)
@@ -164,28 +166,41 @@ enum err settings_check(const struct settings *settings, struct reason *reason)
     return err;
 }
 
-/* --check-config must find what settings_check finds; --help has nothing to check. */
-static bool wants_check(int argc, char **argv)
+static bool is_check_option(const char *arg)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--check-config") == 0) {
-            return true;
-        }
-    }
-    return false;
+    return strcmp(arg, "--check-config") == 0 || strcmp(arg, "--check_config") == 0;
 }
 
+static enum conf_verdict settings_judge(const struct settings *settings, bool check_only)
+{
+    struct reason reason;
+    if (settings_check(settings, &reason)) {
+        fprintf(stderr, "sagad: %s\n", reason.text);
+        return CONF_BAD;
+    }
+    if (check_only) {
+        fprintf(stderr, "sagad: configuration is valid\n");
+    }
+    return check_only ? CONF_EXIT_OK : CONF_RUN;
+}
+
+/* --check-config is taken out of the command line: conf_load would end with "valid" before
+ * settings_check had its say. */
 enum conf_verdict settings_load(struct settings *settings, int argc, char **argv)
 {
-    enum conf_verdict verdict = conf_load(&settings_program, settings, argc, argv);
-    struct reason reason;
-    if (verdict == CONF_RUN || (verdict == CONF_EXIT_OK && wants_check(argc, argv))) {
-        if (settings_check(settings, &reason)) {
-            fprintf(stderr, "sagad: %s\n", reason.text);
-            return CONF_BAD;
+    char **kept = mem_zalloc(((size_t)argc + 1) * sizeof(*kept));
+    bool check_only = false;
+    int count = 0;
+    for (int i = 0; i < argc; i++) {
+        if (i > 0 && is_check_option(argv[i])) {
+            check_only = true;
+        } else {
+            kept[count++] = argv[i];
         }
     }
-    return verdict;
+    enum conf_verdict verdict = conf_load(&settings_program, settings, count, kept);
+    free(kept);
+    return verdict == CONF_RUN ? settings_judge(settings, check_only) : verdict;
 }
 
 void settings_fini(struct settings *settings)
