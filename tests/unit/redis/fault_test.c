@@ -148,6 +148,24 @@ static void a_shorter_deadline_behind_a_longer_one_holds_too(void **state)
     assert_int_equal(quick.count, 1);
 }
 
+/* Nobody waits for that reply any more, but those behind it shall not wait for ever. */
+static void a_late_reply_that_never_comes_ends_the_connection(void **state)
+{
+    struct fake_server *server;
+    struct fixture *f = open_client(state, &server);
+    struct answer slow = {0}, quick = {0}, next = {0};
+    fake_server_play(server, "ACCEPT");
+    tell(f, "EVAL slow", &slow);
+    tell_until(f, "GET a", in_ms(f, 30), &quick);
+    tell(f, "GET b", &next);
+    wait_until(f, quick.count);
+    fake_server_play(server, "SEND +slow\\r\\n");
+    wait_until(f, next.count);
+    assert_answer(&slow, ERR_OK, "slow");
+    assert_answer(&next, ERR_CLOSED, "no reply in time");
+    assert_true(next.elapsed_us < 9 * 1000 * 1000); /* long before its own deadline */
+}
+
 /* A reply that was begun in time keeps the connection; when the rest never comes, it goes. */
 static void half_a_reply_and_then_silence_ends_the_connection(void **state)
 {
@@ -596,6 +614,7 @@ int main(void)
         TEST(no_callback_comes_inside_the_call),
         TEST(a_silent_peer_is_given_up_at_the_deadline),
         TEST(a_shorter_deadline_behind_a_longer_one_holds_too),
+        TEST(a_late_reply_that_never_comes_ends_the_connection),
         TEST(half_a_reply_and_then_silence_ends_the_connection),
         TEST(a_reply_in_pieces_is_one_reply),
         TEST(each_callback_comes_once_when_the_connection_drops),
