@@ -182,6 +182,7 @@ static void request_free(struct rpc_request *request)
 /* Backpressure: no further request is read before an earlier one is answered. */
 static void update_hold(struct peer *peer)
 {
+    check(peer->server); /* a freed server has closed its connections */
     const struct rpc_limits *limits = &peer->server->limits;
     conn_hold(peer->conn, peer->in_flight >= limits->in_flight_max ||
                               peer->in_flight_bytes >= IN_FLIGHT_FRAMES * limits->frame_max);
