@@ -105,12 +105,23 @@ static int64_t dead_at_ms(const struct redis *redis, const struct command *comma
            (budget_ms > SILENCE_MIN_MS ? budget_ms : SILENCE_MIN_MS);
 }
 
+static void deadline_timer_arm(struct redis *redis)
+{
+    struct heap_node *first = heap_first(&redis->deadlines);
+    /* A timer that is set too early does no harm, and setting it for each command would cost. */
+    if (first &&
+        (!loop_timer_is_armed(&redis->deadline_timer) || first->at < redis->deadline_timer.at_ms)) {
+        loop_timer_set(&redis->deadline_timer, first->at);
+    }
+}
+
 /* The oldest one has timed out but keeps its place: its reply may still come. */
 static void head_watch(struct redis *redis)
 {
     struct command *head = redis->in_flight;
     if (head && head->is_done && !heap_has(&head->deadline)) {
         heap_set(&redis->deadlines, &head->deadline, dead_at_ms(redis, head));
+        deadline_timer_arm(redis);
     }
 }
 
@@ -137,16 +148,6 @@ static void sent_expire(struct redis *redis, struct command *command)
         session_lose(redis, "no reply in time");
     } else {
         head_watch(redis);
-    }
-}
-
-static void deadline_timer_arm(struct redis *redis)
-{
-    struct heap_node *first = heap_first(&redis->deadlines);
-    /* A timer that is set too early does no harm, and setting it for each command would cost. */
-    if (first &&
-        (!loop_timer_is_armed(&redis->deadline_timer) || first->at < redis->deadline_timer.at_ms)) {
-        loop_timer_set(&redis->deadline_timer, first->at);
     }
 }
 
