@@ -13,4 +13,4 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 return {now, redis.call('ZCARD', KEYS[1]),
-    redis.call('ZCOUNT', KEYS[1], '-inf', string.format('%.0f', now))}
+    redis.call('ZCOUNT', KEYS[1], '-inf', string.format('%d', now))}

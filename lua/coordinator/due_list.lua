@@ -16,7 +16,7 @@ if not limit or limit < 1 or limit > 1000 then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local at = string.format('%.0f', now)
+local at = string.format('%d', now)
 local gids = redis.call('ZRANGE', KEYS[1], '-inf', at, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 local coming = redis.call('ZRANGE', KEYS[1], '(' .. at, '+inf', 'BYSCORE', 'LIMIT', 0, 1,
     'WITHSCORES')

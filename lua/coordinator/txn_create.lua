@@ -37,20 +37,18 @@ if created == 0 then
     created = now
 end
 local final = status == 'succeed' or status == 'failed'
-local at = string.format('%.0f', created)
+local at = string.format('%d', created)
 -- The due time first: it is what finds the record again, and a key of a wrong type stops us here,
 -- before anything of the transaction is written.
 if not final then
-    redis.call('ZADD', KEYS[3], string.format('%.0f', now + due_in), gid)
+    redis.call('ZADD', KEYS[3], string.format('%d', now + due_in), gid)
 end
 redis.call('ZADD', KEYS[4], at, gid)
-redis.call('HSET', tx, 'type', ARGV[6], 'status', status, 'epoch', ARGV[3])
-if not final then
-    redis.call('HSET', tx, 'owner', ARGV[2])
-end
-redis.call('HSET', tx, 'rev', ARGV[4], 'created', at, 'updated', string.format('%.0f', now))
--- In chunks, because unpack has a limit.
-for first = 10, #ARGV, 400 do
+-- The first 400 in the same call, the rest in chunks, because unpack has a limit.
+local updated = string.format('%d', now)
+redis.call('HSET', tx, 'type', ARGV[6], 'status', status, 'epoch', ARGV[3], 'owner', ARGV[2],
+    'rev', ARGV[4], 'created', at, 'updated', updated, unpack(ARGV, 10, math.min(409, #ARGV)))
+for first = 410, #ARGV, 400 do
     redis.call('HSET', tx, unpack(ARGV, first, math.min(first + 399, #ARGV)))
 end
 -- That it was submitted, the field `created` tells: a short saga never needs a stream.
@@ -59,7 +57,8 @@ if status ~= 'submitted' or ARGV[4] ~= '0' then
         'note', ARGV[4] == '0' and '' or 'stored again, the store had lost it')
 end
 if final then
-    redis.call('HSET', tx, 'finished', string.format('%.0f', now))
+    redis.call('HDEL', tx, 'owner')
+    redis.call('HSET', tx, 'finished', updated)
     redis.call('PEXPIRE', tx, retention)
     redis.call('PEXPIRE', KEYS[2], retention)
 end

@@ -29,7 +29,7 @@ if ARGV[3] == '0' and score and tonumber(score) > now then
     return {'NOT_DUE', now}
 end
 
-local due_at = string.format('%.0f', now + due_in)
+local due_at = string.format('%d', now + due_in)
 local stored = redis.pcall('HMGET', tx, 'status', 'epoch', 'owner')
 if stored.err then
     redis.call('ZADD', due, 'XX', due_at, gid)
@@ -52,7 +52,7 @@ if not epoch or not (status == 'prepared' or status == 'submitted' or status == 
 end
 
 redis.call('ZADD', due, due_at, gid)
-redis.call('HSET', tx, 'epoch', string.format('%.0f', epoch + 1), 'owner', owner)
+redis.call('HSET', tx, 'epoch', string.format('%d', epoch + 1), 'owner', owner)
 if stored[3] and stored[3] ~= '' and stored[3] ~= owner then
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'op', 'takeover', 'result', '', 'ms', 0,
         'note', 'by ' .. owner .. ' from ' .. stored[3])

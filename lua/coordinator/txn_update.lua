@@ -14,7 +14,7 @@
 -- ARGV[10] n: number of history lines
 -- ARGV[11] s: number of fields to set
 -- ARGV[12...] n times op, result, duration in ms, note; then s times name, value; the rest are
---          names of fields to remove
+--          names of fields to remove, 400 at most
 --
 -- History goes into the stream. When the transaction ends and its history is short, it becomes the
 -- field `history` and there is no stream: an empty one alone takes 670 bytes. Its form:
@@ -62,9 +62,11 @@ if stored[1] ~= epoch or stored_rev ~= rev - 1 or stored[3] ~= expect or stored[
     return {'FENCED', now, stored[3] or ''}
 end
 
+local streamed = final and redis.call('XLEN', log) > 0
+
 -- One line of the field `history`.
 local function line(at_ms, op, result, ms, note)
-    local text = string.format('+%.0f ', at_ms - (tonumber(stored[5]) or at_ms)) .. op
+    local text = string.format('+%d ', at_ms - (tonumber(stored[5]) or at_ms)) .. op
     if result ~= '' then
         text = text .. ' ' .. result .. ' ' .. ms .. 'ms'
     end
@@ -74,7 +76,7 @@ end
 -- The whole history as one text, or nil when it is too long for a field or has a '|' in a note.
 local function history_text()
     local lines, bars = {}, 0
-    if redis.call('XLEN', log) > 0 then
+    if streamed then
         local old = redis.call('XRANGE', log, '-', '+', 'COUNT', 16)
         for i = 1, #old do
             local id, f = old[i][1], old[i][2]
@@ -98,40 +100,47 @@ local short = final and history_text()
 if final then
     redis.call('ZREM', due, gid)
 else
-    redis.call('ZADD', due, string.format('%.0f', now + due_in), gid)
+    redis.call('ZADD', due, string.format('%d', now + due_in), gid)
 end
-local at = string.format('%.0f', now)
-redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at)
-if final then
-    redis.call('HDEL', tx, 'owner')
-elseif release then
-    redis.call('HSET', tx, 'owner', '')
-end
-
--- In chunks, because unpack has a limit.
+local at = string.format('%d', now)
 local sets_begin = 12 + 4 * notes
 local sets_end = sets_begin + 2 * sets - 1
-for first = sets_begin, sets_end, 400 do
+local head_end = math.min(sets_begin + 399, sets_end)
+if short then
+    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'finished', at,
+        'history', short, unpack(ARGV, sets_begin, head_end))
+elseif final then
+    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'finished', at,
+        unpack(ARGV, sets_begin, head_end))
+elseif release then
+    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'owner', '',
+        unpack(ARGV, sets_begin, head_end))
+else
+    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at,
+        unpack(ARGV, sets_begin, head_end))
+end
+-- The rest in chunks, because unpack has a limit.
+for first = head_end + 1, sets_end, 400 do
     redis.call('HSET', tx, unpack(ARGV, first, math.min(first + 399, sets_end)))
 end
-for first = sets_end + 1, #ARGV, 400 do
-    redis.call('HDEL', tx, unpack(ARGV, first, math.min(first + 399, #ARGV)))
+if final then
+    redis.call('HDEL', tx, 'owner', unpack(ARGV, sets_end + 1, math.min(sets_end + 400, #ARGV)))
+elseif sets_end < #ARGV then
+    redis.call('HDEL', tx, unpack(ARGV, sets_end + 1, math.min(sets_end + 400, #ARGV)))
 end
 
-if short then
-    redis.call('HSET', tx, 'finished', at, 'history', short)
-    redis.call('DEL', log)
-else
+if not short then
     for i = 12, 8 + 4 * notes, 4 do
         redis.call('XADD', log, 'MAXLEN', '~', 1000, '*', 'op', ARGV[i], 'result', ARGV[i + 1],
             'ms', ARGV[i + 2], 'note', ARGV[i + 3])
     end
 end
 if final then
-    if not short then
-        redis.call('HSET', tx, 'finished', at)
-        redis.call('PEXPIRE', log, retention)
-    end
     redis.call('PEXPIRE', tx, retention)
+    if not short then
+        redis.call('PEXPIRE', log, retention)
+    elseif streamed then
+        redis.call('DEL', log)
+    end
 end
 return {'OK', now}
