@@ -41,28 +41,32 @@
 
 -- luacheck: read globals redis KEYS ARGV, ignore 211 (ok, fail and barrier are for the body)
 
-local OPS = {action = true, compensate = true, rollback = true, try = true, confirm = true,
-    cancel = true}
-local ORIGIN = {compensate = 'action', rollback = 'action', cancel = 'try'}
-local RIVAL = {confirm = 'cancel', cancel = 'confirm'}
-local MAY_FAIL = {action = true, try = true}
+-- This runs for every branch call, inside the one thread of Redis. Hence no tables of constants, few
+-- closures, and the common case (an op that was never called) reads one field.
+
 local FIXED = 7 -- arguments in front of the body's
 
-local clock = redis.call('TIME')
+local call = redis.call
+local clock = call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local gid, branch_id = ARGV[2], ARGV[3]
+local said, kept -- what the body gave to ok or fail
 
 local function ok(reply, journal)
-    return {done = true, reply = reply, journal = journal}
+    said, kept = reply, journal
+    return ok
 end
 
 local function fail(reason)
-    return {done = false, reply = reason}
+    said = reason
+    return fail
 end
 
 -- Never raises: it runs after the body has written.
 local function gate_text(value)
-    if value == nil then
+    if type(value) == 'string' then
+        return value
+    elseif value == nil then
         return ''
     elseif type(value) == 'number' then
         return string.format('%.17g', value)
@@ -74,137 +78,139 @@ local function gate_refuse(...)
     return redis.error_reply('ERR gate: ' .. string.format(...))
 end
 
--- Returns nil, or what is wrong with KEYS and ARGV.
-local function gate_check_args()
-    if #KEYS < 1 then
-        return gate_refuse('KEYS[1], the barrier hash, is missing')
-    end
+-- Returns nil, or what is wrong with ARGV; the op is looked at elsewhere.
+local function gate_wrong_args()
     if #ARGV < FIXED then
         return gate_refuse('ARGV has %d entries, needs %d: trans_type, gid, branch_id, op, ' ..
             'barrier_id, ttl_ms, started_ms', #ARGV, FIXED)
-    end
-    for i, name in ipairs({'trans_type', 'gid', 'branch_id'}) do
-        if ARGV[i] == '' then
-            return gate_refuse('ARGV[%d], %s, is empty', i, name)
-        end
-    end
-    if branch_id:find(':', 1, true) then -- the last one ends the gid in KEYS[1]
+    elseif ARGV[1] == '' then
+        return gate_refuse('ARGV[1], trans_type, is empty')
+    elseif gid == '' then
+        return gate_refuse('ARGV[2], gid, is empty')
+    elseif branch_id == '' then
+        return gate_refuse('ARGV[3], branch_id, is empty')
+    elseif branch_id:find(':', 1, true) then -- the last one ends the gid in KEYS[1]
         return gate_refuse("ARGV[3], branch_id, is '%s', must not have a ':'", branch_id)
-    end
-    if not OPS[ARGV[4]] then
-        return gate_refuse("ARGV[4], op, is '%s', must be action, compensate, rollback, try, " ..
-            'confirm or cancel', ARGV[4])
-    end
-    if not ARGV[5]:match('^%d%d$') then
+    elseif not ARGV[5]:find('^%d%d$') then
         return gate_refuse("ARGV[5], barrier_id, is '%s', must be two digits", ARGV[5])
-    end
-    if not ARGV[6]:match('^[1-9]%d*$') or #ARGV[6] > 15 then
+    elseif not ARGV[6]:find('^[1-9]%d*$') or #ARGV[6] > 15 then
         return gate_refuse("ARGV[6], ttl_ms, is '%s', must be a whole number from 1", ARGV[6])
-    end
-    if not ARGV[7]:match('^%d+$') or #ARGV[7] > 15 then
+    elseif not ARGV[7]:find('^%d+$') or #ARGV[7] > 15 then
         return gate_refuse("ARGV[7], started_ms, is '%s', must be a whole number from 0", ARGV[7])
     end
     return nil
 end
 
 -- Returns nil, or what is wrong with the names of the keys.
-local function gate_check_keys()
-    local tail = ':br:' .. gid .. ':' .. branch_id
-    local tag = KEYS[1]:sub(1, -#tail - 1)
-    if KEYS[1]:sub(-#tail) ~= tail or not tag:match('^{[^}]+}$') then
-        return gate_refuse("KEYS[1] is '%s', must be {tag}%s", KEYS[1], tail)
+local function gate_wrong_keys()
+    if not KEYS[1] then
+        return gate_refuse('KEYS[1], the barrier hash, is missing')
+    end
+    local tag = KEYS[1]:match('^({[^}]+}):')
+    if not tag or KEYS[1] ~= tag .. ':br:' .. gid .. ':' .. branch_id then
+        return gate_refuse("KEYS[1] is '%s', must be {tag}:br:%s:%s", KEYS[1], gid, branch_id)
     end
     for i = 2, #KEYS do
-        if KEYS[i]:sub(1, #tag) ~= tag then
+        if KEYS[i]:find(tag, 1, true) ~= 1 then
             return gate_refuse("KEYS[%d] is '%s', must begin with the tag %s", i, KEYS[i], tag)
         end
     end
     return nil
 end
 
--- The record so far: own field, own reply, field of the origin and its journal, field of the rival.
-local function gate_read(op, bid)
-    local origin = ORIGIN[op] or (op == 'confirm' and 'try') or op
-    local got = redis.call('HMGET', KEYS[1], op .. ':' .. bid, 'r:' .. op .. ':' .. bid,
-        origin .. ':' .. bid, 'j:' .. origin .. ':' .. bid, (RIVAL[op] or op) .. ':' .. bid)
-    return {own = got[1], reply = got[2] or '', origin = got[3], journal = got[4] or '',
-        rival = RIVAL[op] and got[5]}
-end
-
-local function gate_writer(field)
-    return field:match('^(%a+)|') or '?'
-end
-
-local function gate_write(op, bid, done)
-    local mark = op .. '|' .. string.format('%.0f', now_ms)
-    local row = {op .. ':' .. bid, mark, 'tt', ARGV[1]}
-    local reply, journal = gate_text(done.reply), gate_text(done.journal)
-    if done.origin then
-        row[#row + 1], row[#row + 2] = done.origin .. ':' .. bid, mark
-    end
-    if journal ~= '' then
-        row[#row + 1], row[#row + 2] = 'j:' .. op .. ':' .. bid, journal
-    end
-    if reply ~= '' then
-        row[#row + 1], row[#row + 2] = 'r:' .. op .. ':' .. bid, reply
-    end
-    redis.call('HSET', KEYS[1], unpack(row))
-    redis.call('PEXPIRE', KEYS[1], ARGV[6])
-    return {'OK', reply}
-end
-
 -- Undo of what is not recorded: it never happened, or its record has expired.
-local function gate_undo_nothing(op, bid)
+local function gate_undo_nothing(own, op, origin)
     local ttl, started = tonumber(ARGV[6]), tonumber(ARGV[7])
     if started > 0 and now_ms - started > ttl - math.floor(ttl / 10) then
         return {'LATE', string.format('%s without a record of %s, and the transaction began ' ..
-            '%.0f ms ago: records live %.0f ms, so it may have expired', op, ORIGIN[op],
+            '%.0f ms ago: records live %.0f ms, so it may have expired', op, origin,
             now_ms - started, ttl)}
     end
-    gate_write(op, bid, {origin = ORIGIN[op]})
+    local mark = op .. '|' .. now_ms
+    call('HSET', KEYS[1], own, mark, origin .. ':' .. ARGV[5], mark, 'tt', ARGV[1])
+    call('PEXPIRE', KEYS[1], ARGV[6])
     return {'NULL', ''}
 end
 
-local function gate_run(op, bid, record, business)
-    local keys, args = {unpack(KEYS, 2)}, {unpack(ARGV, FIXED + 1)}
-    local undo = ORIGIN[op] and record.journal or nil
-    local tried = op == 'confirm' and record.origin and record.journal or nil
-    local result = business(keys, args, undo, tried)
-    if type(result) == 'table' and result.err then
+-- Records what the body did.
+local function gate_write(own, op)
+    local row, count = {own, op .. '|' .. now_ms, 'tt', ARGV[1], nil, nil, nil, nil}, 4
+    local reply, journal = gate_text(said), gate_text(kept)
+    if journal ~= '' then
+        row[5], row[6], count = 'j:' .. own, journal, 6
+    end
+    if reply ~= '' then
+        row[count + 1], row[count + 2], count = 'r:' .. own, reply, count + 2
+    end
+    call('HSET', KEYS[1], unpack(row, 1, count))
+    call('PEXPIRE', KEYS[1], ARGV[6])
+    return {'OK', reply}
+end
+
+local function gate_run(business, own, op, undo, tried)
+    local result = business({unpack(KEYS, 2)}, {unpack(ARGV, FIXED + 1)}, undo, tried)
+    if result == ok then
+        return gate_write(own, op)
+    elseif result == fail and (op == 'action' or op == 'try') then
+        return {'FAIL', gate_text(said)}
+    elseif result == fail then
+        return gate_refuse('the body answers fail(%s), but %s must not fail', gate_text(said), op)
+    elseif type(result) == 'table' and result.err then
         return result
     end
-    if type(result) ~= 'table' or type(result.done) ~= 'boolean' then
-        return gate_refuse('the body must return ok(…) or fail(…)')
+    return gate_refuse('the body must return ok(…) or fail(…)')
+end
+
+-- What the record says about an op that finds its own field set by `writer`.
+local function gate_repeat(own, op, writer)
+    if writer == op then
+        return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
     end
-    if result.done then
-        return gate_write(op, bid, result)
+    return {'VOID', writer .. ' came before ' .. op}
+end
+
+local function gate_writer(field)
+    return field and field:match('^(%a+)|')
+end
+
+-- An op that looks back: undo `origin`, or (confirm) complete it.
+local function gate_run_later(business, own, op, origin, rival)
+    local first = origin .. ':' .. ARGV[5]
+    local got = call('HMGET', KEYS[1], own, first, 'j:' .. first, (rival or op) .. ':' .. ARGV[5])
+    local happened = gate_writer(got[2]) == origin -- by itself, not as the mark of an undo
+    local journal = happened and (got[3] or '') or nil
+    if got[1] then
+        return gate_repeat(own, op, gate_writer(got[1]))
+    elseif rival and got[4] then
+        return {'CONFLICT', rival .. ' came before ' .. op}
+    elseif op == 'confirm' then
+        return gate_run(business, own, op, nil, journal)
+    elseif not happened then
+        return gate_undo_nothing(own, op, origin)
     end
-    if not MAY_FAIL[op] then
-        return gate_refuse('the body answers fail(%s), but %s must not fail',
-            gate_text(result.reply), op)
-    end
-    return {'FAIL', gate_text(result.reply)}
+    return gate_run(business, own, op, journal)
 end
 
 local function barrier(business)
-    local wrong = gate_check_args() or gate_check_keys()
+    local wrong = gate_wrong_args() or gate_wrong_keys()
     if wrong then
         return wrong
     end
-    local op, bid = ARGV[4], ARGV[5]
-    local record = gate_read(op, bid)
-    if record.own then
-        local writer = gate_writer(record.own)
-        if writer == op then
-            return {'DUP', record.reply}
+    local op = ARGV[4]
+    local own = op .. ':' .. ARGV[5]
+    if op == 'action' or op == 'try' then
+        local field = call('HGET', KEYS[1], own)
+        if field then
+            return gate_repeat(own, op, gate_writer(field))
         end
-        return {'VOID', writer .. ' came before ' .. op}
+        return gate_run(business, own, op)
+    elseif op == 'compensate' or op == 'rollback' then
+        return gate_run_later(business, own, op, 'action')
+    elseif op == 'cancel' then
+        return gate_run_later(business, own, op, 'try', 'confirm')
+    elseif op == 'confirm' then
+        return gate_run_later(business, own, op, 'try', 'cancel')
     end
-    if record.rival then
-        return {'CONFLICT', gate_writer(record.rival) .. ' came before ' .. op}
-    end
-    if ORIGIN[op] and (not record.origin or gate_writer(record.origin) ~= ORIGIN[op]) then
-        return gate_undo_nothing(op, bid)
-    end
-    return gate_run(op, bid, record, business)
+    return gate_refuse("ARGV[4], op, is '%s', must be action, compensate, rollback, try, " ..
+        'confirm or cancel', op)
 end

@@ -401,7 +401,9 @@ static void wrong_keys_and_arguments_are_named(void **state)
         const char *argv[ARGS_MAX]; /* from the number of keys on */
         const char *part;
     } cases[] = {
-        {{"0"}, "KEYS[1], the barrier hash, is missing"},
+        {{"0", "saga", "g", "01", "action", "01", "1000", "0"},
+         "KEYS[1], the barrier hash, is missing"},
+        {{"0"}, "ARGV has 0 entries, needs 7"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "1000"}, "ARGV has 6 entries"},
         {{"1", "{p}:br:g:01", "", "g", "01", "action", "01", "1000", "0"}, "trans_type, is empty"},
         {{"1", "{p}:br::01", "saga", "", "01", "action", "01", "1000", "0"}, "gid, is empty"},
