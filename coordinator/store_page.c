@@ -252,7 +252,7 @@ static void list_partition(struct page_job *job, int partition)
     struct scratch *scratch = &store->scratch;
     store_keys_begin(store, 1, 0);
     store_key_recent(store, partition);
-    scratch_begin(scratch, 4 * SCRATCH_INT_BYTES);
+    scratch_begin(scratch, (size_t)4 * SCRATCH_INT_BYTES);
     if (job->after_ms >= 0) {
         scratch_add_int(scratch, job->after_ms);
     } else if (job->filter.created_to_ms > 0) {
@@ -289,7 +289,7 @@ enum err store_page_list(struct archive *archive, const struct archive_filter *f
         .filter = *filter,
         .limit = (size_t)filter->limit,
     };
-    job->txns = mem_zalloc(job->limit * sizeof(*job->txns));
+    job->txns = mem_zalloc(job->limit * sizeof(void *));
     enum err err = position_parse(job, filter->position);
     if (err != ERR_OK) {
         job_free(job);

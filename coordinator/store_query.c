@@ -323,7 +323,7 @@ void store_redis_trim(struct store_redis *store, int partition, store_trim_cb cb
     store_keys_begin(store, 1, 0);
     store_key_recent(store, partition);
     struct scratch *scratch = &store->scratch;
-    scratch_begin(scratch, 4 * SCRATCH_INT_BYTES);
+    scratch_begin(scratch, (size_t)4 * SCRATCH_INT_BYTES);
     scratch_add_str(scratch, "ZRANGE");
     scratch_add(scratch, store->keys[0]);
     scratch_add_str(scratch, "-inf");

@@ -558,7 +558,7 @@ void store_redis_start(struct store_redis *store, store_start_cb cb, void *arg)
     request->start_cb = cb;
     store_keys_begin(store, 1, 0);
     store->keys[store->key_count++] = keys_meta();
-    scratch_begin(&store->scratch, 2 * SCRATCH_INT_BYTES);
+    scratch_begin(&store->scratch, (size_t)2 * SCRATCH_INT_BYTES);
     scratch_add_int(&store->scratch, store->partitions);
     scratch_add_int(&store->scratch, KEYS_LAYOUT);
     store_eval(store, &script_meta_init, on_meta, request);
