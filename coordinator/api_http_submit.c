@@ -198,14 +198,30 @@ static enum err options_decode(struct submit_request *request, struct reason *re
     return err ? err : headers_decode(request, reason);
 }
 
+/* Seconds, fractions allowed. */
+static enum err wait_timeout_read(const struct json *object, int64_t *out_ms, struct reason *reason)
+{
+    const struct json *value = json_get(object, "wait_timeout");
+    if (!value) {
+        return ERR_OK;
+    }
+    double seconds = json_is_number(value) ? json_double(value) : -1;
+    if (!(seconds >= 0 && seconds <= SUBMIT_WAIT_TIMEOUT_S_MAX)) {
+        return reason_set(reason, ERR_INVALID,
+                          "field 'wait_timeout': must be a number of seconds from 0 to %d",
+                          SUBMIT_WAIT_TIMEOUT_S_MAX);
+    }
+    *out_ms = (int64_t)(seconds * MS_PER_S);
+    return ERR_OK;
+}
+
 static enum err wait_decode(struct submit_request *request, struct reason *reason)
 {
     bool wants = false;
     int64_t wait_ms = 0;
     enum err err = json_read_bool(request->json, "wait_result", &wants, reason);
     if (!err) {
-        err = seconds_read(request->json, "wait_timeout", SUBMIT_WAIT_TIMEOUT_S_MAX, &wait_ms,
-                           reason);
+        err = wait_timeout_read(request->json, &wait_ms, reason);
     }
     if (err) {
         return err;

@@ -8,7 +8,7 @@
  *   custom_data                        string; kept and shown
  *   timeout_to_fail, retry_interval, request_timeout   whole seconds; retry_limit: count
  *   branch_headers                     {name: value}
- *   wait_result, wait_timeout          bool; whole seconds, needs wait_result
+ *   wait_result, wait_timeout          bool; seconds, needs wait_result
  *
  * null counts as absent everywhere, unknown fields are ignored (what SDKs rely on). The field
  * `concurrent` is ignored for a saga, as DTM does; what DTM honours, concurrent inside custom_data,

@@ -83,9 +83,9 @@ static void test_wait_timeout_waits_for_the_end(void **state)
 {
     struct submit_request r;
     (void)state;
-    decode_ok(SAGA ",\"wait_result\":true,\"wait_timeout\":5}", &r);
+    decode_ok(SAGA ",\"wait_result\":true,\"wait_timeout\":2.5}", &r);
     assert_int_equal(r.wait.mode, ENGINE_WAIT_END);
-    assert_true(r.wait.wait_ms == 5000);
+    assert_true(r.wait.wait_ms == 2500);
     submit_request_fini(&r);
 }
 
@@ -159,6 +159,8 @@ static void test_refusals_name_field_value_and_what_is_allowed(void **state)
         {SAGA ",\"wait_result\":1}", "wait_result"},
         {SAGA ",\"wait_timeout\":5}", "means nothing without"},
         {SAGA ",\"wait_result\":true,\"wait_timeout\":601}", "600"},
+        {SAGA ",\"wait_result\":true,\"wait_timeout\":-1}", "600"},
+        {SAGA ",\"wait_result\":true,\"wait_timeout\":\"5\"}", "'wait_timeout'"},
         {SAGA ",\"branch_headers\":[]}", "'branch_headers': must be an object"},
         {SAGA ",\"branch_headers\":{\"a\":1}}", "the value of 'a' must be a string"},
         {SAGA ",\"branch_headers\":{\"a\":\"x\\r\\ny\"}}", "branch_headers"},

@@ -105,6 +105,11 @@ static int setup(void **state)
 
 static void stub_close(struct participant_stub *stub)
 {
+    for (int i = 0; i < stub->held; i++) {
+        if (stub->tcp_held[i]) {
+            rpc_request_drop(stub->tcp_held[i]);
+        }
+    }
     if (stub->tcp) {
         rpc_server_free(stub->tcp);
     }
@@ -220,6 +225,7 @@ static void answer_tcp(struct participant_stub *stub, int index, enum wire_resul
     struct wire_message reply = {.kind = WIRE_CALL_REPLY,
                                  .call_reply = {.result = result, .message = slice_str(message)}};
     rpc_request_reply(stub->tcp_held[index], &reply);
+    stub->tcp_held[index] = NULL;
 }
 
 static void answer_http(struct participant_stub *stub, int index, int status, const char *body)
@@ -292,12 +298,14 @@ static void test_tcp_error_frame_and_dropped_connection_are_errors(void **state)
     call(f, "tcp://alpha/a.B/C", &refused);
     WAIT_UNTIL(f, f->a.held == 1);
     rpc_request_fail(f->a.tcp_held[0], WIRE_ERROR_NOT_FOUND, "method", "no such method");
+    f->a.tcp_held[0] = NULL;
     WAIT_UNTIL(f, refused.done);
     assert_int_equal(refused.verdict, CALL_ERROR);
     assert_string_equal(refused.message, "no such method");
     call(f, "tcp://alpha/a.B/C", &dropped);
     WAIT_UNTIL(f, f->a.held == 2);
     rpc_request_drop(f->a.tcp_held[1]);
+    f->a.tcp_held[1] = NULL;
     WAIT_UNTIL(f, dropped.done);
     assert_int_equal(dropped.verdict, CALL_ERROR);
     assert_non_null(strstr(dropped.message, "connection closed"));
