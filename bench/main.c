@@ -42,7 +42,14 @@ static bool read_number(const char *name, const char *text, int64_t max, int64_t
     return false;
 }
 
-enum bench_option { OPTION_ENV = 256, OPTION_TCP, OPTION_NOOP, OPTION_SETTLE, OPTION_JSON, OPTION_QUIET };
+enum bench_option {
+    OPTION_ENV = 256,
+    OPTION_TCP,
+    OPTION_NOOP,
+    OPTION_SETTLE,
+    OPTION_JSON,
+    OPTION_QUIET
+};
 
 static const struct option long_options[] = {
     {"env", required_argument, NULL, OPTION_ENV},

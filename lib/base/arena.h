@@ -10,7 +10,7 @@ struct arena {
     struct arena_chunk *chunks;
 };
 
-void *arena_alloc(struct arena *arena, size_t size); /* zeroed, aligned for any type */
+void *arena_alloc(struct arena *arena, size_t size);          /* zeroed, aligned for any type */
 struct slice arena_copy(struct arena *arena, struct slice s); /* the copy has a NUL behind it */
 void arena_fini(struct arena *arena);
 

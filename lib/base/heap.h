@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 struct heap_node {
-    int64_t at;     /* ordering key, in any unit */
-    size_t index;   /* 1-based place in the heap; 0: not in a heap */
+    int64_t at;   /* ordering key, in any unit */
+    size_t index; /* 1-based place in the heap; 0: not in a heap */
 };
 
 struct heap {

@@ -20,8 +20,8 @@ void log_line(enum log_level level, const char *mod, const char *fmt, ...) PRINT
 
 /* The arguments are not evaluated when the level is off. */
 #define log_debug(mod, ...) (log_is_on(LOG_DEBUG) ? log_line(LOG_DEBUG, mod, __VA_ARGS__) : (void)0)
-#define log_info(mod, ...) (log_is_on(LOG_INFO) ? log_line(LOG_INFO, mod, __VA_ARGS__) : (void)0)
-#define log_warn(mod, ...) log_line(LOG_WARN, mod, __VA_ARGS__)
+#define log_info(mod, ...)  (log_is_on(LOG_INFO) ? log_line(LOG_INFO, mod, __VA_ARGS__) : (void)0)
+#define log_warn(mod, ...)  log_line(LOG_WARN, mod, __VA_ARGS__)
 #define log_error(mod, ...) log_line(LOG_ERROR, mod, __VA_ARGS__)
 
 #endif

@@ -15,6 +15,9 @@ class Planted(unittest.TestCase):
         self.dir = tempfile.TemporaryDirectory()
         self.root = pathlib.Path(self.dir.name)
         self.addCleanup(self.dir.cleanup)
+        (self.root / "coordinator").mkdir()
+        (self.root / "coordinator/CMakeLists.txt").write_text(
+            "add_library(sagad_core STATIC\n  engine.c txn.c)\n")
 
     def breaches(self, rule, name, text):
         path = self.root / name
