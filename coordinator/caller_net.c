@@ -4,7 +4,7 @@
 #include "base/heap.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "coordinator/caller_link.h"
+#include "coordinator/caller_net_link.h"
 #include "coordinator/resolver.h"
 
 #include <stddef.h>

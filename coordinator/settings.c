@@ -26,7 +26,7 @@ static const struct conf_option options[] = {
      "When set, clients of both APIs must bring it: Authorization: Bearer TOKEN, or in the hello.",
      NULL},
     {"connections_max", CONF_INT, AT(connections_max), "10000", 1, 1000000, NULL,
-     "Connections to the TCP API at a time; further ones wait to be accepted.", NULL},
+     "Connections to each of the two APIs at a time; further ones wait to be accepted.", NULL},
     {"http_body_max", CONF_SIZE, AT(http_body_max), "4mb", 64 * 1024, 64 * MB, NULL,
      "Largest body of an HTTP request.", NULL},
     {"frame_max", CONF_SIZE, AT(frame_max), "2mb", 64 * 1024, 64 * MB, NULL,

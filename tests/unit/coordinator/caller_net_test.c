@@ -1,7 +1,7 @@
 /* Branch calls over real sockets: participants live in the same loop and answer when told to. */
 #include "coordinator/caller_net.h"
 
-#include "coordinator/caller_link.h"
+#include "coordinator/caller_net_link.h"
 #include "wire/rpc.h"
 
 #include <setjmp.h>

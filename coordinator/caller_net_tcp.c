@@ -1,4 +1,4 @@
-#include "coordinator/caller_link.h"
+#include "coordinator/caller_net_link.h"
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -6,6 +6,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+
+/* The limit of a frame counts for both directions: every call that was accepted must fit. */
+enum { CALL_MAX = 1024 * 1024 };
+_Static_assert(TXN_PAYLOAD_MAX +
+                       TXN_HEADERS_MAX * (TXN_HEADER_NAME_MAX + TXN_HEADER_VALUE_MAX + 16) +
+                       TXN_URL_MAX + 4096 <
+                   CALL_MAX,
+               "the largest call fits into a frame");
 
 struct tcp_link {
     struct loop *loop;
@@ -35,7 +43,7 @@ struct tcp_link *tcp_link_new(struct loop *loop, const struct tcp_link_conf *con
         .limits = rpc_limits_default,
     };
     link->conf.limits.in_flight_max = conf->in_flight_max;
-    link->conf.limits.frame_max = conf->answer_max;
+    link->conf.limits.frame_max = conf->answer_max > CALL_MAX ? conf->answer_max : CALL_MAX;
     return link;
 }
 

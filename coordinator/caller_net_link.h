@@ -2,8 +2,8 @@
  * Inside of caller_net: how one call is sent over one of the two protocols. A link does neither
  * limits nor lines.
  */
-#ifndef COORDINATOR_CALLER_LINK_H
-#define COORDINATOR_CALLER_LINK_H
+#ifndef COORDINATOR_CALLER_NET_LINK_H
+#define COORDINATOR_CALLER_NET_LINK_H
 
 #include "coordinator/caller.h"
 #include "coordinator/trace.h"

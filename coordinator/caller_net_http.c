@@ -1,4 +1,4 @@
-#include "coordinator/caller_link.h"
+#include "coordinator/caller_net_link.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
