@@ -14,6 +14,8 @@
 #include "coordinator/engine.h"
 
 #define uthash_fatal(msg) check_failed(__FILE__, __LINE__, msg)
+/* The default one makes clang warn about its switch. */
+#define HASH_FUNCTION(key, len, hash) HASH_FNV(key, len, hash)
 #include <uthash.h>
 #include <utlist.h>
 
