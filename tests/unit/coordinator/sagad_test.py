@@ -523,6 +523,17 @@ class ProcessTest(unittest.TestCase):
         self.assertNotIn('is valid', text)
         self.assertEqual(3, self.run_once('--config', '/nonexistent/sagad.conf')[0])
 
+    def test_sample_and_manual_have_every_setting(self):
+        root = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '..')
+        _, text = self.run_once('--help-config')
+        with open(os.path.join(root, 'conf', 'sagad.conf'), encoding='utf-8') as file:
+            self.assertEqual(file.read().strip(), text.strip())  # made by --help-config
+        with open(os.path.join(root, 'docs', 'man', 'sagad.conf.5'), encoding='utf-8') as file:
+            manual = file.read()
+        names = re.findall(r'^#([a-z_]+) =', text, re.M)
+        self.assertGreater(len(names), 30)
+        self.assertEqual([], [n for n in names if not re.search(r'^\.It Cm %s$' % n, manual, re.M)])
+
     def test_port_in_use(self):
         with socket.socket() as taken:
             taken.bind(('127.0.0.1', 0))
