@@ -32,7 +32,7 @@ static const char usage[] =
 struct options {
     int64_t schedules;
     int64_t seed;
-    bool verbose, expect_violation;
+    bool has_seed, verbose, expect_violation;
     enum sim_break broken;
 };
 
@@ -61,29 +61,36 @@ static bool parse_break(const char *text, enum sim_break *out)
     return false;
 }
 
+/* An option with a value. */
+static bool parse_value(struct options *options, const char *name, const char *value)
+{
+    if (strcmp(name, "--schedules") == 0) {
+        return parse_number(value, &options->schedules) && options->schedules > 0;
+    }
+    if (strcmp(name, "--seed") == 0) {
+        options->has_seed = true;
+        return parse_number(value, &options->seed);
+    }
+    return strcmp(name, "--break") == 0 && parse_break(value, &options->broken);
+}
+
 static bool parse(struct options *options, int argc, char **argv)
 {
-    bool has_seed = false;
     for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "--verbose") == 0) {
             options->verbose = true;
         } else if (strcmp(argv[i], "--expect-violation") == 0) {
             options->expect_violation = true;
-        } else if (strcmp(argv[i], "--schedules") == 0 &&
-                   parse_number(value, &options->schedules)) {
-            i++;
-        } else if (strcmp(argv[i], "--seed") == 0 && parse_number(value, &options->seed)) {
-            has_seed = true;
-            i++;
-        } else if (strcmp(argv[i], "--break") == 0 && parse_break(value, &options->broken)) {
+        } else if (parse_value(options, argv[i], i + 1 < argc ? argv[i + 1] : NULL)) {
             i++;
         } else {
             return false;
         }
     }
-    options->verbose = options->verbose || (has_seed && options->schedules == 0);
-    options->schedules = options->schedules ? options->schedules : has_seed ? 1 : 1000;
+    if (options->schedules == 0) {
+        options->verbose = options->verbose || options->has_seed;
+        options->schedules = options->has_seed ? 1 : 1000;
+    }
     return true;
 }
 

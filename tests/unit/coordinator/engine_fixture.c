@@ -7,16 +7,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static void log_add(struct fake *fake, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void log_add(struct fake *fake, const char *fmt, ...)
+/* Where the next line of the log goes. */
+static struct buf *next_line(struct fake *fake)
 {
-    char line[200];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof(line), fmt, args);
-    va_end(args);
     buf_add_str(&fake->log, fake->log.len > 0 ? " | " : "");
-    buf_add_str(&fake->log, line);
+    return &fake->log;
 }
 
 void assert_log(struct fake *fake, const char *text)
@@ -56,8 +51,8 @@ static void log_write(struct fake *fake, const char *what, const struct txn *txn
         snprintf(until, sizeof(until), " due %" PRId64 "%s", due.in_ms,
                  due.release ? " released" : "");
     }
-    log_add(fake, "%s %.*s %s rev %" PRId64 "%s", what, SLICE_ARG(txn->gid),
-            txn_status_name(txn->status), txn->revision, until);
+    buf_printf(next_line(fake), "%s %.*s %s rev %" PRId64 "%s", what, SLICE_ARG(txn->gid),
+               txn_status_name(txn->status), txn->revision, until);
     fake->dirty = count_dirty(txn);
 }
 
@@ -83,14 +78,14 @@ static void fake_take(struct store *store, struct slice gid, bool force, struct 
 {
     struct fake *fake = of_store(store);
     assert_int_equal(due.in_ms, FAKE_LEASE_MS);
-    log_add(fake, "take %.*s%s", SLICE_ARG(gid), force ? " force" : "");
+    buf_printf(next_line(fake), "take %.*s%s", SLICE_ARG(gid), force ? " force" : "");
     op_add(fake, cb, arg);
 }
 
 static void fake_load(struct store *store, struct slice gid, store_cb cb, void *arg)
 {
     struct fake *fake = of_store(store);
-    log_add(fake, "load %.*s", SLICE_ARG(gid));
+    buf_printf(next_line(fake), "load %.*s", SLICE_ARG(gid));
     op_add(fake, cb, arg);
 }
 
@@ -133,7 +128,7 @@ static void fake_start(struct caller *caller, const struct branch_call *call, ca
 {
     struct fake *fake = container_of(caller, struct fake, caller);
     assert_true(fake->call_count < FAKE_OPS_MAX && call->url.len > 0);
-    log_add(fake, "call %.*s.%s", SLICE_ARG(call->branch->id), txn_op_name(call->op));
+    buf_printf(next_line(fake), "call %.*s.%s", SLICE_ARG(call->branch->id), txn_op_name(call->op));
     fake->calls[fake->call_count++] = (struct fake_call){cb, arg, call->timeout_ms};
 }
 

@@ -434,7 +434,8 @@ static void test_a_long_or_ugly_answer_makes_a_bounded_readable_reason(void **st
     (void)state;
     static char answer[5000];
     memset(answer, 'x', sizeof(answer));
-    memcpy(answer, "a\nb\xFF", 4);
+    answer[1] = '\n';
+    answer[3] = '\xFF';
     struct txn *txn = saga_make("ac");
     struct event event = {.kind = EVENT_TICK, .now_ms = NOW};
     struct step step = saga_step(txn, &limits, &event);
