@@ -1,0 +1,130 @@
+"""The services of the mall: their messages, barrier rows, and the books."""
+import itertools
+
+from harness.wire import Message, encode
+
+CREATE, CREATE_REVERT = "order.Order/Create", "order.Order/CreateRevert"
+DECR, DECR_REVERT = "product.Product/DecrStock", "product.Product/DecrStockRevert"
+SAVE_USER, SAVE_USER_REVERT = "user.User/saveUser", "user.User/saveUserCallback"
+SAVE_SCORE = "score.UserScore/saveUserScore"
+SAVE_SCORE_REVERT = "score.UserScore/saveUserScoreCallback"
+CHECK = "user.User/Check"
+
+
+# ---- messages ----
+
+def order_message(order_id, uid, pid, num=1, amount=5):
+    return encode((1, uid), (2, pid), (3, amount), (5, order_id), (6, num))
+
+
+def decr_message(pid, num=1):
+    return encode((1, pid), (2, num))
+
+
+def user_message(user_id, name="n", gender="1", mobile="", pass_hash=""):
+    return encode((1, str(user_id)), (2, name), (3, gender), (4, mobile), (5, pass_hash))
+
+
+def score_message(uid, score=10):
+    return encode((1, uid), (2, score))
+
+
+def id_message(number):
+    return encode((1, number))
+
+
+def order_steps(order_id, uid, pid, num=1, amount=5):
+    """What the order API submits."""
+    return [(f"tcp://order/{CREATE}", f"tcp://order/{CREATE_REVERT}",
+             order_message(order_id, uid, pid, num, amount)),
+            (f"tcp://product/{DECR}", f"tcp://product/{DECR_REVERT}", decr_message(pid, num))]
+
+
+def new_order_ids(order, uid, count=1):
+    """A range of fresh ids; `order` is a WireClient."""
+    reply = Message(order.call("order.Order/NewId", encode((1, uid), (2, count))).payload)
+    first, step = reply.int(1), reply.int(2)
+    return list(itertools.islice(itertools.count(first, step), count))
+
+
+# ---- barrier ----
+
+def rows_of(key, record):
+    """The rows of DTM's barrier table that one barrier hash stands for."""
+    _, _, rest = key.partition(":br:")
+    gid, _, branch = rest.rpartition(":")
+    rows = set()
+    for field, value in record.items():
+        op, _, barrier_id = field.partition(":")
+        if barrier_id.isdigit():
+            rows.add((record["tt"], gid, branch, op, barrier_id, value.partition("|")[0]))
+    return rows
+
+
+def glob_escape(text):
+    return "".join("\\" + c if c in "\\*?[]^-" else c for c in text)
+
+
+def barrier_rows(redis, gid=None):
+    """{(trans_type, gid, branch, op, barrier_id, reason)} of one transaction, or of all."""
+    pattern = f"*:br:{glob_escape(gid)}:*" if gid else "*:br:*"
+    return set().union(*(rows_of(*item) for item in redis.hashes(pattern).items()))
+
+
+def rows(gid, *short):
+    """rows("g", ("01", "action", "action")): as barrier_rows would give them."""
+    return {("saga", gid, branch, op, "01", reason) for branch, op, reason in short}
+
+
+def rows_done(gid):
+    return rows(gid, ("01", "action", "action"), ("02", "action", "action"))
+
+
+def rows_undone(gid):
+    return rows(gid, ("01", "compensate", "compensate"), ("02", "compensate", "compensate"))
+
+
+def rows_refused(gid):
+    """The second action wrote nothing, and its compensation was empty."""
+    return rows(gid, ("01", "action", "action"), ("02", "action", "compensate")) | rows_undone(gid)
+
+
+def rows_failed_afterwards(gid):
+    """The second action had committed."""
+    return rows_done(gid) | rows_undone(gid)
+
+
+# ---- books ----
+
+class Books:
+    """Initial stock = stock + pieces of all orders that are not void, for every product given."""
+
+    def __init__(self, redis, stock_of):
+        self.redis = redis
+        self.stock_of = stock_of  # pid → initial stock
+
+    def orders(self):
+        return list(self.redis.hashes("{ord:*}:o:*").values())
+
+    def imbalances(self):
+        sold = {pid: 0 for pid in self.stock_of}
+        for order in self.orders():
+            if order["status"] != "9" and int(order["pid"]) in sold:
+                sold[int(order["pid"])] += int(order["num"])
+        found = []
+        for pid, initial in self.stock_of.items():
+            stock = int(self.redis.ask("HGET", f"{{prd:{pid}}}:h", "stock"))
+            if stock + sold[pid] != initial:
+                found.append(f"product {pid}: {stock} in stock + {sold[pid]} ordered ≠ {initial}")
+        return found
+
+
+def score_imbalances(redis):
+    """Total = Σ ledger, for every account."""
+    found = []
+    for key, account in redis.hashes("{scr:*}:a:*").items():
+        ledger = redis.hash(key.replace("}:a:", "}:l:"))
+        total = sum(int(entry.partition("|")[0]) for entry in ledger.values())
+        if (int(account["total"]), int(account["count"])) != (total, len(ledger)):
+            found.append(f"{key}: {account} but the ledger has {ledger}")
+    return found

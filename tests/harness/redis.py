@@ -1,0 +1,146 @@
+"""A private redis-server, and a client of a few lines."""
+import os
+import pathlib
+import socket
+
+from harness.ports import Port
+from harness.process import DEADLINE, Process
+
+CONF = pathlib.Path(__file__).resolve().parents[2] / "conf" / "redis.conf"
+
+
+class RedisError(Exception):
+    """An error reply."""
+
+
+class RedisClient:
+    """One connection. Values come as str where they are UTF-8, else as bytes."""
+
+    def __init__(self, path, user=None, password=None):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(DEADLINE)
+        self.file = self.socket.makefile("rb")
+        try:
+            self.socket.connect(path)
+            if password:
+                self.ask("AUTH", *([user] if user else []), password)
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _bytes(word):
+        return word if isinstance(word, bytes) else str(word).encode()
+
+    def _send(self, words):
+        words = [self._bytes(word) for word in words]
+        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+
+    def _value(self):
+        line = self.file.readline()
+        if not line:
+            raise ConnectionError("redis closed the connection")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"*":
+            return [self._value() for _ in range(int(rest))] if rest != b"-1" else None
+        if kind == b"$":
+            if rest == b"-1":
+                return None
+            data = self.file.read(int(rest) + 2)[:-2]
+            try:
+                return data.decode()
+            except UnicodeDecodeError:
+                return data
+        if kind == b":":
+            return int(rest)
+        return RedisError(rest.decode()) if kind == b"-" else rest.decode()
+
+    def ask(self, *words):
+        return self.pipeline([words])[0]
+
+    def pipeline(self, commands):
+        self.socket.sendall(b"".join(self._send(words) for words in commands))
+        replies = [self._value() for _ in commands]
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise reply
+        return replies
+
+    def hash(self, key):
+        flat = self.ask("HGETALL", key)
+        return dict(zip(flat[::2], flat[1::2]))
+
+    def keys(self, pattern):
+        return sorted(self.ask("KEYS", pattern), key=str)
+
+    def hashes(self, pattern):
+        """Every hash whose key fits, in one round trip."""
+        keys = self.keys(pattern)
+        flat = self.pipeline([("HGETALL", key) for key in keys]) if keys else []
+        return {key: dict(zip(f[::2], f[1::2])) for key, f in zip(keys, flat)}
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class RedisServer:
+    """conf/redis.conf in a folder of its own. fsync: always, everysec or no (no append-only file)."""
+
+    def __init__(self, folder, fsync="everysec", cluster=False, acl_file=None, password=None):
+        self.dir = os.path.join(folder, "redis")
+        os.makedirs(self.dir)
+        self.port = Port()
+        self.path = os.path.join(folder, "redis.sock")
+        self.acl_file, self.password = acl_file, password
+        self.fsync, self.cluster = fsync, cluster
+        self.process = Process("redis", os.path.join(folder, "redis.log"))
+        self.client = None
+
+    def start(self):
+        argv = [os.environ.get("REDIS_SERVER", "redis-server"), str(CONF), "--port",
+                str(self.port.number), "--bind", "127.0.0.1", "--unixsocket", self.path, "--dir",
+                self.dir, "--appendonly", "no" if self.fsync == "no" else "yes", "--appendfsync",
+                "everysec" if self.fsync == "no" else self.fsync]
+        if self.acl_file:
+            argv += ["--aclfile", self.acl_file]
+        if self.cluster:
+            bus = self.port.number + 10000
+            argv += ["--cluster-enabled", "yes", "--cluster-port", str(bus),
+                     "--cluster-require-full-coverage", "no"]
+        self.process.start(argv)
+        self.process.await_ready(self._connect)
+        if self.cluster and "cluster_slots_assigned:0" in self.client.ask("CLUSTER", "INFO"):
+            self.client.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        if self.cluster:
+            self.process.await_ready(lambda: "cluster_state:ok" in self.ask("CLUSTER", "INFO"))
+
+    def _connect(self):
+        try:
+            client = RedisClient(self.path, "default", self.password)
+        except OSError:
+            return False
+        try:
+            client.ask("PING")
+        except (OSError, RedisError):  # -LOADING
+            client.close()
+            return False
+        self.client = client
+        return True
+
+    def new_client(self):
+        return RedisClient(self.path, "default", self.password)
+
+    def ask(self, *words):
+        return self.client.ask(*words)
+
+    def kill(self):
+        self.process.kill()
+        self.client.close()
+
+    def end(self):
+        if self.client:
+            self.client.close()
+        wrong = self.process.end()
+        self.port.release()
+        return wrong
