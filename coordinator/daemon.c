@@ -18,11 +18,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum {
     LAZY_MS = 20,
     START_RETRY_MS = 200,
+    START_LOG_MS = 2000,
     GAUGES_MS = 1000,
     DRAIN_LOOK_MS = 10,
     OWNER_SIZE = 96,
@@ -43,7 +45,7 @@ struct daemon {
 
     struct loop_task engine_task;
     struct loop_timer engine_timer, start_timer, gauges_timer, watchdog_timer, drain_timer;
-    int64_t start_deadline_ms, drain_deadline_ms;
+    int64_t start_deadline_ms, start_logged_ms, drain_deadline_ms;
     bool engine_drained, stopping;
     int exit_code;
 };
@@ -302,9 +304,26 @@ static bool tcp_start(struct daemon *daemon, struct reason *reason)
     return daemon->tcp != NULL;
 }
 
+/* Whoever can submit makes sagad call urls: see SECURITY CONSIDERATIONS of sagad(8). */
+static void warn_of_open_door(const struct settings *settings, const char *address)
+{
+    static const char *const own[] = {"127.", "localhost:", "[::1]:", "unix:"};
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        if (strncmp(address, own[i], strlen(own[i])) == 0) {
+            return;
+        }
+    }
+    if (settings->token[0] == '\0') {
+        log_warn("main", "msg=\"other machines may submit, since no token is set\" listen=%s",
+                 address);
+    }
+}
+
 static void serve(struct daemon *daemon)
 {
     struct reason reason;
+    warn_of_open_door(daemon->settings, daemon->settings->listen_http);
+    warn_of_open_door(daemon->settings, daemon->settings->listen_tcp);
     caller_start(daemon);
     engine_start(daemon);
     if (!http_start(daemon, &reason) || !tcp_start(daemon, &reason)) {
@@ -317,8 +336,9 @@ static void serve(struct daemon *daemon)
     if (sd_notify_watchdog_ms() > 0) {
         on_watchdog_due(daemon);
     }
-    log_info("main", "msg=ready version=%s pid=%d http=%s http_port=%d tcp=%s tcp_port=%d",
-             conf_version(), (int)getpid(), daemon->settings->listen_http,
+    log_info("main",
+             "msg=ready version=%s pid=%d worker=%d http=%s http_port=%d tcp=%s tcp_port=%d",
+             conf_version(), (int)getpid(), daemon->env->index, daemon->settings->listen_http,
              api_http_port(daemon->http), daemon->settings->listen_tcp, api_tcp_port(daemon->tcp));
     daemon->env->ready(daemon->env->arg);
 }
@@ -334,8 +354,11 @@ static void start_again(struct daemon *daemon, const char *why)
         daemon_end(daemon, EXIT_STORE);
         return;
     }
-    log_info("main", "msg=\"waiting for Redis\" redis=%s error=\"%s\"", daemon->settings->redis,
-             why);
+    if (daemon->start_logged_ms == 0 || now - daemon->start_logged_ms >= START_LOG_MS) {
+        log_info("main", "msg=\"waiting for Redis\" redis=%s error=\"%s\"", daemon->settings->redis,
+                 why);
+        daemon->start_logged_ms = now;
+    }
     loop_timer_set(&daemon->start_timer, now + START_RETRY_MS);
 }
 

@@ -20,6 +20,12 @@ static void tell_stopping(void *arg)
     sd_notify_send("STOPPING=1");
 }
 
+static void tell_alive(void *arg)
+{
+    (void)arg;
+    sd_notify_send("WATCHDOG=1");
+}
+
 static int run_alone(struct program *program)
 {
     struct daemon_env env = {.settings = &program->settings,
@@ -52,6 +58,8 @@ static int run_crew(struct program *program)
                                 .run = worker_run,
                                 .all_ready = tell_ready,
                                 .stopping = tell_stopping,
+                                .tick = tell_alive,
+                                .tick_ms = sd_notify_watchdog_ms(),
                                 .arg = program};
     return workers_run(&conf);
 }

@@ -34,7 +34,11 @@ void sd_notify_send(const char *state)
 int64_t sd_notify_watchdog_ms(void)
 {
     const char *text = getenv("WATCHDOG_USEC");
-    int64_t usec;
+    const char *pid_text = getenv("WATCHDOG_PID");
+    int64_t usec, pid;
+    if (pid_text && slice_to_int64(slice_str(pid_text), &pid) && pid != getpid()) {
+        return 0; /* it is the parent that is watched */
+    }
     if (!text || !slice_to_int64(slice_str(text), &usec) || usec < 2000) {
         return 0;
     }

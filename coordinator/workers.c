@@ -37,6 +37,7 @@ struct crew {
     struct worker *workers;
     int ready_count; /* how many were ready at least once */
     int signal_fd, pipe_in, pipe_out;
+    int64_t tick_at_ms;
     bool stopping;
     int exit_code;
 };
@@ -206,10 +207,26 @@ static bool crew_is_gone(const struct crew *crew)
     return true;
 }
 
+/* Ticks when it is time; how long poll may wait until the next one. */
+static int crew_tick(struct crew *crew, int wait_ms)
+{
+    const struct workers_conf *conf = crew->conf;
+    int64_t now = clock_mono_ms();
+    if (conf->tick_ms == 0) {
+        return wait_ms;
+    }
+    if (crew->tick_at_ms <= now) {
+        conf->tick(conf->arg);
+        crew->tick_at_ms = now + conf->tick_ms;
+    }
+    int64_t left = crew->tick_at_ms - now;
+    return wait_ms < 0 || left < wait_ms ? (int)left : wait_ms;
+}
+
 static void crew_loop(struct crew *crew)
 {
     while (!crew->stopping || !crew_is_gone(crew)) {
-        int wait_ms = crew_restart_due(crew);
+        int wait_ms = crew_tick(crew, crew_restart_due(crew));
         struct pollfd fds[2] = {{.fd = crew->signal_fd, .events = POLLIN},
                                 {.fd = crew->pipe_in, .events = POLLIN}};
         if (poll(fds, 2, wait_ms) <= 0) {

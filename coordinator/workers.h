@@ -6,12 +6,16 @@
 #ifndef COORDINATOR_WORKERS_H
 #define COORDINATOR_WORKERS_H
 
+#include <stdint.h>
+
 struct workers_conf {
     int count;
     /* Runs in the new process and returns its exit code; must call workers_tell_ready once. */
     int (*run)(void *arg, int index);
     void (*all_ready)(void *arg); /* in the parent, once; may be NULL */
     void (*stopping)(void *arg);  /* in the parent, at the first signal; may be NULL */
+    void (*tick)(void *arg);      /* in the parent, every tick_ms; for a watchdog */
+    int64_t tick_ms;              /* 0: never */
     void *arg;
 };
 

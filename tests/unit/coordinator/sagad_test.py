@@ -556,6 +556,18 @@ class ProcessTest(unittest.TestCase):
         self.assertEqual(5, code)
         self.assertIn('maxmemory-policy', text)
 
+    def test_wrong_password(self):
+        locked = Redis('--appendonly', 'yes', '--requirepass', 'right')
+        self.addCleanup(locked.close)
+        for password in ('', 'wrong'):
+            code, text = self.run_once('--redis', 'unix:' + locked.socket, '--redis_wait', '500ms',
+                                       '--redis_password', password)
+            self.assertEqual(5, code)
+            self.assertRegex(text, 'NOAUTH|WRONGPASS')
+        sagad = Sagad(locked, '--redis_password', 'right')
+        self.addCleanup(sagad.process.kill)
+        self.assertEqual(0, sagad.end())
+
     def test_other_number_of_partitions(self):
         first = Sagad(self.redis, '--partitions', '4')
         self.addCleanup(first.process.kill)
@@ -738,6 +750,24 @@ class WorkersTest(unittest.TestCase):
         pids = self.ready_pids(sagad)
         self.assertEqual(0, sagad.end())
         self.assertEqual([], [pid for pid in pids if self.is_running(pid)])
+
+    def test_the_parent_speaks_to_the_service_manager(self):
+        http_port, tcp_port = two_free_ports()
+        path = os.path.join(self.redis.dir, 'notify')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(path)
+            manager.settimeout(DEADLINE)
+            env = dict(ENV, NOTIFY_SOCKET=path, WATCHDOG_USEC='100000')
+            process = Process([SAGAD, '--redis', 'unix:' + self.redis.socket, '--workers', '2',
+                               '--listen_http', '0.0.0.0:%d' % http_port, '--listen_tcp',
+                               '127.0.0.1:%d' % tcp_port], env)
+            self.addCleanup(process.kill)
+            seen = set()
+            while not {b'READY=1', b'WATCHDOG=1'} <= seen:
+                seen.add(manager.recv(100))
+            self.assertTrue(process.find('no token is set.* listen=0.0.0.0'))
+            process.signal(signal.SIGTERM)
+            self.assertEqual(0, process.end())
 
     def test_a_killed_parent_leaves_nobody_behind(self):
         http_port, tcp_port = two_free_ports()
