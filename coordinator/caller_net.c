@@ -24,6 +24,7 @@ struct participant {
     UT_hash_handle hh;
     struct tcp_link *tcp; /* tcp only */
     int in_flight, waiting;
+    size_t in_flight_bytes; /* of payloads */
     int64_t used_ms;
     struct net_call *line;
     struct participant *prev, *next; /* in net->queued while it has a line */
@@ -35,6 +36,7 @@ struct net_call {
     call_cb cb;
     void *arg;
     int64_t started_us;
+    size_t bytes; /* of the payload */
     /* in line only: the call with all that it points at */
     struct arena arena;
     struct link_call kept;
@@ -97,6 +99,7 @@ static void on_sent(void *arg, enum call_verdict verdict, struct slice message)
     struct caller_net *net = call->net;
     struct participant *participant = call->participant;
     participant->in_flight--;
+    participant->in_flight_bytes -= call->bytes;
     net->in_flight--;
     participant->used_ms = loop_now_ms(net->loop);
     if (!net->closing) {
@@ -121,13 +124,16 @@ static int participant_cap(const struct caller_net *net, const struct participan
 static bool may_send(const struct caller_net *net, const struct participant *participant)
 {
     return net->in_flight < net->conf.in_flight_max &&
-           participant->in_flight < participant_cap(net, participant);
+           participant->in_flight < participant_cap(net, participant) &&
+           participant->in_flight_bytes < LINK_BYTES_MAX;
 }
 
 static void call_send(struct net_call *call, const struct link_call *what)
 {
     struct participant *participant = call->participant;
+    call->bytes = what->payload.len;
     participant->in_flight++;
+    participant->in_flight_bytes += call->bytes;
     call->net->in_flight++;
     if (participant_is_tcp(participant)) {
         tcp_link_send(participant->tcp, what, on_sent, call);

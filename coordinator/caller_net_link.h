@@ -22,6 +22,9 @@ struct link_call {
     const char *traceparent;
 };
 
+/* Payloads in flight to one participant: beyond, calls wait in line, whatever their number. */
+enum { LINK_BYTES_MAX = 8 * 1024 * 1024 };
+
 /* Exactly once, never from inside the sending call. The message is valid during the callback. */
 typedef void (*link_cb)(void *arg, enum call_verdict verdict, struct slice message);
 

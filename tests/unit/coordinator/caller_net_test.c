@@ -443,6 +443,34 @@ static void test_lines_take_turns_when_all_together_are_too_many(void **state)
     assert_true(a[0].order < b[1].order);
 }
 
+/* Big payloads: far fewer calls than the cap fill the pipe; none may fail for it. */
+static void test_bytes_in_flight_are_bounded(void **state)
+{
+    enum { CALLS = 60, PAYLOAD = TXN_PAYLOAD_MAX, MOST = LINK_BYTES_MAX / TXN_PAYLOAD_MAX };
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    conf.tcp_in_flight_max = 1000;
+    conf.waiting_max = 1000;
+    open_tcp(state, &conf);
+    struct outcome outcomes[CALLS];
+    char *payload = calloc(1, PAYLOAD + 1);
+    memset(payload, 'p', PAYLOAD);
+    for (int i = 0; i < CALLS; i++) {
+        call_with(f, "tcp://alpha/a.B/C", payload, 20000, NULL, 0, &outcomes[i]);
+    }
+    assert_int_equal(caller_net_stats(f->net).in_flight, MOST);
+    for (int answered = 0; answered < CALLS; answered++) {
+        WAIT_UNTIL(f, f->a.held > answered);
+        assert_true(caller_net_stats(f->net).in_flight <= MOST);
+        answer_tcp(&f->a, answered, WIRE_SUCCESS, "");
+    }
+    WAIT_UNTIL(f, f->ended == CALLS);
+    for (int i = 0; i < CALLS; i++) {
+        assert_int_equal(outcomes[i].verdict, CALL_SUCCESS);
+    }
+    free(payload);
+}
+
 static void test_unused_participants_are_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -657,6 +685,7 @@ int main(void)
         CASE(test_full_line_is_an_error_and_others_are_not_concerned),
         CASE(test_deadline_counts_in_line),
         CASE(test_lines_take_turns_when_all_together_are_too_many),
+        CASE(test_bytes_in_flight_are_bounded),
         CASE(test_unused_participants_are_forgotten),
         CASE(test_number_of_participants_is_bounded),
         CASE(test_free_ends_everything_silently),
