@@ -102,6 +102,7 @@ enum live_state { LIVE_CREATING, LIVE_RUNNING, LIVE_STORING, LIVE_RESENDING, LIV
 
 struct live_note {
     char op[LIVE_OP_NAME_SIZE];
+    size_t op_len;
     const char *result;
     int64_t duration_ms;
     char *text; /* heap or NULL */

@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "coordinator/saga.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- memory ---- */

@@ -4,8 +4,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void on_saved(void *arg, const struct store_result *result);
 
@@ -37,14 +37,22 @@ static struct live_note *note_add(struct live *live, const char *result, int64_t
     return note;
 }
 
+static void op_add(struct live_note *note, struct slice text)
+{
+    check(note->op_len + text.len <= sizeof(note->op));
+    memcpy(note->op + note->op_len, text.ptr, text.len);
+    note->op_len += text.len;
+}
+
 void live_note_attempt(struct live *live)
 {
     const struct txn *txn = live->txn;
     bool well = live->verdict == CALL_SUCCESS;
     struct live_note *note = note_add(live, call_verdict_name(live->verdict), live->call_ms,
                                       well ? (struct slice){0} : live->text);
-    snprintf(note->op, sizeof(note->op), "%.*s.%s", SLICE_ARG(txn->branches[txn->run.branch].id),
-             txn_op_name(txn->run.op));
+    op_add(note, txn->branches[txn->run.branch].id);
+    op_add(note, slice_str("."));
+    op_add(note, slice_str(txn_op_name(txn->run.op)));
 }
 
 void live_note_transition(struct live *live)
@@ -52,7 +60,7 @@ void live_note_transition(struct live *live)
     struct live_note *note =
         note_add(live, "", 0,
                  live->txn->status == TXN_SUCCEED ? (struct slice){0} : live->txn->rollback_reason);
-    snprintf(note->op, sizeof(note->op), "%s", txn_status_name(live->txn->status));
+    op_add(note, slice_str(txn_status_name(live->txn->status)));
 }
 
 /* ---- storing ---- */
@@ -100,7 +108,7 @@ void live_send(struct live *live)
     struct store_note notes[LIVE_NOTES_MAX];
     for (size_t i = 0; i < live->note_count; i++) {
         const struct live_note *note = &live->notes[i];
-        notes[i] = (struct store_note){slice_str(note->op), slice_str(note->result),
+        notes[i] = (struct store_note){slice_make(note->op, note->op_len), slice_str(note->result),
                                        note->duration_ms, slice_make(note->text, note->text_len)};
     }
     struct store_update update = {

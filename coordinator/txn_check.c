@@ -8,23 +8,23 @@ enum { SHOWN_SIZE = 100, FIELD_SIZE = 48 };
 
 enum err txn_gid_check(struct slice gid, struct reason *reason)
 {
+    if (gid.len > 0 && !utf8_has_control(gid) && utf8_length(gid) <= TXN_GID_CHARS_MAX) {
+        return ERR_OK;
+    }
     char shown[SHOWN_SIZE];
+    slice_printable(gid, shown, sizeof(shown));
     if (gid.len == 0) {
         return reason_set(reason, ERR_INVALID, "gid: is empty; must have 1 to %d characters",
                           TXN_GID_CHARS_MAX);
     }
-    slice_printable(gid, shown, sizeof(shown));
     if (!utf8_is_valid(gid)) {
         return reason_set(reason, ERR_INVALID, "gid: '%s' is not valid UTF-8", shown);
     }
     if (utf8_has_control(gid)) {
         return reason_set(reason, ERR_INVALID, "gid: '%s' has control characters", shown);
     }
-    if (utf8_length(gid) > TXN_GID_CHARS_MAX) {
-        return reason_set(reason, ERR_INVALID, "gid: '%s…' has %zu characters; at most %d", shown,
-                          utf8_length(gid), TXN_GID_CHARS_MAX);
-    }
-    return ERR_OK;
+    return reason_set(reason, ERR_INVALID, "gid: '%s…' has %zu characters; at most %d", shown,
+                      utf8_length(gid), TXN_GID_CHARS_MAX);
 }
 
 /* ---- urls ---- */
@@ -120,9 +120,20 @@ static bool has_space_or_control(struct slice url)
     return memchr(url.ptr, ' ', url.len) || utf8_has_control(url);
 }
 
+static bool is_branch_url(struct slice url)
+{
+    if (url.len > TXN_URL_MAX || has_space_or_control(url)) {
+        return false;
+    }
+    if (slice_has_prefix(url, "tcp://")) {
+        return is_tcp_url(behind(url, 6));
+    }
+    return slice_has_prefix(url, "http://") && is_authority(head_of(behind(url, 7), "/?#"));
+}
+
 enum err txn_url_check(struct slice url, const char *field, struct reason *reason)
 {
-    if (url.len == 0) {
+    if (url.len == 0 || is_branch_url(url)) {
         return ERR_OK;
     }
     char shown[SHOWN_SIZE];
@@ -141,12 +152,6 @@ enum err txn_url_check(struct slice url, const char *field, struct reason *reaso
                           "%s: '%s': https is not supported yet; use http:// or tcp://", field,
                           shown);
     }
-    if (slice_has_prefix(url, "http://") && is_authority(head_of(behind(url, 7), "/?#"))) {
-        return ERR_OK;
-    }
-    if (slice_has_prefix(url, "tcp://") && is_tcp_url(behind(url, 6))) {
-        return ERR_OK;
-    }
     return reason_set(reason, ERR_INVALID,
                       "%s: '%s' must be empty, tcp://host[:port]/package.Service/Method or "
                       "http://host[:port]/…",
@@ -155,24 +160,28 @@ enum err txn_url_check(struct slice url, const char *field, struct reason *reaso
 
 /* ---- steps and options ---- */
 
+static enum err step_url_check(struct slice url, size_t index, const char *op,
+                               struct reason *reason)
+{
+    if (txn_url_check(url, "", NULL) == ERR_OK) {
+        return ERR_OK;
+    }
+    char field[FIELD_SIZE]; /* named only when it is needed */
+    snprintf(field, sizeof(field), "steps[%zu].%s", index, op);
+    return txn_url_check(url, field, reason);
+}
+
 static enum err step_check(const struct txn_step *step, size_t index, struct reason *reason)
 {
-    char field[FIELD_SIZE];
-    snprintf(field, sizeof(field), "steps[%zu].action", index);
-    enum err err = txn_url_check(step->action, field, reason);
-    if (err != ERR_OK) {
-        return err;
+    enum err err = step_url_check(step->action, index, "action", reason);
+    if (err == ERR_OK) {
+        err = step_url_check(step->compensate, index, "compensate", reason);
     }
-    snprintf(field, sizeof(field), "steps[%zu].compensate", index);
-    err = txn_url_check(step->compensate, field, reason);
-    if (err != ERR_OK) {
-        return err;
+    if (err == ERR_OK && step->payload.len > TXN_PAYLOAD_MAX) {
+        err = reason_set(reason, ERR_INVALID, "payloads[%zu]: has %zu bytes; at most %d", index,
+                         step->payload.len, TXN_PAYLOAD_MAX);
     }
-    if (step->payload.len > TXN_PAYLOAD_MAX) {
-        return reason_set(reason, ERR_INVALID, "payloads[%zu]: has %zu bytes; at most %d", index,
-                          step->payload.len, TXN_PAYLOAD_MAX);
-    }
-    return ERR_OK;
+    return err;
 }
 
 static enum err steps_check(const struct txn_spec *spec, struct reason *reason)

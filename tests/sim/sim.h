@@ -4,7 +4,7 @@
  * same events in the same order.
  *
  * What can happen: calls and replies lost, twice, late; store operations lost before or after they
- * were applied, applied late, refused; coordinators that crash around any effect, pause, come back;
+ * were applied, applied late, refused; coordinators that crash around any effect, pause, drain, return;
  * two coordinators with expiring leases; participants that refuse, ask for patience or fail;
  * clients that submit twice, abort, force a stop, ask for a retry; a store that goes back by some
  * writes.
@@ -120,7 +120,8 @@ struct sim_node {
     int index;
     int incarnation;       /* unique over all nodes; names the owner */
     struct engine *engine; /* NULL: crashed */
-    bool dying;            /* crashes when the present event is over; sends nothing any more */
+    bool draining;
+    bool dying; /* crashes when the present event is over; sends nothing any more */
     int64_t paused_until_ms;
     int64_t clock_offset_ms;
     struct sim_event tick, recover, restart;
@@ -133,7 +134,7 @@ struct sim_faults {
     int call_lost, reply_lost, call_twice, call_late;
     int part_error, part_ongoing, part_half; /* half: done, but answers with an error */
     int crash;                               /* at each effect */
-    int pause;                               /* at each round of recovery */
+    int pause, drain; /* at each round of recovery; drain: an orderly restart */
 };
 
 struct sim_ask {

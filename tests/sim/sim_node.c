@@ -59,6 +59,16 @@ static void on_overdue(void *arg, const struct store_overdue *overdue)
     }
 }
 
+static void on_drained(void *arg)
+{
+    struct sim_node *node = arg;
+    if (engine_live_count(node->engine) != 0) {
+        sim_fail(node->world, "drain", "node %d is drained and has live ones", node->index);
+    }
+    sim_trace(node->world, "node %d is drained", node->index);
+    node->dying = true;
+}
+
 static void on_recover(struct sim_event *event)
 {
     struct sim_node *node = container_of(event, struct sim_node, recover);
@@ -69,6 +79,11 @@ static void on_recover(struct sim_event *event)
     if (sim_chance(world, world->faults.pause)) {
         node->paused_until_ms = world->now_ms + sim_between(world, 1, PAUSE_MAX_MS);
         sim_trace(world, "node %d pauses until %" PRId64, node->index, node->paused_until_ms);
+    }
+    if (!node->draining && sim_chance(world, world->faults.drain)) {
+        sim_trace(world, "node %d drains", node->index);
+        node->draining = true;
+        engine_drain(node->engine, on_drained, node);
     }
     node->store.ops->overdue(&node->store, 0, 16, on_overdue, node);
     sim_at(world, event, world->now_ms + RECOVER_EVERY_MS + sim_between(world, 0, 50), on_recover);
@@ -105,7 +120,7 @@ void sim_node_start(struct sim_node *node)
     node->caller.ops = &sim_caller_ops;
     node->incarnation = ++world->incarnations;
     node->clock_offset_ms = sim_between(world, 0, 5000000);
-    node->dying = false;
+    node->dying = node->draining = false;
     node->paused_until_ms = 0;
     node->engine = engine_make(node);
     sim_trace(world, "node %d starts as owner %d", node->index, node->incarnation);

@@ -69,6 +69,7 @@ static void faults_plan(struct world *world)
     }
     f->crash = pick(world, rare, sizeof(rare) / sizeof(rare[0]));
     f->pause = pick(world, rare, sizeof(rare) / sizeof(rare[0]));
+    f->drain = pick(world, rare, sizeof(rare) / sizeof(rare[0]));
 }
 
 /* ---- words ---- */
