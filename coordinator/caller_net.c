@@ -317,7 +317,8 @@ static struct participant *participant_new(struct caller_net *net, const char *k
 static struct participant *participant_get(struct caller_net *net, const struct branch_address *to)
 {
     char key[KEY_SIZE];
-    snprintf(key, sizeof(key), "%c%s", to->scheme == BRANCH_TCP ? 't' : 'h', to->address);
+    key[0] = to->scheme == BRANCH_TCP ? 't' : 'h';
+    memcpy(key + 1, to->address, strlen(to->address) + 1);
     struct participant *participant;
     HASH_FIND_STR(net->participants, key, participant);
     if (!participant) {

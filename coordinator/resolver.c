@@ -69,8 +69,9 @@ static enum err refuse(struct reason *reason, struct slice url, const char *why)
 
 static const char *map_lookup(const struct conf_map *map, struct slice host)
 {
-    char name[BRANCH_ADDRESS_SIZE];
-    snprintf(name, sizeof(name), "%.*s", SLICE_ARG(host));
+    char name[BRANCH_ADDRESS_SIZE]; /* host_is_valid has seen to its length */
+    memcpy(name, host.ptr, host.len);
+    name[host.len] = '\0';
     return map ? conf_map_get(map, name) : NULL;
 }
 
