@@ -4,10 +4,10 @@
  * same events in the same order.
  *
  * What can happen: calls and replies lost, twice, late; store operations lost before or after they
- * were applied, applied late, refused; coordinators that crash around any effect, pause, drain, return;
- * two coordinators with expiring leases; participants that refuse, ask for patience or fail;
- * clients that submit twice, abort, force a stop, ask for a retry; a store that goes back by some
- * writes.
+ * were applied, applied late, refused; coordinators that crash around any effect, pause, drain,
+ * return; two coordinators with expiring leases; participants that refuse, ask for patience or
+ * fail; clients that submit twice, abort, force a stop, ask for a retry; a store that goes back by
+ * some writes.
  *
  * What must hold at every step (sim_check.c): I1, I2, I3, I5, I7, I8, I9 of docs/architecture.md,
  * order of actions and compensations, one call in flight, effects at most once. In the end, when
