@@ -43,7 +43,8 @@ struct tcp_link *tcp_link_new(struct loop *loop, const struct tcp_link_conf *con
         .limits = rpc_limits_default,
     };
     link->conf.limits.in_flight_max = conf->in_flight_max;
-    link->conf.limits.out_high = 2 * LINK_BYTES_MAX; /* lines hold calls back before this does */
+    link->conf.limits.out_high =
+        (size_t)2 * LINK_BYTES_MAX; /* lines hold calls back before this does */
     link->conf.limits.frame_max = conf->answer_max > CALL_MAX ? conf->answer_max : CALL_MAX;
     return link;
 }

@@ -13,9 +13,12 @@
 
 #define AT(member) offsetof(struct settings, member)
 
-enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
-#define DAY (INT64_C(24) * HOUR)
-#define MB  (INT64_C(1024) * 1024)
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+#define KB     INT64_C(1024)
+#define MB     (INT64_C(1024) * 1024)
 
 static const struct conf_option options[] = {
     {"listen_http", CONF_STRING, AT(listen_http), "127.0.0.1:36789", 0, 0, NULL,
@@ -27,9 +30,9 @@ static const struct conf_option options[] = {
      NULL},
     {"connections_max", CONF_INT, AT(connections_max), "10000", 1, 1000000, NULL,
      "Connections to each of the two APIs at a time; further ones wait to be accepted.", NULL},
-    {"http_body_max", CONF_SIZE, AT(http_body_max), "4mb", 64 * 1024, 64 * MB, NULL,
+    {"http_body_max", CONF_SIZE, AT(http_body_max), "4mb", 64 * KB, 64 * MB, NULL,
      "Largest body of an HTTP request.", NULL},
-    {"frame_max", CONF_SIZE, AT(frame_max), "2mb", 64 * 1024, 64 * MB, NULL,
+    {"frame_max", CONF_SIZE, AT(frame_max), "2mb", 64 * KB, 64 * MB, NULL,
      "Largest frame of the TCP API.", NULL},
     {"http_timeout", CONF_DURATION, AT(http_timeout_ms), "10s", 100, HOUR, NULL,
      "How long a client may take to send an HTTP request or to take the answer.", NULL},
@@ -89,7 +92,7 @@ static const struct conf_option options[] = {
      "Different addresses that are called at a time.", NULL},
     {"participant_idle", CONF_DURATION, AT(participant_idle_ms), "1m", SECOND, DAY, NULL,
      "Connections to participants that were unused for so long are closed.", NULL},
-    {"answer_max", CONF_SIZE, AT(answer_max), "1mb", 1024, 64 * MB, NULL,
+    {"answer_max", CONF_SIZE, AT(answer_max), "1mb", KB, 64 * MB, NULL,
      "Largest answer of a participant; a larger one is an error.", NULL},
 
     {"workers", CONF_INT, AT(workers), "1", 1, 64, NULL, "Processes that share the two ports.",

@@ -42,9 +42,11 @@ char *trace_parent_make(struct slice gid, struct rng *rng, char out[TRACEPARENT_
     struct hash128 trace = hash128(gid);
     uint64_t span = rng_next(rng);
     char *end = out;
-    memcpy(end, "00-", 3);
+    *end++ = '0';
+    *end++ = '0';
+    *end++ = '-';
     /* All-zero ids are invalid in W3C Trace Context. */
-    end = hex64(trace.high, end + 3);
+    end = hex64(trace.high, end);
     end = hex64(trace.low | (trace.high == 0 && trace.low == 0), end);
     *end++ = '-';
     end = hex64(span ? span : 1, end);
