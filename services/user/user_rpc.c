@@ -126,7 +126,8 @@ static void on_save_revert(void *arg, struct saga_call *call)
          &request, id);
 }
 
-/* Check is a branch without compensation: it changes nothing, so it needs no barrier. */
+/* Check changes nothing, so it needs no barrier: a plain request, and a branch without
+ * compensation. */
 static void on_checked(void *arg, const struct data_answer *answer,
                        const struct user_record *record)
 {
@@ -245,6 +246,7 @@ void user_rpc_register(struct user_service *user)
     struct saga *saga = user->service.saga;
     saga_on_branch(saga, save_method, on_save, user);
     saga_on_branch(saga, revert_method, on_save_revert, user);
+    saga_on_branch(saga, "user.User/Check", on_check, user);
     saga_on_request(saga, "user.User/Check", on_check, user);
     saga_on_request(saga, "user.User/UserInfo", on_info, user);
     saga_on_request(saga, "user.User/Login", on_login, user);

@@ -1,5 +1,6 @@
 """The wire protocol by hand: docs/protocol.md is all that was read to write this."""
 import socket
+import threading
 
 from harness.process import DEADLINE
 
@@ -219,3 +220,68 @@ class WireClient:
 
     def __exit__(self, *_):
         self.close()
+
+
+# ---- participant ----
+
+class Call:
+    """A call as it came."""
+
+    def __init__(self, message):
+        self.gid, self.branch_id, self.op = message.text(1), message.text(2), message.text(3)
+        self.trans_type, self.method = message.text(4), message.text(5)
+        self.payload = message.bytes(6)
+        self.timeout_ms, self.started_ms = message.int(7), message.int(8)
+        self.headers = {h.text(1): h.text(2) for h in message.all(9)}
+        self.traceparent = message.text(10)
+
+
+class WireParticipant:
+    """Serves branches over the wire protocol: records the calls, answers `result` (of a method, or
+    SUCCESS), and an answer of bytes as it is."""
+
+    def __init__(self):
+        self.calls = []
+        self.rules = {}  # method → number of the result, or bytes
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.url = f"tcp://{self.address}"
+        self.connections = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        peer = WireClient.__new__(WireClient)
+        peer.socket, peer.file = connection, connection.makefile("rb")
+        try:
+            peer.send_frame(encode((HELLO, encode((1, 1), (2, "participant/1")))))
+            while True:
+                frame = peer.read_frame()
+                for message in frame.all(CALL):
+                    call = Call(message)
+                    self.calls.append(call)
+                    rule = self.rules.get(call.method, 1)
+                    if isinstance(rule, bytes):
+                        connection.sendall(rule)
+                    else:
+                        peer.send_frame(encode((1, frame.int(1)), (31, encode((1, rule)))))
+        except (OSError, ValueError):
+            pass
+        finally:
+            peer.close()
+
+    def close(self):
+        self.listener.close()
+        for connection in self.connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
