@@ -9,6 +9,9 @@
 if #KEYS ~= 1 or #ARGV ~= 3 then
   return redis.error_reply("order_update: wants 1 key and 3 arguments")
 end
+if not ARGV[2]:find("^%d+$") or tonumber(ARGV[2]) > 4294967295 then
+  return redis.error_reply("order_update: ARGV[2] (amount) must be a whole number, 0 to 4294967295")
+end
 local uid, status, ver, removed = unpack(redis.call("HMGET", KEYS[1], "uid", "status", "ver", "removed"))
 if uid ~= ARGV[1] or removed then
   return { "FAIL", "no_order: there is no such order" }

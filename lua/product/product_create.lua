@@ -8,6 +8,11 @@
 if #KEYS ~= 1 or #ARGV ~= 6 then
   return redis.error_reply("product_create: wants 1 key and 6 arguments")
 end
+for i = 4, 6 do
+  if not ARGV[i]:find("^%d+$") or tonumber(ARGV[i]) > 4294967295 then
+    return redis.error_reply("product_create: ARGV[" .. i .. "] must be a whole number, 0 to 4294967295")
+  end
+end
 if redis.call("EXISTS", KEYS[1]) == 1 then
   return { "FAIL", "product_exists: product " .. ARGV[1] .. " exists already" }
 end

@@ -8,6 +8,9 @@
 if #KEYS ~= 1 or #ARGV ~= 1 then
   return redis.error_reply("product_set_stock: wants 1 key and 1 argument")
 end
+if not ARGV[1]:find("^%d+$") or tonumber(ARGV[1]) > 4294967295 then
+  return redis.error_reply("product_set_stock: ARGV[1] (stock) must be a whole number, 0 to 4294967295")
+end
 local status, stock = unpack(redis.call("HMGET", KEYS[1], "status", "stock"))
 if not status or status == "9" then
   return { "FAIL", "no_product: there is no such product" }

@@ -8,10 +8,13 @@
 if #KEYS ~= 1 or #ARGV < 1 or #ARGV > 9 or #ARGV % 2 == 0 then
   return redis.error_reply("product_update: wants 1 key, a version and up to 4 pairs")
 end
-local allowed = { name = true, desc = true, amount = true, status = true }
+local allowed = { name = "text", desc = "text", amount = "number", status = "number" }
 for i = 2, #ARGV, 2 do
-  if not allowed[ARGV[i]] then
+  local kind, value = allowed[ARGV[i]], ARGV[i + 1]
+  if not kind then
     return redis.error_reply("product_update: field " .. ARGV[i] .. " cannot be set here")
+  elseif kind == "number" and (not value:find("^%d+$") or tonumber(value) > 4294967295) then
+    return redis.error_reply("product_update: field " .. ARGV[i] .. " must be a whole number, 0 to 4294967295")
   end
 end
 local status, ver = unpack(redis.call("HMGET", KEYS[1], "status", "ver"))
