@@ -140,7 +140,7 @@ start_redis() {
 start_sagad() { # NAME
   SAGAD_REDIS_PASSWORD=$SAGAD_PASSWORD spawn "$1" "$bin/coordinator/sagad" \
     --listen_http "127.0.0.1:$(port_of "$1")" --listen_tcp "127.0.0.1:$(port_of "$1" rpc)" \
-    --redis "127.0.0.1:$base" --redis_user sagad --durability "$durability" \
+    --redis "unix:$dir/redis.sock" --redis_user sagad --durability "$durability" \
     --resolver.order "127.0.0.1:$(port_of order rpc)" \
     --resolver.product "127.0.0.1:$(port_of product rpc)" \
     --resolver.user "127.0.0.1:$(port_of user rpc)" \
@@ -157,7 +157,7 @@ start_service() { # NAME
     export "${upper}D_REDIS_PASSWORD=${!password}" "${upper}D_JWT_SECRET=$JWT_SECRET"
     spawn "$1" "$bin/services/$1/${1}d" \
       --listen_http "127.0.0.1:$(port_of "$1")" --listen_rpc "127.0.0.1:$(port_of "$1" rpc)" \
-      --redis "127.0.0.1:$base" --redis_user "$1" \
+      --redis "unix:$dir/redis.sock" --redis_user "$1" \
       --coordinator "127.0.0.1:$(port_of sagad1 rpc)" \
       "${peers[@]}" "${extra[@]}"
   )

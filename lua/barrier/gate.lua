@@ -48,7 +48,8 @@ local FIXED = 7 -- arguments in front of the body's
 
 local call = redis.call
 local clock = call('TIME')
-local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
+-- As text: Redis and Lua turn numbers of this size into text very slowly.
+local now_ms = string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000))
 local gid, branch_id = ARGV[2], ARGV[3]
 local said, kept -- what the body gave to ok or fail
 
@@ -78,9 +79,11 @@ local function gate_refuse(...)
     return redis.error_reply('ERR gate: ' .. string.format(...))
 end
 
--- Returns nil, or what is wrong with ARGV; the op is looked at elsewhere.
-local function gate_wrong_args()
-    if #ARGV < FIXED then
+-- Returns nil, or what is wrong with KEYS and ARGV; the op is looked at elsewhere.
+local function gate_wrong()
+    if not KEYS[1] then
+        return gate_refuse('KEYS[1], the barrier hash, is missing')
+    elseif #ARGV < FIXED then
         return gate_refuse('ARGV has %d entries, needs %d: trans_type, gid, branch_id, op, ' ..
             'barrier_id, ttl_ms, started_ms', #ARGV, FIXED)
     elseif ARGV[1] == '' then
@@ -98,14 +101,6 @@ local function gate_wrong_args()
     elseif not ARGV[7]:find('^%d+$') or #ARGV[7] > 15 then
         return gate_refuse("ARGV[7], started_ms, is '%s', must be a whole number from 0", ARGV[7])
     end
-    return nil
-end
-
--- Returns nil, or what is wrong with the names of the keys.
-local function gate_wrong_keys()
-    if not KEYS[1] then
-        return gate_refuse('KEYS[1], the barrier hash, is missing')
-    end
     local tag = KEYS[1]:match('^({[^}]+}):')
     if not tag or KEYS[1] ~= tag .. ':br:' .. gid .. ':' .. branch_id then
         return gate_refuse("KEYS[1] is '%s', must be {tag}:br:%s:%s", KEYS[1], gid, branch_id)
@@ -118,22 +113,18 @@ local function gate_wrong_keys()
     return nil
 end
 
--- Undo of what is not recorded: it never happened, or its record has expired.
-local function gate_undo_nothing(own, op, origin)
-    local ttl, started = tonumber(ARGV[6]), tonumber(ARGV[7])
-    if started > 0 and now_ms - started > ttl - math.floor(ttl / 10) then
-        return {'LATE', string.format('%s without a record of %s, and the transaction began ' ..
-            '%.0f ms ago: records live %.0f ms, so it may have expired', op, origin,
-            now_ms - started, ttl)}
+-- Runs the body and records what it did.
+local function gate_run(business, own, op, undo, tried)
+    local result = business({unpack(KEYS, 2)}, {unpack(ARGV, FIXED + 1)}, undo, tried)
+    if result == fail and (op == 'action' or op == 'try') then
+        return {'FAIL', gate_text(said)}
+    elseif result == fail then
+        return gate_refuse('the body answers fail(%s), but %s must not fail', gate_text(said), op)
+    elseif type(result) == 'table' and result.err then
+        return result
+    elseif result ~= ok then
+        return gate_refuse('the body must return ok(…) or fail(…)')
     end
-    local mark = op .. '|' .. now_ms
-    call('HSET', KEYS[1], own, mark, origin .. ':' .. ARGV[5], mark, 'tt', ARGV[1])
-    call('PEXPIRE', KEYS[1], ARGV[6])
-    return {'NULL', ''}
-end
-
--- Records what the body did.
-local function gate_write(own, op)
     local row, count = {own, op .. '|' .. now_ms, 'tt', ARGV[1], nil, nil, nil, nil}, 4
     local reply, journal = gate_text(said), gate_text(kept)
     if journal ~= '' then
@@ -147,70 +138,78 @@ local function gate_write(own, op)
     return {'OK', reply}
 end
 
-local function gate_run(business, own, op, undo, tried)
-    local result = business({unpack(KEYS, 2)}, {unpack(ARGV, FIXED + 1)}, undo, tried)
-    if result == ok then
-        return gate_write(own, op)
-    elseif result == fail and (op == 'action' or op == 'try') then
-        return {'FAIL', gate_text(said)}
-    elseif result == fail then
-        return gate_refuse('the body answers fail(%s), but %s must not fail', gate_text(said), op)
-    elseif type(result) == 'table' and result.err then
-        return result
+-- Everything but the first call of an action or try. One closure, made only when it is needed.
+local function gate_other(business, own, op, field)
+    local function writer_of(mark)
+        return mark and mark:match('^(%a+)|')
     end
-    return gate_refuse('the body must return ok(…) or fail(…)')
-end
 
--- What the record says about an op that finds its own field set by `writer`.
-local function gate_repeat(own, op, writer)
-    if writer == op then
-        return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
+    -- What the record says about an op that finds its own field set.
+    local function repeated(mark)
+        local writer = writer_of(mark)
+        if writer == op then
+            return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
+        end
+        return {'VOID', writer .. ' came before ' .. op}
     end
-    return {'VOID', writer .. ' came before ' .. op}
-end
 
-local function gate_writer(field)
-    return field and field:match('^(%a+)|')
-end
+    -- Undo of what is not recorded: it never happened, or its record has expired.
+    local function undo_nothing(origin)
+        local ttl, started = tonumber(ARGV[6]), tonumber(ARGV[7])
+        if started > 0 and now_ms - started > ttl - math.floor(ttl / 10) then
+            return {'LATE', string.format('%s without a record of %s, and the transaction began ' ..
+                '%d ms ago: records live %d ms, so it may have expired', op, origin,
+                now_ms - started, ttl)}
+        end
+        local mark = op .. '|' .. now_ms
+        call('HSET', KEYS[1], own, mark, origin .. ':' .. ARGV[5], mark, 'tt', ARGV[1])
+        call('PEXPIRE', KEYS[1], ARGV[6])
+        return {'NULL', ''}
+    end
 
--- An op that looks back: undo `origin`, or (confirm) complete it.
-local function gate_run_later(business, own, op, origin, rival)
-    local first = origin .. ':' .. ARGV[5]
-    local got = call('HMGET', KEYS[1], own, first, 'j:' .. first, (rival or op) .. ':' .. ARGV[5])
-    local happened = gate_writer(got[2]) == origin -- by itself, not as the mark of an undo
-    local journal = happened and (got[3] or '') or nil
-    if got[1] then
-        return gate_repeat(own, op, gate_writer(got[1]))
-    elseif rival and got[4] then
-        return {'CONFLICT', rival .. ' came before ' .. op}
+    -- An op that looks back: undo `origin`, or (confirm) complete it.
+    local function run_later(origin, rival)
+        local first = origin .. ':' .. ARGV[5]
+        local got = call('HMGET', KEYS[1], own, first, 'j:' .. first,
+            (rival or op) .. ':' .. ARGV[5])
+        local happened = writer_of(got[2]) == origin -- by itself, not as the mark of an undo
+        local journal = happened and (got[3] or '') or nil
+        if got[1] then
+            return repeated(got[1])
+        elseif rival and got[4] then
+            return {'CONFLICT', rival .. ' came before ' .. op}
+        elseif op == 'confirm' then
+            return gate_run(business, own, op, nil, journal)
+        elseif not happened then
+            return undo_nothing(origin)
+        end
+        return gate_run(business, own, op, journal)
+    end
+
+    if field then
+        return repeated(field)
+    elseif op == 'compensate' or op == 'rollback' then
+        return run_later('action')
+    elseif op == 'cancel' then
+        return run_later('try', 'confirm')
     elseif op == 'confirm' then
-        return gate_run(business, own, op, nil, journal)
-    elseif not happened then
-        return gate_undo_nothing(own, op, origin)
+        return run_later('try', 'cancel')
     end
-    return gate_run(business, own, op, journal)
+    return gate_refuse("ARGV[4], op, is '%s', must be action, compensate, rollback, try, " ..
+        'confirm or cancel', op)
 end
 
 local function barrier(business)
-    local wrong = gate_wrong_args() or gate_wrong_keys()
+    local wrong = gate_wrong()
     if wrong then
         return wrong
     end
     local op = ARGV[4]
     local own = op .. ':' .. ARGV[5]
-    if op == 'action' or op == 'try' then
-        local field = call('HGET', KEYS[1], own)
-        if field then
-            return gate_repeat(own, op, gate_writer(field))
-        end
+    local first = op == 'action' or op == 'try'
+    local field = first and call('HGET', KEYS[1], own)
+    if first and not field then
         return gate_run(business, own, op)
-    elseif op == 'compensate' or op == 'rollback' then
-        return gate_run_later(business, own, op, 'action')
-    elseif op == 'cancel' then
-        return gate_run_later(business, own, op, 'try', 'confirm')
-    elseif op == 'confirm' then
-        return gate_run_later(business, own, op, 'try', 'cancel')
     end
-    return gate_refuse("ARGV[4], op, is '%s', must be action, compensate, rollback, try, " ..
-        'confirm or cancel', op)
+    return gate_other(business, own, op, field)
 end

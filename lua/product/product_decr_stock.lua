@@ -10,7 +10,7 @@ return barrier(function(keys, args)
   if not num or num < 1 or num > 1000000 or num % 1 ~= 0 then
     return fail("bad_num: num is " .. args[1] .. ", allowed 1 to 1000000")
   end
-  local status, stock = unpack(redis.call("HMGET", keys[1], "status", "stock"))
+  local status, stock, ver = unpack(redis.call("HMGET", keys[1], "status", "stock", "ver"))
   if not status or status == "9" then
     return fail("no_product: there is no such product")
   end
@@ -20,8 +20,7 @@ return barrier(function(keys, args)
   if tonumber(stock) < num then
     return fail("stock_exhausted: " .. stock .. " left, " .. args[1] .. " wanted")
   end
-  redis.call("HINCRBY", keys[1], "stock", -num)
-  redis.call("HINCRBY", keys[1], "ver", 1)
-  redis.call("HSET", keys[1], "utime", now_ms)
+  redis.call("HSET", keys[1], "stock", string.format("%d", stock - num),
+    "ver", string.format("%d", ver + 1), "utime", now_ms)
   return ok("", args[1])
 end)
