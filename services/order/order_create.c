@@ -110,7 +110,7 @@ static void submit(struct creation *creation)
                                          .steps = steps,
                                          .step_count = 2,
                                          .wait = creation->wait,
-                                         .wait_timeout_ms = settings->wait_ms};
+                                         .wait_timeout_ms = creation->wait ? settings->wait_ms : 0};
     saga_submit(creation->order->service.saga, &submission, on_submitted, creation);
     buf_fini(&payloads[0]);
     buf_fini(&payloads[1]);
