@@ -4,6 +4,7 @@
 #include "saga_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { REQUEST_TIMEOUT_MS = 3000 }; /* of one branch call, when the submission does not say */
 
@@ -68,8 +69,12 @@ enum saga_error error_of_reply(enum err err, const struct wire_message *reply, c
     }
     if (reply->kind == WIRE_ERROR) {
         const struct wire_error *error = &reply->error;
-        (void)reason_set(out, ERR_INVALID, "%.*s%s%.*s", SLICE_ARG(error->field),
-                         error->field.len ? ": " : "", SLICE_ARG(error->message));
+        /* The texts of sagad begin with the field themselves; those of others may not. */
+        size_t n = error->field.len;
+        bool named = n == 0 || (error->message.len > n &&
+                                memcmp(error->message.ptr, error->field.ptr, n) == 0);
+        (void)reason_set(out, ERR_INVALID, "%.*s%s%.*s", named ? 0 : (int)n, error->field.ptr,
+                         named ? "" : ": ", SLICE_ARG(error->message));
         return error_of_code(error->code);
     }
     return SAGA_E_NONE;
