@@ -87,7 +87,9 @@ class RedisClient:
 class RedisServer:
     """conf/redis.conf in a folder of its own. fsync: always, everysec or no (no append-only file)."""
 
-    def __init__(self, folder, fsync="everysec", cluster=False, acl_file=None, password=None):
+    def __init__(self, folder, fsync="everysec", cluster=False, acl_file=None, password=None,
+                 slots=True):
+        self.slots = slots  # of a cluster: whether this node serves them all
         self.dir = os.path.join(folder, "redis")
         os.makedirs(self.dir)
         self.port = Port()
@@ -109,13 +111,14 @@ class RedisServer:
             argv += ["--cluster-enabled", "yes", "--cluster-port", str(bus),
                      "--cluster-require-full-coverage", "no"]
         self.process.start(argv)
-        self.process.await_ready(self._connect)
-        if self.cluster and "cluster_slots_assigned:0" in self.client.ask("CLUSTER", "INFO"):
-            self.client.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-        if self.cluster:
+        self.process.await_ready(self.connect)
+        if self.cluster and self.slots:
+            if "cluster_slots_assigned:0" in self.ask("CLUSTER", "INFO"):
+                self.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
             self.process.await_ready(lambda: "cluster_state:ok" in self.ask("CLUSTER", "INFO"))
 
-    def _connect(self):
+    def connect(self):
+        """Whether it answers."""
         try:
             client = RedisClient(self.path, "default", self.password)
         except OSError:

@@ -1,0 +1,345 @@
+#!/usr/bin/env python3
+"""The mall through its HTTP APIs: everything that is no saga, and what every request has in common."""
+import http.client
+import json
+import time
+import unittest
+
+from harness import web
+from harness.case import PASSWORD, StackCase
+from harness.process import wait_for
+from harness.stack import SECRET
+from harness.wire import FAILURE, SUCCESS, Message, encode
+
+SERVICE_PATHS = {
+    "user": ["register", "login", "userinfo"],
+    "product": ["create", "detail", "update", "remove", "setstock"],
+    "order": ["create", "detail", "list", "update", "remove"],
+    "score": ["detail"],
+}
+OPEN = {"register", "login"}
+
+
+class MallCase(StackCase):
+    def assert_error(self, status, code, reply, says=""):
+        self.assertEqual((status, code), (reply.status, reply.body and reply.body.get("code")),
+                         reply.text)
+        self.assertLessEqual({"code", "message"}, set(reply.body))
+        self.assertIn(says, reply.body["message"])
+        self.assertTrue(reply.headers["Content-Type"].startswith("application/json"))
+
+
+class UserTest(MallCase):
+    def user(self, action, token=None, **fields):
+        return self.stack["user"].post(f"/api/user/{action}", fields, token=token)
+
+    def test_register_login_userinfo(self):
+        ving = {"name": "ving", "gender": 1, "mobile": "15212230311"}
+        made = self.user("register", password="123456", **ving)
+        self.assertEqual(200, made.status, made.text)
+        self.assertEqual(ving, {name: made.body[name] for name in ving})
+        self.assert_error(409, "mobile_taken", self.user("register", password="123456", **ving))
+        login = self.user("login", mobile="15212230311", password="123456")
+        self.assertEqual((200, {"accessToken", "accessExpire"}), (login.status, set(login.body)))
+        self.assertAlmostEqual(time.time() + 86400, login.body["accessExpire"], delta=30)
+        info = self.user("userinfo", token=login.body["accessToken"])
+        self.assertEqual((200, {"id": made.body["id"], **ving}), (info.status, info.body))
+        unknown = self.user("login", mobile="15212230399", password="123456")
+        wrong = self.user("login", mobile="15212230311", password="1234567")
+        self.assert_error(401, "bad_login", unknown)
+        self.assertEqual(unknown.body, wrong.body)  # nobody learns which numbers are registered
+
+    def test_the_password_is_stored_as_a_salted_hash(self):
+        users = [self.redis.client.hash(f"{{usr:0}}:u:{self.register_user()[0]}") for _ in range(2)]
+        self.assertNotEqual(users[0]["pass"], users[1]["pass"])  # the same password
+        everything = json.dumps([self.redis.client.hash(key)
+                                 for key in self.redis.client.keys("*:u:*")
+                                 + self.redis.client.keys("saga:*:tx:*")])
+        self.assertNotIn(PASSWORD, everything)
+
+    def test_idempotency_key(self):
+        mobile, key = f"155{self.number():08d}", {"Idempotency-Key": "once"}
+        body = {"name": "a", "gender": 0, "mobile": mobile, "password": PASSWORD}
+        first, second = [self.stack["user"].post("/api/user/register", body, headers=key)
+                         for _ in range(2)]
+        self.assertEqual((200, 200, first.body), (first.status, second.status, second.body))
+        other = self.stack["user"].post("/api/user/register", {**body, "name": "b"}, headers=key)
+        self.assert_error(409, "key_reused", other)
+        self.assertEqual("10", self.redis.ask("HGET", f"{{scr:0}}:a:{first.body['id']}", "total"))
+
+    def test_fields_of_register(self):
+        good = {"name": "a", "gender": 0, "mobile": "15500000000", "password": PASSWORD}
+        for field, value in (("name", None), ("name", ""), ("name", "x" * 300), ("name", 7),
+                             ("name", "a\u0007"), ("gender", -1), ("gender", 256), ("gender", "1"),
+                             ("gender", 1.5), ("mobile", "12"), ("mobile", "abc"),
+                             ("mobile", "1" * 40), ("mobile", None), ("password", "12345"),
+                             ("password", "x" * 1000), ("password", None)):
+            body = {**good, field: value}
+            if value is None:
+                del body[field]
+            self.assert_error(400, "invalid", self.user("register", **body), field)
+        self.assertEqual(404, self.user("userinfo", token=web.token(SECRET, 999999)).status)
+
+
+class ProductTest(MallCase):
+    def test_create_detail_update_remove(self):
+        apple = {"name": "苹果", "desc": "好吃的苹果", "stock": 100, "amount": 5, "status": 0}
+        made = self.post("product", "create", **apple)
+        self.assertEqual((200, {"id"}), (made.status, set(made.body)))
+        pid = made.body["id"]
+        detail = self.post("product", "detail", id=pid)
+        self.assertEqual((200, {**apple, "id": pid, "ver": 1}), (detail.status, detail.body))
+        update = self.post("product", "update", id=pid, name="pear", amount=0, ver=1)
+        self.assertEqual((200, {}), (update.status, update.body))
+        self.assert_error(409, "changed_meanwhile", self.post("product", "update", id=pid, amount=9,
+                                                              ver=1))
+        detail = self.post("product", "detail", id=pid)
+        self.assertEqual({**apple, "name": "pear", "amount": 0, "id": pid, "ver": 2}, detail.body)
+        self.assertEqual(200, self.post("product", "remove", id=pid).status)
+        for action, more in (("detail", {}), ("update", {"amount": 1}), ("setstock", {"stock": 1}),
+                             ("remove", {})):
+            self.assert_error(404, "no_product", self.post("product", action, id=pid, **more))
+        self.assertEqual(("100", "9"), tuple(self.product(pid)[f] for f in ("stock", "status")))
+
+    def test_stock_is_set_on_its_own(self):
+        pid = self.make_product(5)
+        self.assert_error(400, "invalid", self.post("product", "update", id=pid, stock=6),
+                          "setstock")
+        for stock in (0, 4294967295, 3):
+            self.assertEqual(200, self.post("product", "setstock", id=pid, stock=stock).status)
+            self.assertEqual(stock, self.stock(pid))
+        for stock in (-1, 4294967296, "1", 1.5, None):
+            self.assert_error(400, "invalid", self.post("product", "setstock", id=pid, stock=stock),
+                              "stock")
+        self.assertEqual(3, self.stock(pid))
+
+    def test_fields(self):
+        good = {"name": "x", "desc": "", "stock": 1, "amount": 1}
+        for field, value in (("name", ""), ("name", "x" * 256), ("name", 1), ("desc", "x" * 256),
+                             ("stock", -1), ("stock", "many"), ("amount", -1), ("amount", 1e300),
+                             ("status", 9), ("status", 2)):
+            self.assert_error(400, "invalid", self.post("product", "create", **{**good, field: value}),
+                              field)
+        for missing in ("name", "stock", "amount"):
+            body = {name: value for name, value in good.items() if name != missing}
+            self.assert_error(400, "invalid", self.post("product", "create", **body), missing)
+        for bad in (0, -1, "1", None, 10 ** 30):
+            self.assert_error(400, "invalid", self.post("product", "detail", id=bad), "id")
+
+
+class OrderTest(MallCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.other_uid, cls.other = cls.register_user()
+
+    def test_create_detail_update_list_remove(self):
+        pid = self.make_product(10)
+        made = self.post("order", "create", uid=self.uid, pid=pid, num=2, amount=10, status=1)
+        self.assertEqual(200, made.status, made.text)
+        order_id = made.body["id"]
+        detail = self.post("order", "detail", id=order_id)
+        expected = {"id": order_id, "uid": self.uid, "pid": pid, "num": 2, "amount": 10, "status": 0,
+                    "ver": 1}
+        self.assertEqual((200, expected),
+                         (detail.status, {name: detail.body[name] for name in expected}))
+        self.assertAlmostEqual(time.time() * 1000, detail.body["create_time_ms"], delta=60000)
+        self.assertEqual(200, self.post("order", "update", id=order_id, amount=0, ver=1).status)
+        self.assert_error(409, "changed_meanwhile",
+                          self.post("order", "update", id=order_id, amount=3, ver=1))
+        self.assertEqual(0, self.post("order", "detail", id=order_id).body["amount"])
+        for field in ("uid", "pid", "num", "status"):
+            self.assert_error(400, "invalid", self.post("order", "update", id=order_id, amount=1,
+                                                        **{field: 1}), field)
+        self.assertIn(order_id, [o["id"] for o in self.post("order", "list").body])
+        self.assertEqual((200, {}), tuple(self.post("order", "remove", id=order_id)[:2]))
+        self.assertNotIn(order_id, [o["id"] for o in self.post("order", "list").body])
+        for action, more in (("detail", {}), ("update", {"amount": 1}), ("remove", {})):
+            self.assert_error(404, "no_order", self.post("order", action, id=order_id, **more))
+        self.assertEqual("1", self.order(order_id)["removed"])  # the books need it
+        self.assert_books({pid: 10})
+
+    def test_list_pages(self):
+        uid, token = self.register_user()
+        self.assertEqual([], self.post("order", "list", token=token).body)
+        pid = self.make_product(100, amount=1)
+        made = [self.post("order", "create", token=token, pid=pid).body["id"] for _ in range(7)]
+        listed, before = [], 0
+        while True:
+            page = self.post("order", "list", token=token, limit=3, before=before)
+            self.assertLessEqual(len(page.body), 3)
+            if not page.body:
+                break
+            listed += [o["id"] for o in page.body]
+            before = listed[-1]
+        self.assertEqual(sorted(made, reverse=True), listed)
+        self.assertEqual(200, self.post("order", "list", token=token, uid=uid).status)
+        for field, value in (("limit", 0), ("limit", 101), ("before", -1), ("limit", "x")):
+            self.assert_error(400, "invalid", self.post("order", "list", **{field: value}), field)
+
+    def test_orders_of_others(self):
+        pid = self.make_product(5)
+        order_id = self.post("order", "create", pid=pid).body["id"]
+        for action, more in (("detail", {}), ("update", {"amount": 1}), ("remove", {})):
+            reply = self.post("order", action, token=self.other, id=order_id, **more)
+            self.assert_error(404, "no_order", reply)
+        self.assert_error(403, "forbidden", self.post("order", "list", token=self.other, uid=self.uid))
+        self.assert_error(400, "invalid", self.post("order", "create", token=self.other, pid=pid,
+                                                    uid=self.uid), "uid")
+        order = self.order(order_id)
+        self.assertEqual(("5", "0", "1"), tuple(order[f] for f in ("amount", "status", "ver")))
+        self.assertNotIn("removed", order)
+
+    def test_paid_orders_are_fixed(self):
+        order_id = self.post("order", "create", pid=self.make_product(5)).body["id"]
+        client = self.wire("order")
+        for _ in range(2):
+            paid = client.call("order.Order/Paid", encode((1, order_id), (2, 5)))
+            self.assertEqual(SUCCESS, paid.result)
+        self.assert_error(409, "not_unpaid", self.post("order", "update", id=order_id, amount=1))
+        self.assert_error(409, "order_paid", self.post("order", "remove", id=order_id))
+        detail = Message(client.call("order.Order/Detail", encode((1, order_id))).payload)
+        self.assertEqual((order_id, self.uid, 1), (detail.int(1), detail.int(2), detail.int(5)))
+        self.assertEqual(FAILURE, client.call("order.Order/Detail", encode((1, 10 ** 9))).result)
+
+    def test_fields_of_create(self):
+        pid = self.make_product(5, amount=7)
+        for field, value in (("pid", None), ("pid", 0), ("pid", "1"), ("num", 0), ("num", -1),
+                             ("num", 1000001), ("num", 1.5), ("amount", -1), ("amount", "x"),
+                             ("wait", "no"), ("wait", 1)):
+            self.assert_error(400, "invalid",
+                              self.post("order", "create", **{"pid": pid, field: value}), field)
+        self.assert_error(400, "bad_amount", self.post("order", "create", pid=pid, num=2, amount=7),
+                          "14")
+        for key in ("", "x" * 65):
+            self.assert_error(400, "invalid", self.post("order", "create", pid=pid,
+                                                        headers={"Idempotency-Key": key}),
+                              "Idempotency-Key")
+        self.assertEqual(200, self.post("product", "update", id=pid, status=1).status)
+        self.assert_error(409, "not_on_sale", self.post("order", "create", pid=pid))
+        dear = self.make_product(5, amount=4294967295)
+        self.assert_error(400, "bad_num", self.post("order", "create", pid=dear, num=2))
+        self.assertEqual(5, self.stock(pid))
+
+    def test_wait_false_returns_at_once(self):
+        pid = self.make_product(1)
+        self.stack["product"].restart(fault="delay", fault_delay="1500ms")
+        try:
+            reply = self.post("order", "create", pid=pid, wait=False)
+            self.assertEqual((202, "submitted"), (reply.status, reply.body.get("status")), reply.text)
+            self.assertEqual({"gid", "id", "status"}, set(reply.body))
+            self.assertEqual("submitted", self.sagad.status(reply.body["gid"]))
+            self.await_status(reply.body["gid"], "succeed")
+        finally:
+            self.stack["product"].restart()
+        self.assertEqual("0", self.order(reply.body["id"])["status"])
+
+
+class PeersTest(MallCase):
+    """A peer that is away: 503 at once, nothing done."""
+
+    stack_options = {"settings": {"order": {"wait": "500ms"}}}
+
+    def test_peers_that_are_down(self):
+        pid = self.make_product(3)
+        for name in ("user", "product"):
+            self.stack[name].kill()
+            reply = self.post("order", "create", pid=pid)
+            self.assert_error(503, "unavailable", reply)
+            self.assertEqual("1", reply.headers["Retry-After"])
+            self.stack[name].start()
+        self.sagad.kill()
+        key = {"Idempotency-Key": "k"}
+        self.assert_error(503, "unavailable", self.post("order", "create", pid=pid, headers=key))
+        self.sagad.start()
+        self.assertEqual(3, self.stock(pid))
+        wait_for(lambda: self.post("order", "create", pid=pid, headers=key).status == 200,
+                 "the repeat goes through")
+        self.assertEqual(2, self.stock(pid))
+
+    def test_the_saga_that_takes_longer_than_the_wait(self):
+        pid = self.make_product(3)
+        self.stack["product"].restart(fault="delay", fault_delay="1500ms")
+        try:
+            reply = self.post("order", "create", pid=pid)
+            self.assertEqual((202, "submitted"), (reply.status, reply.body.get("status")), reply.text)
+            self.await_status(reply.body["gid"], "succeed")
+        finally:
+            self.stack["product"].restart()
+
+    def test_redis_that_is_down(self):
+        pid = self.make_product(3)
+        self.redis.kill()
+        try:
+            for service, action in (("product", "detail"), ("order", "list"), ("score", "detail"),
+                                    ("user", "userinfo")):
+                self.assert_error(503, "unavailable", self.post(service, action, id=pid))
+        finally:
+            self.redis.start()
+        wait_for(lambda: self.post("product", "detail", id=pid).status == 200, "it is back")
+
+
+class ProtocolTest(MallCase):
+    """What all four APIs have in common."""
+
+    def test_paths_and_methods(self):
+        for service, actions in SERVICE_PATHS.items():
+            port = self.stack[service].http.number
+            for action in actions:
+                path = f"/api/{service}/{action}"
+                for method in ("GET", "PUT", "DELETE"):
+                    reply = web.ask(port, method, path)
+                    self.assert_error(405, "method_not_allowed", reply)
+                    self.assertEqual("POST", reply.headers["Allow"])
+                if action not in OPEN:
+                    self.assert_error(401, "unauthorized", web.ask_json(port, path, {}))
+            for path in ("/", "/api", f"/api/{service}", f"/api/{service}/nope", "/api/pay/create"):
+                self.assert_error(404, "not_found", web.ask_json(port, path, {}, self.token))
+            self.assertEqual("pong", web.ask(port, "GET", "/api/ping").body["msg"])
+
+    def test_bodies(self):
+        headers = {"Authorization": f"Bearer {self.token}"}
+        for service, action in (("order", "create"), ("product", "create"), ("user", "login"),
+                                ("score", "detail")):
+            port, path = self.stack[service].http.number, f"/api/{service}/{action}"
+            for body in (b"{", b"[1]", b"7", b"\xff", b'{"a":' * 5000, b'{"a":1} x', b"nul"):
+                reply = web.ask(port, "POST", path, body, headers)
+                self.assert_error(400, "invalid", reply)
+            self.assert_error(413, "too_large",
+                              web.ask(port, "POST", path, b" " * (65 * 1024), headers))
+            self.assert_error(413, "too_large", self.ask_with_length(port, path, 10 << 20))
+
+    def ask_with_length(self, port, path, length):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.addCleanup(connection.close)
+        connection.putrequest("POST", path)
+        connection.putheader("Authorization", f"Bearer {self.token}")
+        connection.putheader("Content-Length", str(length))
+        connection.endheaders()
+        response = connection.getresponse()
+        return web.Reply(response.status, json.loads(response.read()), response.headers, b"")
+
+    def test_keep_alive(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.stack["order"].http.number,
+                                                timeout=20)
+        self.addCleanup(connection.close)
+        for status in (401, 200, 404, 200):
+            headers = {"Authorization": f"Bearer {self.token}"} if status == 200 else {}
+            path = "/api/order/nope" if status == 404 else "/api/order/list"
+            connection.request("POST", path, b"{}", headers)
+            response = connection.getresponse()
+            response.read()
+            self.assertEqual(status, response.status)
+
+    def test_score(self):
+        detail = self.post("score", "detail").body
+        self.assertEqual((self.uid, 10, 1), tuple(detail[f] for f in ("userId", "total", "count")))
+        entry = detail["ledger"][0]
+        self.assertEqual((10, "02"), (entry["score"], entry["branch_id"]))
+        self.assertEqual("succeed", self.sagad.status(entry["gid"]))
+        nobody = self.post("score", "detail", token=web.token(SECRET, 888888)).body
+        self.assertEqual((0, 0, []), tuple(nobody[f] for f in ("total", "count", "ledger")))
+
+
+if __name__ == "__main__":
+    unittest.main()
