@@ -142,5 +142,15 @@ class RegistrationFlowTest(FlowCase):
         self.assert_no_user(mobile, gid)
 
 
+class OrderFlowWithAclTest(OrderFlowTest):
+    """The same when each program may touch its own keys only (scripts/redis-acl.sh)."""
+
+    stack_options = {"acl": True}
+
+
+class RegistrationFlowWithAclTest(RegistrationFlowTest):
+    stack_options = {"acl": True}
+
+
 if __name__ == "__main__":
     unittest.main()
