@@ -20,7 +20,8 @@ if status == "9" then
 end
 if status == "0" then
   local time = redis.call("TIME")
-  redis.call("HSET", KEYS[1], "status", "1", "utime", time[1] .. string.format("%03d", math.floor(time[2] / 1000)))
+  redis.call("HSET", KEYS[1], "status", "1",
+    "utime", time[1] .. string.format("%03d", math.floor(time[2] / 1000)))
   redis.call("HINCRBY", KEYS[1], "ver", 1)
 end
 return { "OK", "1" }

@@ -14,7 +14,8 @@ for i = 2, #ARGV, 2 do
   if not kind then
     return redis.error_reply("product_update: field " .. ARGV[i] .. " cannot be set here")
   elseif kind == "number" and (not value:find("^%d+$") or tonumber(value) > 4294967295) then
-    return redis.error_reply("product_update: field " .. ARGV[i] .. " must be a whole number, 0 to 4294967295")
+    return redis.error_reply("product_update: field " .. ARGV[i]
+      .. " must be a whole number, 0 to 4294967295")
   end
 end
 local status, ver = unpack(redis.call("HMGET", KEYS[1], "status", "ver"))

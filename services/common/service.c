@@ -9,7 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_BIND = 4, DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
+enum {
+    EXIT_USAGE = 2,
+    EXIT_CONFIG = 3,
+    EXIT_BIND = 4,
+    DRAIN_MS = 10000,
+    DRAIN_LOOK_MS = 20,
+    SECRET_MIN = 32
+};
 
 static const char *const dev_secret = "development only: everybody knows this secret";
 
@@ -26,11 +33,11 @@ static bool settings_are_safe(const char *name, const struct service_settings *s
                 (long long)settings->shards);
         return false;
     }
-    if (strlen(secret_of(settings)) < 32) {
+    if (strlen(secret_of(settings)) < SECRET_MIN) {
         fprintf(stderr,
-                "%s: jwt_secret: mode = production wants 32 characters or more; set it in the "
-                "configuration or environment, or use mode = dev\n",
-                name);
+                "%s: jwt_secret: %d characters or more are wanted; set it in the configuration or "
+                "environment (only mode = dev may leave it empty)\n",
+                name, SECRET_MIN);
         return false;
     }
     return true;
@@ -41,7 +48,8 @@ static const char *or_null(const char *text)
     return text && text[0] ? text : NULL;
 }
 
-static struct saga *open_saga(const char *name, const struct service_settings *settings)
+static struct saga *open_saga(struct loop *loop, const char *name,
+                              const struct service_settings *settings)
 {
     char error[256];
     struct saga_conf conf = {
@@ -55,6 +63,7 @@ static struct saga *open_saga(const char *name, const struct service_settings *s
         .barrier_ttl_ms = settings->barrier_ttl_ms,
         .coordinator = or_null(settings->coordinator),
         .timeout_ms = settings->timeout_ms,
+        .loop = loop,
     };
     struct saga *saga = saga_open(&conf, error, sizeof(error));
     if (!saga) {
@@ -83,28 +92,45 @@ static struct web *open_web(const struct service_program *program)
         .body_max = (size_t)settings->body_max,
         .jwt_secret = secret_of(settings),
         .routes = program->routes,
+        .counters = program->service->counters,
         .arg = program->arg,
     };
-    struct web *opened = web_open(saga_loop(program->service->saga), &web, &reason);
+    struct web *opened = web_open(program->service->loop, &web, &reason);
     if (!opened) {
         fprintf(stderr, "%s: listen_http: %s\n", program->conf->name, reason.text);
     }
     return opened;
 }
 
+/* What the saga still owes completes first, as cancelled: handlers then answer their web requests,
+ * so the web side must live until the end of that turn. */
+static void close_all(struct service *service)
+{
+    service_delays_close(service);
+    if (service->saga) {
+        saga_close(service->saga);
+    }
+    loop_turn(service->loop, 0);
+    if (service->web) {
+        web_close(service->web);
+        loop_turn(service->loop, 0);
+    }
+    loop_free(service->loop);
+    counters_free(service->counters);
+}
+
 static int open_all(const struct service_program *program)
 {
     struct service *service = program->service;
     *service = (struct service){.name = program->conf->name,
+                                .loop = loop_new(),
+                                .counters = counters_new(program->conf->name),
                                 .settings = program->settings,
                                 .jwt_secret = secret_of(program->settings)};
-    service->saga = open_saga(service->name, program->settings);
-    if (!service->saga) {
-        return EXIT_BIND;
-    }
-    service->web = open_web(program);
+    service->saga = open_saga(service->loop, service->name, program->settings);
+    service->web = service->saga ? open_web(program) : NULL;
     if (!service->web) {
-        saga_close(service->saga);
+        close_all(service);
         return EXIT_BIND;
     }
     program->opened(program->arg);
@@ -118,8 +144,7 @@ static void drain_look(void *arg)
     if (web_in_flight(service->web) == 0) {
         saga_stop(service->saga);
     } else {
-        loop_timer_set(&service->drain_timer,
-                       loop_now_ms(saga_loop(service->saga)) + DRAIN_LOOK_MS);
+        loop_timer_set(&service->drain_timer, loop_now_ms(service->loop) + DRAIN_LOOK_MS);
     }
 }
 
@@ -133,16 +158,15 @@ static void on_signal(void *arg)
     log_info("service", "msg=\"stopping\" program=%s", service->name);
     web_drain(service->web);
     alarm(DRAIN_MS / 1000); /* the kernel ends us should a request never end */
-    loop_timer_set(&service->drain_timer, loop_now_ms(saga_loop(service->saga)) + DRAIN_LOOK_MS);
+    loop_timer_set(&service->drain_timer, loop_now_ms(service->loop) + DRAIN_LOOK_MS);
 }
 
 static void serve(const struct service_program *program)
 {
     struct service *service = program->service;
-    struct loop *loop = saga_loop(service->saga);
-    loop_timer_init(&service->drain_timer, loop, drain_look, service);
-    loop_on_signal(loop, SIGTERM, on_signal, service);
-    loop_on_signal(loop, SIGINT, on_signal, service);
+    loop_timer_init(&service->drain_timer, service->loop, drain_look, service);
+    loop_on_signal(service->loop, SIGTERM, on_signal, service);
+    loop_on_signal(service->loop, SIGINT, on_signal, service);
     log_info("service", "msg=\"ready\" program=%s http=%d rpc=%d", service->name,
              web_port(service->web), saga_port(service->saga));
     saga_run(service->saga);
@@ -150,8 +174,7 @@ static void serve(const struct service_program *program)
     if (program->closing) {
         program->closing(program->arg);
     }
-    web_close(service->web);
-    saga_close(service->saga);
+    close_all(service);
 }
 
 static void open_scripts(const struct service_program *program)
@@ -231,77 +254,4 @@ void service_put_failure(struct json_writer *w, struct slice rollback_reason, co
     struct slice text = web_split_reason(unwrap(rollback_reason), fallback, code);
     json_put_text(w, "code", code);
     json_put_string(w, "message", text);
-}
-
-/* ---- the injected fault ---- */
-
-struct delayed {
-    struct loop_timer timer;
-    struct loop *loop;
-    struct saga_call *call;
-    enum saga_verdict verdict;
-    char *text;
-    char *payload;
-    size_t payload_len;
-};
-
-static void delayed_free(void *ptr)
-{
-    struct delayed *delayed = ptr;
-    free(delayed->text);
-    free(delayed->payload);
-    free(delayed);
-}
-
-static void delayed_fire(void *arg)
-{
-    struct delayed *delayed = arg;
-    struct saga_outcome outcome = {delayed->verdict, saga_text(delayed->text)};
-    saga_call_settle(delayed->call, &outcome,
-                     (struct saga_bytes){delayed->payload, delayed->payload_len});
-    loop_defer_free(delayed->loop, delayed, delayed_free);
-}
-
-static void delay_settle(const struct service *service, struct saga_call *call,
-                         const struct saga_outcome *outcome, struct saga_bytes payload)
-{
-    struct delayed *delayed = mem_new(struct delayed);
-    delayed->loop = saga_loop(service->saga);
-    delayed->call = call;
-    delayed->verdict = outcome->verdict;
-    delayed->text = mem_dup(outcome->text.ptr, outcome->text.len);
-    delayed->payload = mem_dup(payload.ptr, payload.len);
-    delayed->payload_len = payload.len;
-    loop_timer_init(&delayed->timer, delayed->loop, delayed_fire, delayed);
-    loop_timer_set(&delayed->timer, loop_now_ms(delayed->loop) + service->settings->fault_delay_ms);
-}
-
-static bool fault_applies(const struct service *service, const struct saga_call *call,
-                          const char *method, const struct saga_outcome *outcome)
-{
-    const struct service_settings *settings = service->settings;
-    bool hit = !settings->fault_method[0] || strcmp(settings->fault_method, method) == 0;
-    return strcmp(settings->fault, "off") != 0 && hit && outcome->verdict == SAGA_OK &&
-           !saga_call_is_undo(call);
-}
-
-void service_settle(const struct service *service, struct saga_call *call, const char *method,
-                    const struct saga_outcome *outcome, struct saga_bytes payload)
-{
-    if (!fault_applies(service, call, method, outcome)) {
-        saga_call_settle(call, outcome, payload);
-        return;
-    }
-    const char *fault = service->settings->fault;
-    log_warn("service", "msg=\"injected fault\" fault=%s method=%s", fault, method);
-    if (strcmp(fault, "failure") == 0) {
-        saga_call_reply(call, SAGA_FAILURE, saga_text(""),
-                        "injected_fault: failed after the barrier");
-    } else if (strcmp(fault, "drop") == 0) {
-        saga_call_drop(call);
-    } else if (strcmp(fault, "delay") == 0) {
-        delay_settle(service, call, outcome, payload);
-    } else {
-        _exit(70); /* as a crash: nothing is flushed, nothing is answered */
-    }
 }

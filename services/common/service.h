@@ -7,16 +7,20 @@
 
 #include "redis/script.h"
 #include "saga.h"
+#include "services/common/counters.h"
 #include "services/common/settings.h"
 #include "services/common/web.h"
 
 struct service {
     const char *name; /* "orderd" */
+    struct loop *loop;
     struct saga *saga;
     struct web *web;
+    struct counters *counters;
     const struct service_settings *settings;
     const char *jwt_secret;
     struct loop_timer drain_timer;
+    struct service_delay *delays; /* answers that the injected fault holds back */
 };
 
 /* A script of the service: composed with the barrier gate when `gated`. */
@@ -34,7 +38,7 @@ struct service_program {
     size_t script_count;
     const struct web_route *routes;
     void (*opened)(void *arg);  /* registers the RPC handlers */
-    void (*closing)(void *arg); /* after the last request; may be NULL */
+    void (*closing)(void *arg); /* before requests that are left are cancelled; may be NULL */
     void *arg;                  /* of these two and of the routes' handlers */
 };
 
@@ -43,10 +47,35 @@ struct service_program {
  * code. */
 int service_main(const struct service_program *program, int argc, char **argv) MUST_CHECK;
 
-/* saga_call_settle for a branch of this service, after the configured fault, if one is set and this
- * is an action that has just committed. */
-void service_settle(const struct service *service, struct saga_call *call, const char *method,
+/* ---- branches (branch.c) ---- */
+
+/* saga_call_settle for a branch of this service, counted, after the configured fault, if one is set
+ * and this is an action that has just committed. `method` must outlive the service. */
+void service_settle(struct service *service, struct saga_call *call, const char *method,
                     const struct saga_outcome *outcome, struct saga_bytes payload);
+/* A compensation found what it did not expect: counted, and an error line with alert=1. */
+void service_alert(struct service *service, const struct saga_call *call, const char *what);
+/* Forgets answers that are held back; their calls are dropped with the saga. */
+void service_delays_close(struct service *service);
+
+/* Submits a saga; each branch's message is the payload of its action and its undo. */
+struct service_branch {
+    const char *target;        /* how sagad reaches the service: "tcp://order" */
+    const char *action, *undo; /* "package.Service/Method" */
+    const void *fields, *message;
+};
+struct service_submission {
+    const char *gid;
+    const struct service_branch *branches; /* at most SERVICE_BRANCHES_MAX */
+    size_t branch_count;
+    bool wait; /* for the end, wait_ms at most */
+    int64_t wait_ms;
+};
+enum { SERVICE_BRANCHES_MAX = 4 };
+void service_submit(const struct service *service, const struct service_submission *submission,
+                    saga_answer_cb cb, void *arg);
+
+/* ---- answers about transactions ---- */
 
 /* HTTP status for the status of a transaction: 200 succeed, 409 failed, 202 still running. */
 int service_http_status(const char *status);

@@ -26,12 +26,17 @@ struct service_settings {
     char *log_level;
 };
 
-#define SERVICE_OPTION(option_name, option_type, member, value, lowest, highest, allowed, text)    \
+/* One line of an option table; `owner` is the settings struct. */
+#define SETTINGS_OPTION(owner, option_name, option_type, member, value, lowest, highest, allowed,  \
+                        text)                                                                      \
     {                                                                                              \
-        .name = (option_name), .type = (option_type),                                              \
-        .offset = offsetof(struct service_settings, member), .default_value = (value),             \
-        .min = (lowest), .max = (highest), .choices = (allowed), .help = (text)                    \
+        .name = (option_name), .type = (option_type), .offset = offsetof(owner, member),           \
+        .default_value = (value), .min = (lowest), .max = (highest), .choices = (allowed),         \
+        .help = (text)                                                                             \
     }
+#define SERVICE_OPTION(option_name, option_type, member, value, lowest, highest, allowed, text)    \
+    SETTINGS_OPTION(struct service_settings, option_name, option_type, member, value, lowest,      \
+                    highest, allowed, text)
 
 /* `http` and `rpc`: where the service listens by default. */
 #define SERVICE_OPTIONS(http, rpc)                                                                 \

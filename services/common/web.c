@@ -14,10 +14,12 @@
 struct web {
     struct web_conf conf;
     struct http_server *server;
+    bool draining;
 };
 
 enum { KEY_CHARS_MAX = 64 };
 
+static const char *const stopping = "the service is stopping";
 static const char *const content_type = "application/json; charset=utf-8";
 
 static const char *error_code(int status)
@@ -50,11 +52,20 @@ static const char *error_body(int status, const char *message)
     return body.data;
 }
 
-static void send_error(struct http_request *http, int status, const char *code, const char *message)
+/* Every answer of a service passes here. `path` is the route's, NULL: no such path. */
+static void send(const struct web *web, struct http_request *http, const char *path, int status,
+                 struct slice json)
+{
+    counters_request(web->conf.counters, path, status);
+    http_reply(http, status, content_type, json);
+}
+
+static void send_error(const struct web *web, struct http_request *http, const char *path,
+                       int status, const char *code, const char *message)
 {
     struct buf body = {0};
     write_error(&body, code, message);
-    http_reply(http, status, content_type, buf_slice(&body));
+    send(web, http, path, status, buf_slice(&body));
     buf_fini(&body);
 }
 
@@ -66,8 +77,21 @@ static void request_free(struct web_request *request)
 
 void web_reply(struct web_request *request, int status, const struct buf *json)
 {
-    http_reply(request->http, status, content_type, buf_slice(json));
+    send(request->web, request->http, request->route->path, status, buf_slice(json));
     request_free(request);
+}
+
+struct json_writer *web_answer_begin(struct web_answer *answer)
+{
+    *answer = (struct web_answer){.body = {0}};
+    json_writer_init(&answer->writer, &answer->body);
+    return &answer->writer;
+}
+
+void web_answer_send(struct web_answer *answer, struct web_request *request, int status)
+{
+    web_reply(request, status, &answer->body);
+    buf_fini(&answer->body);
 }
 
 void web_fail(struct web_request *request, int status, const char *code, const char *fmt, ...)
@@ -77,10 +101,15 @@ void web_fail(struct web_request *request, int status, const char *code, const c
     va_start(args, fmt);
     vsnprintf(message, sizeof(message), fmt, args);
     va_end(args);
+    if (status == 500 && request->web->draining) { /* cut off, no fault */
+        status = 503;
+        code = "unavailable";
+        snprintf(message, sizeof(message), "%s", stopping);
+    }
     if (status == 503) {
         http_reply_header(request->http, "Retry-After", "1");
     }
-    send_error(request->http, status, code, message);
+    send_error(request->web, request->http, request->route->path, status, code, message);
     request_free(request);
 }
 
@@ -101,6 +130,12 @@ enum err web_need_int(const struct web_request *request, const char *name, int64
         return reason_set(reason, ERR_INVALID, "field '%s' is missing", name);
     }
     return json_read_int(request->body, name, min, max, out, reason);
+}
+
+enum err web_need_id(const struct web_request *request, const char *name, int64_t *out,
+                     struct reason *reason)
+{
+    return web_need_int(request, name, 1, WEB_ID_MAX, out, reason);
 }
 
 enum err web_need_text(const struct web_request *request, const char *name, size_t min_chars,
@@ -193,6 +228,7 @@ static void dispatch(struct web *web, const struct web_route *route, struct http
     struct reason reason;
     request->http = http;
     request->web = web;
+    request->route = route;
     if (!route->open && authorize(web, http, &request->uid, &reason) != ERR_OK) {
         web_fail(request, 401, "unauthorized", "%s", reason.text);
         return;
@@ -204,20 +240,69 @@ static void dispatch(struct web *web, const struct web_route *route, struct http
     route->handle(web->conf.arg, request);
 }
 
+static void serve_ping(const struct web *web, struct http_request *http, const char *path)
+{
+    send(web, http, path, 200, slice_str("{\"msg\":\"pong\"}"));
+}
+
+static void serve_metrics(const struct web *web, struct http_request *http, const char *path)
+{
+    struct buf text = {0};
+    counters_request(web->conf.counters, path, 200);
+    counters_render(web->conf.counters, &text);
+    http_reply(http, 200, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
+    buf_fini(&text);
+}
+
+/* What every service answers to GET, without a token. */
+static const struct {
+    const char *path;
+    void (*serve)(const struct web *web, struct http_request *http, const char *path);
+} builtin[] = {{"/api/ping", serve_ping}, {"/api/metrics", serve_metrics}};
+
+static void refuse_method(const struct web *web, struct http_request *http, const char *path,
+                          const char *allowed)
+{
+    char message[64];
+    snprintf(message, sizeof(message), "this path takes %s", allowed);
+    http_reply_header(http, "Allow", allowed);
+    send_error(web, http, path, 405, "method_not_allowed", message);
+}
+
+/* False when the path is none of the built-in ones. */
+static bool serve_builtin(const struct web *web, struct http_request *http, const char *path)
+{
+    enum http_method method = http_request_method(http);
+    for (size_t i = 0; i < sizeof(builtin) / sizeof(builtin[0]); i++) {
+        if (strcmp(builtin[i].path, path) != 0) {
+            continue;
+        }
+        if (method == HTTP_GET || method == HTTP_HEAD) {
+            builtin[i].serve(web, http, builtin[i].path);
+        } else {
+            refuse_method(web, http, builtin[i].path, "GET");
+        }
+        return true;
+    }
+    return false;
+}
+
 static void on_request(void *arg, struct http_request *http)
 {
     struct web *web = arg;
     const char *path = http_request_path(http);
-    if (strcmp(path, "/api/ping") == 0) {
-        http_reply(http, 200, content_type, slice_str("{\"msg\":\"pong\"}"));
+    if (web->draining) { /* what arrives now would find the service half closed */
+        send_error(web, http, NULL, 503, "unavailable", stopping);
+        return;
+    }
+    if (serve_builtin(web, http, path)) {
         return;
     }
     const struct web_route *route = find_route(web, path);
     if (!route) {
-        send_error(http, 404, "not_found", "there is no such path");
+        send_error(web, http, NULL, 404, "not_found", "there is no such path");
     } else if (http_request_method(http) != HTTP_POST) {
-        http_reply_header(http, "Allow", "POST");
-        send_error(http, 405, "method_not_allowed", "this path takes POST");
+        refuse_method(web, http, route->path, "POST");
     } else {
         dispatch(web, route, http);
     }
@@ -249,6 +334,7 @@ int web_port(const struct web *web)
 
 void web_drain(struct web *web)
 {
+    web->draining = true;
     http_server_drain(web->server);
 }
 

@@ -3,11 +3,8 @@
 #include "service_scripts.h"
 
 #define ORDER_OPTION(option_name, option_type, member, value, lowest, highest, text)               \
-    {                                                                                              \
-        .name = (option_name), .type = (option_type),                                              \
-        .offset = offsetof(struct order_settings, member), .default_value = (value),               \
-        .min = (lowest), .max = (highest), .help = (text)                                          \
-    }
+    SETTINGS_OPTION(struct order_settings, option_name, option_type, member, value, lowest,        \
+                    highest, NULL, text)
 
 static const struct conf_option options[] = {
     SERVICE_OPTIONS("127.0.0.1:8002", "127.0.0.1:9002"),

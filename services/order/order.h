@@ -28,7 +28,6 @@ struct order_service {
     struct order_settings settings;
     struct saga_script *create, *create_revert;                    /* gated */
     struct saga_script *new_id, *reserve, *paid, *update, *remove; /* plain */
-    uint64_t alerts; /* compensations that found a paid or foreign order */
 };
 
 /* Names of keys, by id or uid; formatted into a buffer of the caller. */
@@ -44,18 +43,17 @@ typedef void (*order_cb)(void *arg, const struct data_answer *answer,
                          const order_DetailResponse *record);
 typedef void (*order_list_cb)(void *arg, const struct data_answer *answer,
                               const order_ListResponse *list);
-typedef void (*order_id_cb)(void *arg, const struct data_answer *answer, int64_t first);
 
 /* uid 0: of whomever; otherwise an order of somebody else is "no_order". */
 void order_load(struct order_service *order, int64_t id, int64_t uid, order_cb cb, void *arg);
 void order_list(struct order_service *order, const order_ListRequest *request, order_list_cb cb,
                 void *arg);
-void order_new_id(struct order_service *order, int64_t uid, int64_t count, order_id_cb cb,
+void order_new_id(struct order_service *order, int64_t uid, int64_t count, data_id_cb cb,
                   void *arg);
 /* As order_new_id for one id, remembered under the idempotency key; `asked` is what the request
  * wants, in words that are compared. */
 void order_reserve(struct order_service *order, int64_t uid, struct slice key, struct slice asked,
-                   order_id_cb cb, void *arg);
+                   data_id_cb cb, void *arg);
 void order_paid(struct order_service *order, const order_PaidRequest *request, data_cb cb,
                 void *arg);
 void order_update(struct order_service *order, int64_t uid, const order_UpdateRequest *request,

@@ -23,19 +23,16 @@ static void on_detail_loaded(void *arg, const struct data_answer *answer,
         data_fail_web(arg, answer);
         return;
     }
-    struct buf body = {0};
-    struct json_writer w;
-    json_writer_init(&w, &body);
-    put_record(&w, record);
-    web_reply(arg, 200, &body);
-    buf_fini(&body);
+    struct web_answer body;
+    put_record(web_answer_begin(&body), record);
+    web_answer_send(&body, arg, 200);
 }
 
 static void handle_detail(void *arg, struct web_request *request)
 {
     struct reason reason;
     int64_t id;
-    if (web_need_int(request, "id", 1, INT64_MAX / 2, &id, &reason) != ERR_OK) {
+    if (web_need_id(request, "id", &id, &reason) != ERR_OK) {
         web_refuse(request, &reason);
         return;
     }
@@ -48,16 +45,14 @@ static void on_listed(void *arg, const struct data_answer *answer, const order_L
         data_fail_web(arg, answer);
         return;
     }
-    struct buf body = {0};
-    struct json_writer w;
-    json_writer_init(&w, &body);
-    json_open_array(&w, NULL);
+    struct web_answer body;
+    struct json_writer *w = web_answer_begin(&body);
+    json_open_array(w, NULL);
     for (size_t i = 0; i < list->data_count; i++) {
-        put_record(&w, &list->data[i]);
+        put_record(w, &list->data[i]);
     }
-    json_close_array(&w);
-    web_reply(arg, 200, &body);
-    buf_fini(&body);
+    json_close_array(w);
+    web_answer_send(&body, arg, 200);
 }
 
 static void handle_list(void *arg, struct web_request *request)
@@ -65,8 +60,8 @@ static void handle_list(void *arg, struct web_request *request)
     struct reason reason;
     order_ListRequest list = {.uid = request->uid, .limit = ORDER_LIST_MAX};
     int64_t uid = request->uid;
-    if (json_read_int(request->body, "uid", 1, INT64_MAX / 2, &uid, &reason) != ERR_OK ||
-        json_read_int(request->body, "before", 0, INT64_MAX / 2, &list.before, &reason) != ERR_OK ||
+    if (json_read_int(request->body, "uid", 1, WEB_ID_MAX, &uid, &reason) != ERR_OK ||
+        json_read_int(request->body, "before", 0, WEB_ID_MAX, &list.before, &reason) != ERR_OK ||
         json_read_int(request->body, "limit", 1, ORDER_LIST_MAX, &list.limit, &reason) != ERR_OK) {
         web_refuse(request, &reason);
     } else if (uid != request->uid) {
@@ -74,18 +69,6 @@ static void handle_list(void *arg, struct web_request *request)
     } else {
         order_list(arg, &list, on_listed, request);
     }
-}
-
-static void on_changed(void *arg, const struct data_answer *answer)
-{
-    if (answer->kind != DATA_OK) {
-        data_fail_web(arg, answer);
-        return;
-    }
-    struct buf body = {0};
-    buf_add_str(&body, "{}");
-    web_reply(arg, 200, &body);
-    buf_fini(&body);
 }
 
 static enum err read_update(struct web_request *request, order_UpdateRequest *update,
@@ -98,13 +81,13 @@ static enum err read_update(struct web_request *request, order_UpdateRequest *up
                               "field '%s' of an order cannot change; only amount can", fixed[i]);
         }
     }
-    enum err err = web_need_int(request, "id", 1, INT64_MAX / 2, &update->id, reason);
+    enum err err = web_need_id(request, "id", &update->id, reason);
     if (err == ERR_OK) {
         err = web_need_int(request, "amount", 0, ORDER_AMOUNT_MAX, &update->amount, reason);
     }
     update->has_ver = json_get(request->body, "ver") != NULL;
     if (err == ERR_OK) {
-        err = json_read_int(request->body, "ver", 1, INT64_MAX / 2, &update->ver, reason);
+        err = json_read_int(request->body, "ver", 1, WEB_ID_MAX, &update->ver, reason);
     }
     return err;
 }
@@ -117,18 +100,18 @@ static void handle_update(void *arg, struct web_request *request)
         web_refuse(request, &reason);
         return;
     }
-    order_update(arg, request->uid, &update, on_changed, request);
+    order_update(arg, request->uid, &update, data_changed_web, request);
 }
 
 static void handle_remove(void *arg, struct web_request *request)
 {
     struct reason reason;
     int64_t id;
-    if (web_need_int(request, "id", 1, INT64_MAX / 2, &id, &reason) != ERR_OK) {
+    if (web_need_id(request, "id", &id, &reason) != ERR_OK) {
         web_refuse(request, &reason);
         return;
     }
-    order_remove(arg, request->uid, id, on_changed, request);
+    order_remove(arg, request->uid, id, data_changed_web, request);
 }
 
 const struct web_route order_routes[] = {

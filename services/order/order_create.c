@@ -50,20 +50,18 @@ static void fail_data(struct creation *creation, const struct data_answer *answe
 
 static void answer(struct creation *creation, const struct saga_answer *saga)
 {
-    struct buf body = {0};
-    struct json_writer w;
+    struct web_answer body;
+    struct json_writer *w = web_answer_begin(&body);
     int status = service_http_status(saga->status);
-    json_writer_init(&w, &body);
-    json_open_object(&w, NULL);
+    json_open_object(w, NULL);
     if (status == 409) {
-        service_put_failure(&w, service_slice(saga->rollback_reason), "order_failed");
+        service_put_failure(w, service_slice(saga->rollback_reason), "order_failed");
     }
-    json_put_text(&w, "gid", creation->gid);
-    json_put_int(&w, "id", creation->id);
-    json_put_text(&w, "status", saga->status);
-    json_close_object(&w);
-    web_reply(creation->request, status, &body);
-    buf_fini(&body);
+    json_put_text(w, "gid", creation->gid);
+    json_put_int(w, "id", creation->id);
+    json_put_text(w, "status", saga->status);
+    json_close_object(w);
+    web_answer_send(&body, creation->request, status);
     free(creation);
 }
 
@@ -93,39 +91,40 @@ static void submit(struct creation *creation)
                                   .id = creation->id,
                                   .num = creation->num};
     product_DecrStockRequest decr = {.id = creation->pid, .num = creation->num};
-    struct buf payloads[2] = {{0}, {0}};
-    char urls[4][256];
-    wire_pb_encode(order_CreateRequest_fields, &create, &payloads[0]);
-    wire_pb_encode(product_DecrStockRequest_fields, &decr, &payloads[1]);
-    snprintf(urls[0], 256, "%s/order.Order/Create", settings->order_branch);
-    snprintf(urls[1], 256, "%s/order.Order/CreateRevert", settings->order_branch);
-    snprintf(urls[2], 256, "%s/product.Product/DecrStock", settings->product_branch);
-    snprintf(urls[3], 256, "%s/product.Product/DecrStockRevert", settings->product_branch);
-    struct saga_step steps[2];
-    for (int i = 0; i < 2; i++) {
-        steps[i] =
-            (struct saga_step){urls[2 * i], urls[2 * i + 1], {payloads[i].data, payloads[i].len}};
-    }
-    struct saga_submission submission = {.gid = saga_text(creation->gid),
-                                         .steps = steps,
-                                         .step_count = 2,
-                                         .wait = creation->wait,
-                                         .wait_timeout_ms = creation->wait ? settings->wait_ms : 0};
-    saga_submit(creation->order->service.saga, &submission, on_submitted, creation);
-    buf_fini(&payloads[0]);
-    buf_fini(&payloads[1]);
+    const struct service_branch branches[] = {
+        {settings->order_branch, "order.Order/Create", "order.Order/CreateRevert",
+         order_CreateRequest_fields, &create},
+        {settings->product_branch, "product.Product/DecrStock", "product.Product/DecrStockRevert",
+         product_DecrStockRequest_fields, &decr},
+    };
+    service_submit(&creation->order->service,
+                   &(struct service_submission){.gid = creation->gid,
+                                                .branches = branches,
+                                                .branch_count = 2,
+                                                .wait = creation->wait,
+                                                .wait_ms = settings->wait_ms},
+                   on_submitted, creation);
 }
 
 /* ---- the id ---- */
 
+/* The id is part of a key's gid: when the key is forgotten and comes again, it is another order and
+ * must not be taken for the transaction of the first. */
 static void on_id(void *arg, const struct data_answer *data, int64_t id)
 {
     struct creation *creation = arg;
+    const char *key = web_header(creation->request, "Idempotency-Key");
     if (data->kind != DATA_OK) {
         fail_data(creation, data);
         return;
     }
     creation->id = id;
+    if (key) {
+        snprintf(creation->gid, sizeof(creation->gid), "order:%" PRId64 ":%" PRId64 ":%s",
+                 creation->request->uid, id, key);
+    } else {
+        saga_gid(creation->gid);
+    }
     submit(creation);
 }
 
@@ -134,13 +133,11 @@ static void allocate_id(struct creation *creation)
     int64_t uid = creation->request->uid;
     const char *key = web_header(creation->request, "Idempotency-Key");
     if (!key) {
-        saga_gid(creation->gid);
         order_new_id(creation->order, uid, 1, on_id, creation);
         return;
     }
     char asked[96];
     snprintf(asked, sizeof(asked), "%" PRId64 "|%" PRId64, creation->pid, creation->num);
-    snprintf(creation->gid, sizeof(creation->gid), "order:%" PRId64 ":%s", uid, key);
     order_reserve(creation->order, uid, slice_str(key), slice_str(asked), on_id, creation);
 }
 
@@ -231,7 +228,7 @@ static enum err read_request(struct creation *creation, struct reason *reason)
     int64_t uid = request->uid;
     enum err err = web_check_key(request, reason);
     if (err == ERR_OK) {
-        err = web_need_int(request, "pid", 1, INT64_MAX / 2, &creation->pid, reason);
+        err = web_need_id(request, "pid", &creation->pid, reason);
     }
     if (err == ERR_OK) {
         err = json_read_int(request->body, "num", 1, ORDER_NUM_MAX, &creation->num, reason);
@@ -244,7 +241,7 @@ static enum err read_request(struct creation *creation, struct reason *reason)
         err = json_read_bool(request->body, "wait", &creation->wait, reason);
     }
     if (err == ERR_OK) {
-        err = json_read_int(request->body, "uid", 1, INT64_MAX / 2, &uid, reason);
+        err = json_read_int(request->body, "uid", 1, WEB_ID_MAX, &uid, reason);
     }
     if (err == ERR_OK && uid != request->uid) {
         err = reason_set(reason, ERR_INVALID, "field 'uid': the token belongs to another user");

@@ -1,6 +1,5 @@
 #include "services/order/order.h"
 
-#include "base/check.h"
 #include "base/mem.h"
 #include "redis/redis.h"
 #include "services/common/shard.h"
@@ -148,7 +147,7 @@ static void on_list_ids(void *arg, const struct data_answer *answer)
 void order_list(struct order_service *order, const order_ListRequest *request, order_list_cb cb,
                 void *arg)
 {
-    char key[ORDER_KEY_SIZE], before[32], limit[32];
+    char key[ORDER_KEY_SIZE], before[32], limit[DATA_NUMBER_SIZE];
     bool all = request->limit < 1 || request->limit > ORDER_LIST_MAX;
     struct list *list = mem_new(struct list);
     list->order = order;
@@ -156,67 +155,38 @@ void order_list(struct order_service *order, const order_ListRequest *request, o
     list->cb = cb;
     list->arg = arg;
     snprintf(before, sizeof(before), "(%lld", (long long)request->before);
-    snprintf(limit, sizeof(limit), "%lld", all ? (long long)ORDER_LIST_MAX : request->limit);
     struct slice argv[] = {SLICE_LIT("ZREVRANGEBYSCORE"),
                            order_user_key(order, request->uid, key),
                            slice_str(request->before > 0 ? before : "+inf"),
                            SLICE_LIT("-inf"),
                            SLICE_LIT("LIMIT"),
                            SLICE_LIT("0"),
-                           slice_str(limit)};
+                           data_number(all ? ORDER_LIST_MAX : request->limit, limit)};
     data_read(order->service.saga, argv, 7, on_list_ids, list);
 }
 
 /* ---- ids ---- */
 
-struct new_id {
-    int64_t shard, shards;
-    order_id_cb cb;
-    void *arg;
-};
-
-static void on_new_id(void *arg, const struct data_answer *answer)
+void order_new_id(struct order_service *order, int64_t uid, int64_t count, data_id_cb cb, void *arg)
 {
-    struct new_id *new_id = arg;
-    int64_t n = 0;
-    if (answer->kind == DATA_OK) {
-        check(slice_to_int64(answer->text, &n));
-    }
-    new_id->cb(new_id->arg, answer, shard_id(n, new_id->shard, new_id->shards));
-    free(new_id);
-}
-
-static struct new_id *new_id_start(const struct order_service *order, int64_t uid, order_id_cb cb,
-                                   void *arg)
-{
-    struct new_id *new_id = mem_new(struct new_id);
-    *new_id = (struct new_id){shard(order, uid), order->settings.common.shards, cb, arg};
-    return new_id;
-}
-
-void order_new_id(struct order_service *order, int64_t uid, int64_t count, order_id_cb cb,
-                  void *arg)
-{
-    char key[ORDER_KEY_SIZE], number[32];
-    snprintf(number, sizeof(number), "%lld", (long long)count);
+    char key[ORDER_KEY_SIZE], number[DATA_NUMBER_SIZE];
     struct slice keys[] = {key_format(order, uid, ":seq", -1, key)};
-    struct slice args[] = {slice_str(number)};
-    data_run(order->service.saga, &(struct data_script_call){order->new_id, keys, 1, args, 1},
-             on_new_id, new_id_start(order, uid, cb, arg));
+    struct slice args[] = {data_number(count, number)};
+    data_take_id(order->service.saga, &(struct data_script_call){order->new_id, keys, 1, args, 1},
+                 shard(order, uid), order->settings.common.shards, cb, arg);
 }
 
 void order_reserve(struct order_service *order, int64_t uid, struct slice key, struct slice asked,
-                   order_id_cb cb, void *arg)
+                   data_id_cb cb, void *arg)
 {
-    char seq[ORDER_KEY_SIZE], ttl[32];
+    char seq[ORDER_KEY_SIZE], ttl[DATA_NUMBER_SIZE];
     struct buf record = {0};
     buf_printf(&record, "{ord:%lld}:k:%lld:%.*s", (long long)shard(order, uid), (long long)uid,
                SLICE_ARG(key));
-    snprintf(ttl, sizeof(ttl), "%lld", (long long)order->settings.key_ttl_ms);
     struct slice keys[] = {key_format(order, uid, ":seq", -1, seq), buf_slice(&record)};
-    struct slice args[] = {asked, slice_str(ttl)};
-    data_run(order->service.saga, &(struct data_script_call){order->reserve, keys, 2, args, 2},
-             on_new_id, new_id_start(order, uid, cb, arg));
+    struct slice args[] = {asked, data_number(order->settings.key_ttl_ms, ttl)};
+    data_take_id(order->service.saga, &(struct data_script_call){order->reserve, keys, 2, args, 2},
+                 shard(order, uid), order->settings.common.shards, cb, arg);
     buf_fini(&record);
 }
 
@@ -225,12 +195,10 @@ void order_reserve(struct order_service *order, int64_t uid, struct slice key, s
 void order_paid(struct order_service *order, const order_PaidRequest *request, data_cb cb,
                 void *arg)
 {
-    char key[ORDER_KEY_SIZE], amount[32] = "";
-    if (request->has_amount) {
-        snprintf(amount, sizeof(amount), "%lld", (long long)request->amount);
-    }
+    char key[ORDER_KEY_SIZE], amount[DATA_NUMBER_SIZE];
     struct slice keys[] = {order_key(order, request->id, key)};
-    struct slice args[] = {slice_str(amount)};
+    struct slice args[] = {request->has_amount ? data_number(request->amount, amount)
+                                               : slice_str("")};
     data_run(order->service.saga, &(struct data_script_call){order->paid, keys, 1, args, 1}, cb,
              arg);
 }
@@ -238,27 +206,21 @@ void order_paid(struct order_service *order, const order_PaidRequest *request, d
 void order_update(struct order_service *order, int64_t uid, const order_UpdateRequest *request,
                   data_cb cb, void *arg)
 {
-    char key[ORDER_KEY_SIZE], owner[32], amount[32], ver[32] = "";
-    snprintf(owner, sizeof(owner), "%lld", (long long)uid);
-    snprintf(amount, sizeof(amount), "%lld", (long long)request->amount);
-    if (request->has_ver) {
-        snprintf(ver, sizeof(ver), "%lld", (long long)request->ver);
-    }
+    char key[ORDER_KEY_SIZE], text[3][DATA_NUMBER_SIZE];
     struct slice keys[] = {order_key(order, request->id, key)};
-    struct slice args[] = {slice_str(owner), slice_str(amount), slice_str(ver)};
+    struct slice args[] = {data_number(uid, text[0]), data_number(request->amount, text[1]),
+                           request->has_ver ? data_number(request->ver, text[2]) : slice_str("")};
     data_run(order->service.saga, &(struct data_script_call){order->update, keys, 1, args, 3}, cb,
              arg);
 }
 
 void order_remove(struct order_service *order, int64_t uid, int64_t id, data_cb cb, void *arg)
 {
-    char key[ORDER_KEY_SIZE], list[ORDER_KEY_SIZE], owner[32], number[32];
-    snprintf(owner, sizeof(owner), "%lld", (long long)uid);
-    snprintf(number, sizeof(number), "%lld", (long long)id);
+    char key[ORDER_KEY_SIZE], list[ORDER_KEY_SIZE], text[2][DATA_NUMBER_SIZE];
     /* The list under the tag of the order: a foreign order may lie in another slot than the user,
      * and is refused by the script. */
     struct slice keys[] = {order_key(order, id, key), key_format(order, id, ":u:", uid, list)};
-    struct slice args[] = {slice_str(owner), slice_str(number)};
+    struct slice args[] = {data_number(uid, text[0]), data_number(id, text[1])};
     data_run(order->service.saga, &(struct data_script_call){order->remove, keys, 2, args, 2}, cb,
              arg);
 }

@@ -1,11 +1,9 @@
 #include "services/order/order.h"
 
-#include "base/log.h"
 #include "base/mem.h"
+#include "services/common/shard.h"
 #include "wire/message.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- branches ---- */
@@ -30,6 +28,15 @@ static void create_done(void *arg, struct saga_call *call, const struct saga_out
     reply_branch(arg, call, "order.Order/Create", outcome);
 }
 
+/* An id of another shard than the user's would need two slots: refused, for no repetition will
+ * make it right. */
+static bool ids_are_valid(const struct order_service *order, const order_CreateRequest *request)
+{
+    int64_t shards = order->settings.common.shards;
+    return request->id >= 1 && request->uid >= 1 && request->pid >= 1 &&
+           shard_of(request->id, shards) == shard_of(request->uid, shards);
+}
+
 static void on_create(void *arg, struct saga_call *call)
 {
     struct order_service *order = arg;
@@ -37,18 +44,18 @@ static void on_create(void *arg, struct saga_call *call)
     if (!data_decode(call, order_CreateRequest_fields, &request)) {
         return;
     }
-    if (request.id < 1 || request.uid < 1) {
+    if (!ids_are_valid(order, &request)) {
         saga_call_reply(call, SAGA_FAILURE, saga_text(""),
-                        "bad_id: id (from NewId) and uid must be 1 or more");
+                        "bad_id: uid and pid must be 1 or more, id from NewId for this uid");
         return;
     }
-    char tag[ORDER_KEY_SIZE], key[ORDER_KEY_SIZE], list[ORDER_KEY_SIZE], numbers[5][32];
+    char tag[ORDER_KEY_SIZE], key[ORDER_KEY_SIZE], list[ORDER_KEY_SIZE];
+    char numbers[5][DATA_NUMBER_SIZE];
     const int64_t values[] = {request.id, request.uid, request.pid, request.num ? request.num : 1,
                               request.amount};
     struct saga_bytes args[5];
     for (int i = 0; i < 5; i++) {
-        snprintf(numbers[i], sizeof(numbers[i]), "%" PRId64, values[i]);
-        args[i] = saga_text(numbers[i]);
+        args[i] = service_bytes(data_number(values[i], numbers[i]));
     }
     order_tag(order, request.id, tag);
     struct saga_bytes keys[] = {service_bytes(order_key(order, request.id, key)),
@@ -69,11 +76,9 @@ static void create_revert_done(void *arg, struct saga_call *call,
     struct order_service *order = arg;
     struct slice text = service_slice(outcome->text);
     if (outcome->verdict == SAGA_OK && !slice_eq_str(text, "9")) {
-        struct slice gid = service_slice(saga_call_gid(call));
-        order->alerts++;
-        log_error("order",
-                  "msg=\"compensation left the order alone\" alert=1 gid=\"%.*s\" why=%.*s",
-                  SLICE_ARG(gid), SLICE_ARG(text));
+        service_alert(&order->service, call,
+                      slice_eq_str(text, "paid") ? "compensation left a paid order alone"
+                                                 : "compensation found no order of its own");
     }
     reply_branch(order, call, "order.Order/CreateRevert", outcome);
 }
@@ -85,11 +90,10 @@ static void on_create_revert(void *arg, struct saga_call *call)
     if (!data_decode(call, order_CreateRequest_fields, &request)) {
         return;
     }
-    char tag[ORDER_KEY_SIZE], key[ORDER_KEY_SIZE], id[32];
-    snprintf(id, sizeof(id), "%" PRId64, request.id);
+    char tag[ORDER_KEY_SIZE], key[ORDER_KEY_SIZE], id[DATA_NUMBER_SIZE];
     order_tag(order, request.id, tag);
     struct saga_bytes keys[] = {service_bytes(order_key(order, request.id, key))};
-    struct saga_bytes args[] = {saga_text(id)};
+    struct saga_bytes args[] = {service_bytes(data_number(request.id, id))};
     saga_call_eval(call, &(struct saga_eval){.script = order->create_revert,
                                              .tag = tag,
                                              .keys = keys,
@@ -134,16 +138,11 @@ static void on_list(void *arg, struct saga_call *call)
     }
 }
 
-static void on_changed(void *arg, const struct data_answer *answer)
-{
-    data_reply_call(arg, answer, NULL, NULL);
-}
-
 static void on_paid(void *arg, struct saga_call *call)
 {
     order_PaidRequest request = order_PaidRequest_init_zero;
     if (data_decode(call, order_PaidRequest_fields, &request)) {
-        order_paid(arg, &request, on_changed, call);
+        order_paid(arg, &request, data_changed_call, call);
     }
 }
 
@@ -160,7 +159,7 @@ static void on_update(void *arg, struct saga_call *call)
                      "order cannot change");
         return;
     }
-    order_update(arg, request.uid, &request, on_changed, call);
+    order_update(arg, request.uid, &request, data_changed_call, call);
 }
 
 struct request {
@@ -183,7 +182,7 @@ static void on_remove_loaded(void *arg, const struct data_answer *answer,
 {
     struct request *request = arg;
     if (answer->kind == DATA_OK) {
-        order_remove(request->order, record->uid, record->id, on_changed, request->call);
+        order_remove(request->order, record->uid, record->id, data_changed_call, request->call);
     } else {
         data_reply_call(request->call, answer, NULL, NULL);
     }

@@ -20,7 +20,6 @@ struct product_service {
     struct product_settings settings;
     struct saga_script *decr_stock, *decr_stock_revert;                /* gated */
     struct saga_script *new_id, *create, *update, *set_stock, *remove; /* plain */
-    uint64_t alerts; /* compensations that found no product */
 };
 
 enum { PRODUCT_KEY_SIZE = 64 };
@@ -32,7 +31,6 @@ struct slice product_key(int64_t id, char out[PRODUCT_KEY_SIZE]);
 
 typedef void (*product_cb)(void *arg, const struct data_answer *answer,
                            const product_DetailResponse *record);
-typedef void (*product_id_cb)(void *arg, const struct data_answer *answer, int64_t id);
 
 void product_load(struct product_service *product, int64_t id, product_cb cb, void *arg);
 /* ERR_INVALID with a reason that names the field. */
@@ -41,7 +39,7 @@ enum err product_create_check(const product_CreateRequest *request,
 enum err product_update_check(const product_UpdateRequest *request,
                               struct reason *reason) MUST_CHECK;
 void product_create(struct product_service *product, const product_CreateRequest *request,
-                    product_id_cb cb, void *arg);
+                    data_id_cb cb, void *arg);
 void product_update(struct product_service *product, const product_UpdateRequest *request,
                     data_cb cb, void *arg);
 void product_set_stock(struct product_service *product, int64_t id, int64_t stock, data_cb cb,

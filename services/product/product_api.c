@@ -1,34 +1,18 @@
 /* The HTTP API of the product service. */
 #include "services/product/product.h"
 
-#include <stdio.h>
-
-static void reply_json(struct web_request *request, const char *json)
-{
-    struct buf body = {0};
-    buf_add_str(&body, json);
-    web_reply(request, 200, &body);
-    buf_fini(&body);
-}
-
-static void on_changed(void *arg, const struct data_answer *answer)
-{
-    if (answer->kind == DATA_OK) {
-        reply_json(arg, "{}");
-    } else {
-        data_fail_web(arg, answer);
-    }
-}
-
 static void on_created(void *arg, const struct data_answer *answer, int64_t id)
 {
-    char json[64];
     if (answer->kind != DATA_OK) {
         data_fail_web(arg, answer);
         return;
     }
-    snprintf(json, sizeof(json), "{\"id\":%lld}", (long long)id);
-    reply_json(arg, json);
+    struct web_answer body;
+    struct json_writer *w = web_answer_begin(&body);
+    json_open_object(w, NULL);
+    json_put_int(w, "id", id);
+    json_close_object(w);
+    web_answer_send(&body, arg, 200);
 }
 
 /* Copies a text member; over-long ones are refused by length in characters. */
@@ -41,7 +25,7 @@ static enum err read_text(const struct web_request *request, const char *name, c
     }
     enum err err = web_need_text(request, name, 0, PRODUCT_TEXT_MAX, &text, reason);
     if (err == ERR_OK) {
-        snprintf(out, size, "%.*s", SLICE_ARG(text));
+        data_copy(text, out, size);
     }
     return err;
 }
@@ -81,26 +65,24 @@ static void on_loaded(void *arg, const struct data_answer *answer,
         data_fail_web(arg, answer);
         return;
     }
-    struct buf body = {0};
-    struct json_writer w;
-    json_writer_init(&w, &body);
-    json_open_object(&w, NULL);
-    json_put_int(&w, "id", record->id);
-    json_put_text(&w, "name", record->name);
-    json_put_text(&w, "desc", record->desc);
-    json_put_int(&w, "stock", record->stock);
-    json_put_int(&w, "amount", record->amount);
-    json_put_int(&w, "status", record->status);
-    json_put_int(&w, "ver", record->ver);
-    json_close_object(&w);
-    web_reply(arg, 200, &body);
-    buf_fini(&body);
+    struct web_answer body;
+    struct json_writer *w = web_answer_begin(&body);
+    json_open_object(w, NULL);
+    json_put_int(w, "id", record->id);
+    json_put_text(w, "name", record->name);
+    json_put_text(w, "desc", record->desc);
+    json_put_int(w, "stock", record->stock);
+    json_put_int(w, "amount", record->amount);
+    json_put_int(w, "status", record->status);
+    json_put_int(w, "ver", record->ver);
+    json_close_object(w);
+    web_answer_send(&body, arg, 200);
 }
 
 static bool read_id(struct web_request *request, int64_t *id)
 {
     struct reason reason;
-    if (web_need_int(request, "id", 1, INT64_MAX / 2, id, &reason) == ERR_OK) {
+    if (web_need_id(request, "id", id, &reason) == ERR_OK) {
         return true;
     }
     web_refuse(request, &reason);
@@ -119,7 +101,7 @@ static void handle_remove(void *arg, struct web_request *request)
 {
     int64_t id;
     if (read_id(request, &id)) {
-        product_remove(arg, id, on_changed, request);
+        product_remove(arg, id, data_changed_web, request);
     }
 }
 
@@ -135,7 +117,7 @@ static void handle_set_stock(void *arg, struct web_request *request)
         web_refuse(request, &reason);
         return;
     }
-    product_set_stock(arg, id, stock, on_changed, request);
+    product_set_stock(arg, id, stock, data_changed_web, request);
 }
 
 static enum err read_update(struct web_request *request, product_UpdateRequest *update,
@@ -160,7 +142,7 @@ static enum err read_update(struct web_request *request, product_UpdateRequest *
                             &update->status, reason);
     }
     if (err == ERR_OK) {
-        err = json_read_int(request->body, "ver", 1, INT64_MAX / 2, &update->ver, reason);
+        err = json_read_int(request->body, "ver", 1, WEB_ID_MAX, &update->ver, reason);
     }
     return err == ERR_OK ? product_update_check(update, reason) : err;
 }
@@ -176,7 +158,7 @@ static void handle_update(void *arg, struct web_request *request)
         web_refuse(request, &reason);
         return;
     }
-    product_update(arg, &update, on_changed, request);
+    product_update(arg, &update, data_changed_web, request);
 }
 
 const struct web_route product_routes[] = {

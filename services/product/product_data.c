@@ -19,12 +19,6 @@ struct slice product_key(int64_t id, char out[PRODUCT_KEY_SIZE])
     return slice_make(out, (size_t)n);
 }
 
-static struct slice number(int64_t value, char out[32])
-{
-    int n = snprintf(out, 32, "%lld", (long long)value);
-    return slice_make(out, (size_t)n);
-}
-
 static void run(struct product_service *product, const struct data_script_call *call, data_cb cb,
                 void *arg)
 {
@@ -37,11 +31,6 @@ struct load {
     product_cb cb;
     void *arg;
 };
-
-static void copy_text(struct slice text, char *out, size_t size)
-{
-    snprintf(out, size, "%.*s", SLICE_ARG(text));
-}
 
 static void on_load(void *arg, const struct data_answer *answer)
 {
@@ -61,8 +50,8 @@ static void on_load(void *arg, const struct data_answer *answer)
             .status = data_int(hash, "status"),
             .ver = data_int(hash, "ver"),
         };
-        copy_text(data_text(hash, "name"), record.name, sizeof(record.name));
-        copy_text(data_text(hash, "desc"), record.desc, sizeof(record.desc));
+        data_copy(data_text(hash, "name"), record.name, sizeof(record.name));
+        data_copy(data_text(hash, "desc"), record.desc, sizeof(record.desc));
         load->cb(load->arg, answer, &record);
     }
     free(load);
@@ -148,7 +137,7 @@ struct create {
     struct product_service *product;
     product_CreateRequest request;
     int64_t id;
-    product_id_cb cb;
+    data_id_cb cb;
     void *arg;
 };
 
@@ -167,20 +156,21 @@ static void on_new_id(void *arg, const struct data_answer *answer)
         return;
     }
     check(slice_to_int64(answer->text, &create->id));
-    char key[PRODUCT_KEY_SIZE], id[32], stock[32], amount[32], status[32];
+    char key[PRODUCT_KEY_SIZE], id[DATA_NUMBER_SIZE], stock[DATA_NUMBER_SIZE],
+        amount[DATA_NUMBER_SIZE], status[DATA_NUMBER_SIZE];
     struct slice keys[] = {product_key(create->id, key)};
-    struct slice args[] = {number(create->id, id),
+    struct slice args[] = {data_number(create->id, id),
                            slice_str(create->request.name),
                            slice_str(create->request.desc),
-                           number(create->request.stock, stock),
-                           number(create->request.amount, amount),
-                           number(create->request.status, status)};
+                           data_number(create->request.stock, stock),
+                           data_number(create->request.amount, amount),
+                           data_number(create->request.status, status)};
     run(create->product, &(struct data_script_call){create->product->create, keys, 1, args, 6},
         on_created, create);
 }
 
 void product_create(struct product_service *product, const product_CreateRequest *request,
-                    product_id_cb cb, void *arg)
+                    data_id_cb cb, void *arg)
 {
     struct create *create = mem_new(struct create);
     *create = (struct create){product, *request, 0, cb, arg};
@@ -191,9 +181,10 @@ void product_create(struct product_service *product, const product_CreateRequest
 void product_update(struct product_service *product, const product_UpdateRequest *request,
                     data_cb cb, void *arg)
 {
-    char key[PRODUCT_KEY_SIZE], ver[32], amount[32], status[32];
+    char key[PRODUCT_KEY_SIZE], ver[DATA_NUMBER_SIZE], amount[DATA_NUMBER_SIZE],
+        status[DATA_NUMBER_SIZE];
     struct slice keys[] = {product_key(request->id, key)};
-    struct slice args[9] = {request->has_ver ? number(request->ver, ver) : slice_str("")};
+    struct slice args[9] = {request->has_ver ? data_number(request->ver, ver) : slice_str("")};
     size_t n = 1;
     const struct {
         bool given;
@@ -202,8 +193,8 @@ void product_update(struct product_service *product, const product_UpdateRequest
     } fields[] = {
         {request->has_name, "name", slice_str(request->name)},
         {request->has_desc, "desc", slice_str(request->desc)},
-        {request->has_amount, "amount", number(request->amount, amount)},
-        {request->has_status, "status", number(request->status, status)},
+        {request->has_amount, "amount", data_number(request->amount, amount)},
+        {request->has_status, "status", data_number(request->status, status)},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         if (fields[i].given) {
@@ -217,9 +208,9 @@ void product_update(struct product_service *product, const product_UpdateRequest
 void product_set_stock(struct product_service *product, int64_t id, int64_t stock, data_cb cb,
                        void *arg)
 {
-    char key[PRODUCT_KEY_SIZE], text[32];
+    char key[PRODUCT_KEY_SIZE], text[DATA_NUMBER_SIZE];
     struct slice keys[] = {product_key(id, key)};
-    struct slice args[] = {number(stock, text)};
+    struct slice args[] = {data_number(stock, text)};
     run(product, &(struct data_script_call){product->set_stock, keys, 1, args, 1}, cb, arg);
 }
 

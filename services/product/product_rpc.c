@@ -1,10 +1,5 @@
 #include "services/product/product.h"
 
-#include "base/log.h"
-
-#include <inttypes.h>
-#include <stdio.h>
-
 /* ---- branches ---- */
 
 static const char *const decr_method = "product.Product/DecrStock";
@@ -20,9 +15,7 @@ static void revert_done(void *arg, struct saga_call *call, const struct saga_out
 {
     struct product_service *product = arg;
     if (outcome->verdict == SAGA_OK && outcome->text.len > 0) {
-        product->alerts++;
-        log_error("product", "msg=\"compensation found no product\" alert=1 gid=\"%.*s\"",
-                  SLICE_ARG(service_slice(saga_call_gid(call))));
+        service_alert(&product->service, call, "compensation found no product");
     }
     service_settle(&product->service, call, revert_method, outcome, saga_text(""));
 }
@@ -34,11 +27,10 @@ static void eval(struct product_service *product, struct saga_call *call,
     if (!data_decode(call, product_DecrStockRequest_fields, &request)) {
         return;
     }
-    char tag[PRODUCT_KEY_SIZE], key[PRODUCT_KEY_SIZE], num[32];
-    snprintf(num, sizeof(num), "%" PRId64, request.num);
+    char tag[PRODUCT_KEY_SIZE], key[PRODUCT_KEY_SIZE], num[DATA_NUMBER_SIZE];
     product_tag(request.id, tag);
     struct saga_bytes keys[] = {service_bytes(product_key(request.id, key))};
-    struct saga_bytes args[] = {saga_text(num)};
+    struct saga_bytes args[] = {service_bytes(data_number(request.num, num))};
     saga_call_eval(call, &(struct saga_eval){.script = script,
                                              .tag = tag,
                                              .keys = keys,
@@ -62,13 +54,6 @@ static void on_decr_stock_revert(void *arg, struct saga_call *call)
 }
 
 /* ---- plain requests ---- */
-
-static void refuse(struct saga_call *call, const struct reason *reason)
-{
-    char why[300];
-    snprintf(why, sizeof(why), "bad_request: %s", reason->text);
-    saga_call_reply(call, SAGA_FAILURE, saga_text(""), why);
-}
 
 static void on_loaded(void *arg, const struct data_answer *answer,
                       const product_DetailResponse *record)
@@ -98,15 +83,10 @@ static void on_create(void *arg, struct saga_call *call)
         return;
     }
     if (product_create_check(&request, &reason) != ERR_OK) {
-        refuse(call, &reason);
+        data_refuse_call(call, &reason);
         return;
     }
     product_create(arg, &request, on_created, call);
-}
-
-static void on_changed(void *arg, const struct data_answer *answer)
-{
-    data_reply_call(arg, answer, NULL, NULL);
 }
 
 static void on_update(void *arg, struct saga_call *call)
@@ -117,17 +97,17 @@ static void on_update(void *arg, struct saga_call *call)
         return;
     }
     if (product_update_check(&request, &reason) != ERR_OK) {
-        refuse(call, &reason);
+        data_refuse_call(call, &reason);
         return;
     }
-    product_update(arg, &request, on_changed, call);
+    product_update(arg, &request, data_changed_call, call);
 }
 
 static void on_remove(void *arg, struct saga_call *call)
 {
     product_RemoveRequest request = product_RemoveRequest_init_zero;
     if (data_decode(call, product_RemoveRequest_fields, &request)) {
-        product_remove(arg, request.id, on_changed, call);
+        product_remove(arg, request.id, data_changed_call, call);
     }
 }
 
@@ -141,10 +121,10 @@ static void on_set_stock(void *arg, struct saga_call *call)
         struct reason reason;
         (void)reason_set(&reason, ERR_INVALID, "field 'stock': allowed are 0 to %lld",
                          PRODUCT_NUMBER_MAX);
-        refuse(call, &reason);
+        data_refuse_call(call, &reason);
         return;
     }
-    product_set_stock(arg, request.id, request.stock, on_changed, call);
+    product_set_stock(arg, request.id, request.stock, data_changed_call, call);
 }
 
 void product_rpc_register(struct product_service *product)

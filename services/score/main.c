@@ -4,13 +4,8 @@
 
 static const struct conf_option options[] = {
     SERVICE_OPTIONS("127.0.0.1:8003", "127.0.0.1:9003"),
-    {.name = "grant_max",
-     .type = CONF_INT,
-     .offset = offsetof(struct score_settings, grant_max),
-     .default_value = "1000000",
-     .min = 1,
-     .max = 2147483647,
-     .help = "Most points of one grant; more is refused."},
+    SETTINGS_OPTION(struct score_settings, "grant_max", CONF_INT, grant_max, "1000000", 1,
+                    2147483647, NULL, "Most points of one grant; more is refused."),
     {.name = NULL},
 };
 

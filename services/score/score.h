@@ -21,7 +21,6 @@ struct score_service {
     struct service service;
     struct score_settings settings;
     struct saga_script *save, *save_revert; /* gated */
-    uint64_t alerts;                        /* compensations that found no entry */
 };
 
 typedef void (*score_cb)(void *arg, const struct data_answer *answer,

@@ -7,24 +7,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Two reads that leave in one write: the account, then the ledger. */
+/* Two reads that leave in one write: the account and the ledger. One may fail before the other is
+ * answered, so the last one to come ends it. */
 struct load {
-    struct score_service *score;
     score_cb cb;
     void *arg;
+    int pending;
     bool failed;
     score_DetailResponse detail;
 };
 
+static void load_step(struct load *load)
+{
+    static const struct data_answer ok = {DATA_OK, SLICE_LIT(""), NULL};
+    static const struct data_answer away = {DATA_AWAY, SLICE_LIT("redis is away"), NULL};
+    if (--load->pending == 0) {
+        load->cb(load->arg, load->failed ? &away : &ok, load->failed ? NULL : &load->detail);
+        free(load);
+    }
+}
+
 static void on_account(void *arg, const struct data_answer *answer)
 {
     struct load *load = arg;
-    if (answer->kind != DATA_OK) {
+    if (answer->kind == DATA_OK) {
+        load->detail.total = data_int(answer->value, "total");
+        load->detail.count = data_int(answer->value, "count");
+    } else {
         load->failed = true;
-        return;
     }
-    load->detail.total = data_int(answer->value, "total");
-    load->detail.count = data_int(answer->value, "count");
+    load_step(load);
 }
 
 /* "score|gid|branch|ms"; the gid may hold '|' itself, so it is cut from both ends. */
@@ -75,15 +87,13 @@ static void read_ledger(const struct redis_value *hash, score_DetailResponse *de
 
 static void on_ledger(void *arg, const struct data_answer *answer)
 {
-    static const struct data_answer away = {DATA_AWAY, SLICE_LIT("redis is away"), NULL};
     struct load *load = arg;
-    if (load->failed || answer->kind != DATA_OK) {
-        load->cb(load->arg, &away, NULL);
-    } else {
+    if (answer->kind == DATA_OK) {
         read_ledger(answer->value, &load->detail);
-        load->cb(load->arg, answer, &load->detail);
+    } else {
+        load->failed = true;
     }
-    free(load);
+    load_step(load);
 }
 
 void score_load(struct score_service *score, int64_t uid, score_cb cb, void *arg)
@@ -91,7 +101,7 @@ void score_load(struct score_service *score, int64_t uid, score_cb cb, void *arg
     char account[64], ledger[64];
     long long shard = shard_of(uid, score->settings.common.shards);
     struct load *load = mem_new(struct load);
-    load->score = score;
+    load->pending = 2;
     load->cb = cb;
     load->arg = arg;
     snprintf(account, sizeof(account), "{scr:%lld}:a:%lld", shard, (long long)uid);

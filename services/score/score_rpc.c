@@ -1,6 +1,5 @@
 #include "services/score/score.h"
 
-#include "base/log.h"
 #include "services/common/shard.h"
 #include "wire/message.h"
 
@@ -47,9 +46,9 @@ static bool decode(struct saga_call *call, score_UserScoreRequest *request)
     if (!data_decode(call, score_UserScoreRequest_fields, request)) {
         return false;
     }
-    if (request->user_id < 1) {
-        saga_call_reply(call, saga_call_is_undo(call) ? SAGA_ERROR : SAGA_FAILURE, saga_text(""),
-                        "bad_user: user_id must be 1 or more");
+    /* The undo of what was refused must end: it finds that nothing was recorded. */
+    if (request->user_id < 1 && !saga_call_is_undo(call)) {
+        saga_call_reply(call, SAGA_FAILURE, saga_text(""), "bad_user: user_id must be 1 or more");
         return false;
     }
     return true;
@@ -70,12 +69,11 @@ static void on_save(void *arg, struct saga_call *call)
         return;
     }
     struct keys keys;
-    char uid[32], points[32], most[32];
+    char uid[DATA_NUMBER_SIZE], points[DATA_NUMBER_SIZE], most[DATA_NUMBER_SIZE];
     keys_make(score, request.user_id, true, &keys);
-    snprintf(uid, sizeof(uid), "%" PRId64, request.user_id);
-    snprintf(points, sizeof(points), "%" PRId32, request.score);
-    snprintf(most, sizeof(most), "%" PRId64, score->settings.grant_max);
-    struct saga_bytes args[] = {saga_text(uid), saga_text(points), saga_text(most)};
+    struct saga_bytes args[] = {service_bytes(data_number(request.user_id, uid)),
+                                service_bytes(data_number(request.score, points)),
+                                service_bytes(data_number(score->settings.grant_max, most))};
     saga_call_eval(call, &(struct saga_eval){.script = score->save,
                                              .tag = keys.tag,
                                              .keys = keys.list,
@@ -90,9 +88,7 @@ static void revert_done(void *arg, struct saga_call *call, const struct saga_out
 {
     struct score_service *score = arg;
     if (outcome->verdict == SAGA_OK && slice_eq_str(service_slice(outcome->text), "absent")) {
-        score->alerts++;
-        log_error("score", "msg=\"compensation found no ledger entry\" alert=1 gid=\"%.*s\"",
-                  SLICE_ARG(service_slice(saga_call_gid(call))));
+        service_alert(&score->service, call, "compensation found no ledger entry");
     }
     service_settle(&score->service, call, revert_method, outcome, saga_text(""));
 }

@@ -34,7 +34,8 @@ struct passwords {
     struct job *running;
     int waiting_count, running_count;
     struct job *refused; /* completed in the next step: never from inside the call */
-    struct loop_task refuse_task;
+    struct loop_task step_task;
+    struct loop_task free_task;
 };
 
 static void job_complete(struct job *job, enum err err, const char *hash)
@@ -44,9 +45,15 @@ static void job_complete(struct job *job, enum err err, const char *hash)
     free(job);
 }
 
-/* In the child: nothing of the parent's loop may be touched. */
+/* In the child: nothing of the parent's loop may be touched. Its descriptors are closed first: a
+ * child must not keep a port or a connection of a parent that was killed, nor write the parent's
+ * signal pipe when a signal comes to the whole group. */
 static _Noreturn void child_compute(const struct job *job, int out)
 {
+    if (out > 3) {
+        (void)close_range(3, (unsigned)out - 1, 0);
+    }
+    (void)close_range((unsigned)out + 1, ~0U, 0);
     unsigned char key[KEY_SIZE];
     int ok = EVP_PBE_scrypt(job->password, strlen(job->password), job->salt, SALT_SIZE, COST_N,
                             COST_R, COST_P, 64 * 1024 * 1024, key, sizeof(key));
@@ -148,7 +155,7 @@ static void job_add(struct passwords *passwords, struct job *job)
     } else {
         DL_APPEND(passwords->refused, job);
     }
-    loop_defer(passwords->loop, &passwords->refuse_task, step, passwords);
+    loop_defer(passwords->loop, &passwords->step_task, step, passwords);
 }
 
 static struct job *job_new(const char *password, password_cb cb, void *arg)
@@ -168,14 +175,18 @@ struct passwords *passwords_new(struct loop *loop)
     return passwords;
 }
 
-static void cancel_all(struct job *list)
+static void cancel_all(struct job **list)
 {
-    struct job *job;
-    struct job *next;
-    DL_FOREACH_SAFE(list, job, next)
-    {
+    while (*list) {
+        struct job *job = *list;
+        DL_DELETE(*list, job);
         job_complete(job, ERR_CANCELLED, NULL);
     }
+}
+
+static void free_late(void *arg)
+{
+    free(arg);
 }
 
 void passwords_free(struct passwords *passwords)
@@ -187,11 +198,12 @@ void passwords_free(struct passwords *passwords)
         waitpid(job->pid, NULL, 0);
         close(job->result);
     }
-    cancel_all(passwords->running);
-    cancel_all(passwords->waiting);
-    cancel_all(passwords->refused);
-    loop_undefer(passwords->loop, &passwords->refuse_task);
-    free(passwords);
+    cancel_all(&passwords->running);
+    cancel_all(&passwords->waiting);
+    cancel_all(&passwords->refused);
+    loop_undefer(passwords->loop, &passwords->step_task);
+    /* The loop still knows the signal, and the children that were killed here still send it. */
+    loop_at_free(passwords->loop, &passwords->free_task, free_late, passwords);
 }
 
 void password_hash(struct passwords *passwords, const char *password, password_cb cb, void *arg)

@@ -32,7 +32,6 @@ struct user_service {
     struct saga_script *save, *save_revert; /* gated */
     struct saga_script *new_id, *reserve;   /* plain */
     struct passwords *passwords;
-    uint64_t alerts; /* compensations that found a foreign or no user */
 };
 
 enum { USER_KEY_SIZE = 192 };
@@ -51,14 +50,13 @@ struct user_record {
 };
 typedef void (*user_cb)(void *arg, const struct data_answer *answer,
                         const struct user_record *record);
-typedef void (*user_id_cb)(void *arg, const struct data_answer *answer, int64_t first);
 
 void user_load(struct user_service *user, int64_t id, user_cb cb, void *arg);
 void user_load_by_mobile(struct user_service *user, struct slice mobile, user_cb cb, void *arg);
-void user_new_id(struct user_service *user, int64_t shard, int64_t count, user_id_cb cb, void *arg);
+void user_new_id(struct user_service *user, int64_t shard, int64_t count, data_id_cb cb, void *arg);
 /* One id, remembered under the idempotency key. */
 void user_reserve(struct user_service *user, struct slice mobile, struct slice key,
-                  struct slice asked, user_id_cb cb, void *arg);
+                  struct slice asked, data_id_cb cb, void *arg);
 
 /* ---- logging in and registering, for the RPC and HTTP sides ---- */
 

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "services/common/token.h"
 
-#include <stdio.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,20 +29,18 @@ static void on_login(void *arg, const struct data_answer *answer, const struct u
     struct login *login = arg;
     if (answer->kind == DATA_REFUSED) {
         web_fail(login->request, 401, "bad_login", "mobile number or password is wrong");
-    } else if (answer->kind == DATA_AWAY) {
+    } else if (answer->kind != DATA_OK) {
         data_fail_web(login->request, answer);
     } else {
         int64_t now_s = clock_wall_ms() / 1000;
         char *token = token_sign(login->user->service.jwt_secret, record->info.id, now_s);
-        struct buf body = {0};
-        struct json_writer w;
-        json_writer_init(&w, &body);
-        json_open_object(&w, NULL);
-        json_put_text(&w, "accessToken", token);
-        json_put_int(&w, "accessExpire", now_s + TOKEN_LIFE_S);
-        json_close_object(&w);
-        web_reply(login->request, 200, &body);
-        buf_fini(&body);
+        struct web_answer body;
+        struct json_writer *w = web_answer_begin(&body);
+        json_open_object(w, NULL);
+        json_put_text(w, "accessToken", token);
+        json_put_int(w, "accessExpire", now_s + TOKEN_LIFE_S);
+        json_close_object(w);
+        web_answer_send(&body, login->request, 200);
         free(token);
     }
     free(login);
@@ -57,7 +55,7 @@ static enum err read_text(const struct web_request *request, const char *name, s
         err = reason_set(reason, ERR_INVALID, "field '%s': more than %zu bytes", name, size - 1);
     }
     if (err == ERR_OK) {
-        snprintf(out, size, "%.*s", SLICE_ARG(text));
+        data_copy(text, out, size);
     }
     return err;
 }
@@ -72,13 +70,14 @@ static void handle_login(void *arg, struct web_request *request)
         err = read_text(request, "password", USER_PASSWORD_MAX, message.password,
                         sizeof(message.password), &reason);
     }
-    if (err != ERR_OK) {
+    if (err == ERR_OK) {
+        struct login *login = mem_new(struct login);
+        *login = (struct login){arg, request};
+        user_login(arg, &message, on_login, login);
+    } else {
         web_refuse(request, &reason);
-        return;
     }
-    struct login *login = mem_new(struct login);
-    *login = (struct login){arg, request};
-    user_login(arg, &message, on_login, login);
+    OPENSSL_cleanse(&message, sizeof(message));
 }
 
 /* ---- register ---- */
@@ -96,22 +95,20 @@ static void on_registered(void *arg, const struct user_registration *registratio
         free(registering);
         return;
     }
-    struct buf body = {0};
-    struct json_writer w;
+    struct web_answer body;
+    struct json_writer *w = web_answer_begin(&body);
     int status = service_http_status(registration->status);
-    json_writer_init(&w, &body);
-    json_open_object(&w, NULL);
+    json_open_object(w, NULL);
     if (status == 409) {
-        service_put_failure(&w, registration->rollback_reason, "registration_failed");
+        service_put_failure(w, registration->rollback_reason, "registration_failed");
     } else {
         registering->info.id = registration->id;
-        put_info(&w, &registering->info);
+        put_info(w, &registering->info);
     }
-    json_put_text(&w, "gid", registration->gid);
-    json_put_text(&w, "status", registration->status);
-    json_close_object(&w);
-    web_reply(registering->request, status, &body);
-    buf_fini(&body);
+    json_put_text(w, "gid", registration->gid);
+    json_put_text(w, "status", registration->status);
+    json_close_object(w);
+    web_answer_send(&body, registering->request, status);
     free(registering);
 }
 
@@ -136,21 +133,28 @@ static enum err read_registration(const struct web_request *request, user_Regist
     return err == ERR_OK ? user_register_check(message, reason) : err;
 }
 
+static void start_registration(struct user_service *user, struct web_request *request,
+                               const user_RegisterRequest *message)
+{
+    struct registering *registering = mem_new(struct registering);
+    registering->request = request;
+    registering->info.gender = message->gender;
+    memcpy(registering->info.name, message->name, sizeof(message->name));
+    memcpy(registering->info.mobile, message->mobile, sizeof(message->mobile));
+    user_register(user, message, web_header(request, "Idempotency-Key"), on_registered,
+                  registering);
+}
+
 static void handle_register(void *arg, struct web_request *request)
 {
     struct reason reason;
     user_RegisterRequest message = user_RegisterRequest_init_zero;
-    if (read_registration(request, &message, &reason) != ERR_OK) {
+    if (read_registration(request, &message, &reason) == ERR_OK) {
+        start_registration(arg, request, &message);
+    } else {
         web_refuse(request, &reason);
-        return;
     }
-    struct registering *registering = mem_new(struct registering);
-    registering->request = request;
-    registering->info.gender = message.gender;
-    memcpy(registering->info.name, message.name, sizeof(message.name));
-    memcpy(registering->info.mobile, message.mobile, sizeof(message.mobile));
-    user_register(arg, &message, web_header(request, "Idempotency-Key"), on_registered,
-                  registering);
+    OPENSSL_cleanse(&message, sizeof(message));
 }
 
 /* ---- userinfo ---- */
@@ -161,14 +165,12 @@ static void on_info(void *arg, const struct data_answer *answer, const struct us
         data_fail_web(arg, answer);
         return;
     }
-    struct buf body = {0};
-    struct json_writer w;
-    json_writer_init(&w, &body);
-    json_open_object(&w, NULL);
-    put_info(&w, &record->info);
-    json_close_object(&w);
-    web_reply(arg, 200, &body);
-    buf_fini(&body);
+    struct web_answer body;
+    struct json_writer *w = web_answer_begin(&body);
+    json_open_object(w, NULL);
+    put_info(w, &record->info);
+    json_close_object(w);
+    web_answer_send(&body, arg, 200);
 }
 
 static void handle_userinfo(void *arg, struct web_request *request)

@@ -1,6 +1,5 @@
 #include "services/user/user.h"
 
-#include "base/check.h"
 #include "base/mem.h"
 #include "redis/redis.h"
 #include "services/common/shard.h"
@@ -72,11 +71,6 @@ static struct load *load_new(struct user_service *user, user_cb cb, void *arg)
     return load;
 }
 
-static void copy_text(struct slice text, char *out, size_t size)
-{
-    snprintf(out, size, "%.*s", SLICE_ARG(text));
-}
-
 static void on_load(void *arg, const struct data_answer *answer)
 {
     struct load *load = arg;
@@ -88,9 +82,9 @@ static void on_load(void *arg, const struct data_answer *answer)
     } else {
         struct user_record record = {
             .info = {.id = data_int(hash, "id"), .gender = data_int(hash, "gender")}};
-        copy_text(data_text(hash, "name"), record.info.name, sizeof(record.info.name));
-        copy_text(data_text(hash, "mobile"), record.info.mobile, sizeof(record.info.mobile));
-        copy_text(data_text(hash, "pass"), record.pass, sizeof(record.pass));
+        data_copy(data_text(hash, "name"), record.info.name, sizeof(record.info.name));
+        data_copy(data_text(hash, "mobile"), record.info.mobile, sizeof(record.info.mobile));
+        data_copy(data_text(hash, "pass"), record.pass, sizeof(record.pass));
         load->cb(load->arg, answer, &record);
     }
     free(load);
@@ -125,56 +119,33 @@ void user_load_by_mobile(struct user_service *user, struct slice mobile, user_cb
 
 /* ---- ids ---- */
 
-struct new_id {
-    int64_t shard, shards;
-    user_id_cb cb;
-    void *arg;
-};
-
-static void on_new_id(void *arg, const struct data_answer *answer)
+static struct slice counter_key(int64_t shard_number, char out[USER_KEY_SIZE])
 {
-    struct new_id *new_id = arg;
-    int64_t n = 0;
-    if (answer->kind == DATA_OK) {
-        check(slice_to_int64(answer->text, &n));
-    }
-    new_id->cb(new_id->arg, answer, shard_id(n, new_id->shard, new_id->shards));
-    free(new_id);
+    int n = snprintf(out, USER_KEY_SIZE, "{usr:%lld}:seq", (long long)shard_number);
+    return slice_make(out, (size_t)n);
 }
 
-static void run_new_id(struct user_service *user, int64_t shard_number,
-                       const struct data_script_call *call, user_id_cb cb, void *arg)
-{
-    struct new_id *new_id = mem_new(struct new_id);
-    *new_id = (struct new_id){shard_number, user->settings.common.shards, cb, arg};
-    data_run(user->service.saga, call, on_new_id, new_id);
-}
-
-void user_new_id(struct user_service *user, int64_t shard_number, int64_t count, user_id_cb cb,
+void user_new_id(struct user_service *user, int64_t shard_number, int64_t count, data_id_cb cb,
                  void *arg)
 {
-    char key[USER_KEY_SIZE], number[32];
-    snprintf(key, sizeof(key), "{usr:%lld}:seq", (long long)shard_number);
-    snprintf(number, sizeof(number), "%lld", (long long)count);
-    struct slice keys[] = {slice_str(key)};
-    struct slice args[] = {slice_str(number)};
-    run_new_id(user, shard_number, &(struct data_script_call){user->new_id, keys, 1, args, 1}, cb,
-               arg);
+    char key[USER_KEY_SIZE], number[DATA_NUMBER_SIZE];
+    struct slice keys[] = {counter_key(shard_number, key)};
+    struct slice args[] = {data_number(count, number)};
+    data_take_id(user->service.saga, &(struct data_script_call){user->new_id, keys, 1, args, 1},
+                 shard_number, user->settings.common.shards, cb, arg);
 }
 
 void user_reserve(struct user_service *user, struct slice mobile, struct slice key,
-                  struct slice asked, user_id_cb cb, void *arg)
+                  struct slice asked, data_id_cb cb, void *arg)
 {
     int64_t shard_number = user_shard_of_mobile(user, mobile);
-    char seq[USER_KEY_SIZE], ttl[32];
+    char seq[USER_KEY_SIZE], ttl[DATA_NUMBER_SIZE];
     struct buf record = {0};
-    snprintf(seq, sizeof(seq), "{usr:%lld}:seq", (long long)shard_number);
-    snprintf(ttl, sizeof(ttl), "%lld", (long long)user->settings.key_ttl_ms);
     buf_printf(&record, "{usr:%lld}:k:%.*s:%.*s", (long long)shard_number, SLICE_ARG(mobile),
                SLICE_ARG(key));
-    struct slice keys[] = {slice_str(seq), buf_slice(&record)};
-    struct slice args[] = {asked, slice_str(ttl)};
-    run_new_id(user, shard_number, &(struct data_script_call){user->reserve, keys, 2, args, 2}, cb,
-               arg);
+    struct slice keys[] = {counter_key(shard_number, seq), buf_slice(&record)};
+    struct slice args[] = {asked, data_number(user->settings.key_ttl_ms, ttl)};
+    data_take_id(user->service.saga, &(struct data_script_call){user->reserve, keys, 2, args, 2},
+                 shard_number, user->settings.common.shards, cb, arg);
     buf_fini(&record);
 }

@@ -17,7 +17,7 @@ struct login {
 static void finish(struct login *login, const struct data_answer *answer)
 {
     login->cb(login->arg, answer, answer->kind == DATA_OK ? &login->record : NULL);
-    OPENSSL_cleanse(login->password, sizeof(login->password));
+    OPENSSL_cleanse(login, sizeof(*login));
     free(login);
 }
 
@@ -39,7 +39,7 @@ static void on_hash(void *arg, enum err err, const char *hash)
 static void on_loaded(void *arg, const struct data_answer *answer, const struct user_record *record)
 {
     struct login *login = arg;
-    if (answer->kind == DATA_AWAY) {
+    if (answer->kind == DATA_AWAY || answer->kind == DATA_BROKEN) {
         finish(login, answer);
         return;
     }

@@ -9,9 +9,9 @@
  */
 #include "services/user/user.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "mall/score.pb.h"
-#include "wire/message.h"
 
 #include <inttypes.h>
 #include <openssl/crypto.h>
@@ -54,6 +54,12 @@ static void fail_away(struct registration *registration, const char *why)
 static void on_submitted(void *arg, const struct saga_answer *saga)
 {
     struct registration *registration = arg;
+    if (saga->error == SAGA_E_INVALID) {
+        log_error("user", "msg=\"the coordinator refused a registration\" error=\"%s\"",
+                  saga->message);
+        fail(registration, &(struct data_answer){DATA_BROKEN, slice_str("internal error"), NULL});
+        return;
+    }
     if (saga->error != SAGA_E_NONE) {
         fail_away(registration, saga->message);
         return;
@@ -66,44 +72,31 @@ static void on_submitted(void *arg, const struct saga_answer *saga)
     finish(registration, &result);
 }
 
-static void encode_payloads(const struct registration *registration, struct buf payloads[2])
+static void submit(struct registration *registration)
 {
+    const struct user_settings *settings = &registration->user->settings;
     const user_RegisterRequest *request = &registration->request;
     user_UserRequest save = user_UserRequest_init_zero;
     score_UserScoreRequest grant = {.user_id = registration->id,
-                                    .score = (int32_t)registration->user->settings.welcome_score};
+                                    .score = (int32_t)settings->welcome_score};
     snprintf(save.id, sizeof(save.id), "%" PRId64, registration->id);
     snprintf(save.name, sizeof(save.name), "%s", request->name);
     snprintf(save.gender, sizeof(save.gender), "%" PRId64, request->gender);
     snprintf(save.mobile, sizeof(save.mobile), "%s", request->mobile);
     snprintf(save.pass, sizeof(save.pass), "%s", registration->pass);
-    wire_pb_encode(user_UserRequest_fields, &save, &payloads[0]);
-    wire_pb_encode(score_UserScoreRequest_fields, &grant, &payloads[1]);
-}
-
-static void submit(struct registration *registration)
-{
-    const struct user_settings *settings = &registration->user->settings;
-    struct buf payloads[2] = {{0}, {0}};
-    char urls[4][256];
-    encode_payloads(registration, payloads);
-    snprintf(urls[0], 256, "%s/user.User/saveUser", settings->user_branch);
-    snprintf(urls[1], 256, "%s/user.User/saveUserCallback", settings->user_branch);
-    snprintf(urls[2], 256, "%s/score.UserScore/saveUserScore", settings->score_branch);
-    snprintf(urls[3], 256, "%s/score.UserScore/saveUserScoreCallback", settings->score_branch);
-    struct saga_step steps[2];
-    for (int i = 0; i < 2; i++) {
-        steps[i] =
-            (struct saga_step){urls[2 * i], urls[2 * i + 1], {payloads[i].data, payloads[i].len}};
-    }
-    struct saga_submission submission = {.gid = saga_text(registration->gid),
-                                         .steps = steps,
-                                         .step_count = 2,
-                                         .wait = true,
-                                         .wait_timeout_ms = settings->wait_ms};
-    saga_submit(registration->user->service.saga, &submission, on_submitted, registration);
-    buf_fini(&payloads[0]);
-    buf_fini(&payloads[1]);
+    const struct service_branch branches[] = {
+        {settings->user_branch, "user.User/saveUser", "user.User/saveUserCallback",
+         user_UserRequest_fields, &save},
+        {settings->score_branch, "score.UserScore/saveUserScore",
+         "score.UserScore/saveUserScoreCallback", score_UserScoreRequest_fields, &grant},
+    };
+    service_submit(&registration->user->service,
+                   &(struct service_submission){.gid = registration->gid,
+                                                .branches = branches,
+                                                .branch_count = 2,
+                                                .wait = true,
+                                                .wait_ms = settings->wait_ms},
+                   on_submitted, registration);
 }
 
 static void on_id(void *arg, const struct data_answer *answer, int64_t id)
@@ -114,6 +107,13 @@ static void on_id(void *arg, const struct data_answer *answer, int64_t id)
         return;
     }
     registration->id = id;
+    if (registration->key) {
+        /* With the id: a key that comes again after it was forgotten is another registration. */
+        snprintf(registration->gid, sizeof(registration->gid), "register:%s:%" PRId64 ":%s",
+                 registration->request.mobile, id, registration->key);
+    } else {
+        saga_gid(registration->gid);
+    }
     submit(registration);
 }
 
@@ -123,14 +123,11 @@ static void allocate_id(struct registration *registration)
     const user_RegisterRequest *request = &registration->request;
     struct slice mobile = slice_str(request->mobile);
     if (!registration->key) {
-        saga_gid(registration->gid);
         user_new_id(user, user_shard_of_mobile(user, mobile), 1, on_id, registration);
         return;
     }
     struct buf asked = {0};
     buf_printf(&asked, "%" PRId64 "|%s", request->gender, request->name);
-    snprintf(registration->gid, sizeof(registration->gid), "register:%s:%s", request->mobile,
-             registration->key);
     user_reserve(user, mobile, slice_str(registration->key), buf_slice(&asked), on_id,
                  registration);
     buf_fini(&asked);

@@ -1,11 +1,9 @@
 #include "services/user/user.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "wire/message.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,23 +39,26 @@ static void revert_done(void *arg, struct saga_call *call, const struct saga_out
 {
     struct user_service *user = arg;
     if (outcome->verdict == SAGA_OK && slice_eq_str(service_slice(outcome->text), "absent")) {
-        user->alerts++;
-        log_error("user", "msg=\"compensation found no user of its own\" alert=1 gid=\"%.*s\"",
-                  SLICE_ARG(service_slice(saga_call_gid(call))));
+        service_alert(&user->service, call, "compensation found no user of its own");
     }
     settle(user, call, revert_method, outcome);
 }
 
-/* Decodes and checks; answers itself when something is wrong. */
+/* Decodes and checks; answers itself when something is wrong. What makes an action refuse does not
+ * stop its undo: that must end, and finds that nothing was recorded. */
 static bool decode(struct saga_call *call, user_UserRequest *request, int64_t *id)
 {
     if (!data_decode(call, user_UserRequest_fields, request)) {
         return false;
     }
     struct slice mobile = slice_str(request->mobile);
-    if (!slice_to_int64(slice_str(request->id), id) || *id < 1 ||
-        (mobile.len > 0 && !user_mobile_is_valid(mobile))) {
-        saga_call_reply(call, saga_call_is_undo(call) ? SAGA_ERROR : SAGA_FAILURE, saga_text(""),
+    bool id_ok = slice_to_int64(slice_str(request->id), id) && *id >= 1;
+    if (!id_ok) {
+        *id = 0;
+    }
+    bool ok = id_ok && (mobile.len == 0 || user_mobile_is_valid(mobile));
+    if (!ok && !saga_call_is_undo(call)) {
+        saga_call_reply(call, SAGA_FAILURE, saga_text(""),
                         "bad_user: id must be a number from NewId, mobile 3 to 32 digits");
         return false;
     }
@@ -166,6 +167,7 @@ static void on_login(void *arg, struct saga_call *call)
     if (data_decode(call, user_LoginRequest_fields, &request)) {
         user_login(arg, &request, on_info_loaded, call);
     }
+    OPENSSL_cleanse(&request, sizeof(request));
 }
 
 struct request {
@@ -192,23 +194,29 @@ static void on_registered(void *arg, const struct user_registration *registratio
     free(request);
 }
 
-static void on_register(void *arg, struct saga_call *call)
+static void start_registration(struct user_service *user, struct saga_call *call,
+                               const user_RegisterRequest *message)
 {
     struct reason reason;
-    user_RegisterRequest message = user_RegisterRequest_init_zero;
-    if (!data_decode(call, user_RegisterRequest_fields, &message)) {
-        return;
-    }
-    if (user_register_check(&message, &reason) != ERR_OK) {
-        saga_call_reply(call, SAGA_FAILURE, saga_text(""), reason.text);
+    if (user_register_check(message, &reason) != ERR_OK) {
+        data_refuse_call(call, &reason);
         return;
     }
     struct request *request = mem_new(struct request);
     request->call = call;
-    request->response.gender = message.gender;
-    memcpy(request->response.name, message.name, sizeof(message.name));
-    memcpy(request->response.mobile, message.mobile, sizeof(message.mobile));
-    user_register(arg, &message, NULL, on_registered, request);
+    request->response.gender = message->gender;
+    memcpy(request->response.name, message->name, sizeof(message->name));
+    memcpy(request->response.mobile, message->mobile, sizeof(message->mobile));
+    user_register(user, message, NULL, on_registered, request);
+}
+
+static void on_register(void *arg, struct saga_call *call)
+{
+    user_RegisterRequest message = user_RegisterRequest_init_zero;
+    if (data_decode(call, user_RegisterRequest_fields, &message)) {
+        start_registration(arg, call, &message);
+    }
+    OPENSSL_cleanse(&message, sizeof(message));
 }
 
 static void on_new_ids(void *arg, const struct data_answer *answer, int64_t first)
