@@ -12,7 +12,7 @@ TAIL_LINES = 40
 # What a sanitizer finds must not pass for an exit code of the program.
 SANITIZERS = {"ASAN_OPTIONS": "exitcode=99:detect_leaks=1:abort_on_error=0",
               "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99"}
-FINDING = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|: check failed|assertion")
+FINDING = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|level=fatal|BUG REPORT START")
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
@@ -80,9 +80,17 @@ class Process:
 
     def kill(self):
         """kill -9; returns when it is gone."""
+        assert self.is_up(), f"{self.name} has ended by itself"
         self.killed = True
         self.popen.kill()
         self.popen.wait(DEADLINE)
+
+    def freeze(self):
+        """It runs no more, but nobody sees it go."""
+        self.popen.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.popen.send_signal(signal.SIGCONT)
 
     def stop(self):
         """SIGTERM; returns the exit code."""
@@ -97,13 +105,14 @@ class Process:
         if self.killed:
             if self.is_up():
                 self.kill()
-            return None
-        try:
-            code = self.stop()
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return f"{self.name} did not end on SIGTERM within {DEADLINE} s"
-        found = FINDING.search(self.log(whole=True))
+            code = 0
+        else:
+            try:
+                code = self.stop()
+            except subprocess.TimeoutExpired:
+                self.kill()
+                return f"{self.name} did not end on SIGTERM within {DEADLINE} s"
+        found = FINDING.search(self.log(whole=True))  # of all its starts
         if found:
             return f"{self.name} logged '{found.group()}'"
         return f"{self.name} ended with {code}" if code != 0 else None

@@ -93,6 +93,7 @@ class RedisServer:
         self.dir = os.path.join(folder, "redis")
         os.makedirs(self.dir)
         self.port = Port()
+        self.bus = Port() if cluster else None  # for the nodes of a cluster among themselves
         self.path = os.path.join(folder, "redis.sock")
         self.acl_file, self.password = acl_file, password
         self.fsync, self.cluster = fsync, cluster
@@ -107,8 +108,7 @@ class RedisServer:
         if self.acl_file:
             argv += ["--aclfile", self.acl_file]
         if self.cluster:
-            bus = self.port.number + 10000
-            argv += ["--cluster-enabled", "yes", "--cluster-port", str(bus),
+            argv += ["--cluster-enabled", "yes", "--cluster-port", str(self.bus.number),
                      "--cluster-require-full-coverage", "no"]
         self.process.start(argv)
         self.process.await_ready(self.connect)
@@ -145,5 +145,7 @@ class RedisServer:
         if self.client:
             self.client.close()
         wrong = self.process.end()
-        self.port.release()
+        for port in (self.port, self.bus):
+            if port:
+                port.release()
         return wrong

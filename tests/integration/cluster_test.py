@@ -90,7 +90,7 @@ class MovingSlotTest(StackCase):
         cls.addClassCleanup(cls.other.end)
         cls.other.start()
         cls.redis.ask("CLUSTER", "MEET", "127.0.0.1", cls.other.port.number,
-                      cls.other.port.number + 10000)
+                      cls.other.bus.number)
         ids = [node.ask("CLUSTER", "MYID") for node in (cls.redis, cls.other)]
         for node in (cls.redis, cls.other):
             wait_for(lambda n=node: all(i in n.ask("CLUSTER", "NODES") for i in ids)

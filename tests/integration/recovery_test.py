@@ -1,139 +1,17 @@
 #!/usr/bin/env python3
 """R17: any process may die, any may be away for seconds; nothing acknowledged is lost or done twice."""
-import collections
-import http.client
 import threading
 import time
 import unittest
 
 from harness import mall
 from harness.case import StackCase
+from harness.load import LoadCase
 from harness.process import wait_for
 from harness.web import Answer
-from harness.wire import WireClient, WireError
-
-STOCK = 300  # less than the load wants: sagas of both ends
-LOST = (OSError, EOFError, WireError, http.client.HTTPException)
 
 
-class Load:
-    """Threads that submit orders with gids of their own, each again and again until it is acknowledged.
-
-    After stop(): `acknowledged` has every gid whose submit was answered, with the answered status.
-    """
-
-    def __init__(self, case, pid, threads=8, coordinators=None):
-        self.case, self.pid = case, pid
-        self.coordinators = coordinators or [case.sagad]
-        self.ending = threading.Event()
-        self.acknowledged = {}
-        self.errors = collections.Counter()
-        self.lock = threading.Lock()
-        with case.stack["order"].wire() as client:
-            self.ids = iter(mall.new_order_ids(client, case.uid, 100000))
-        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(threads)]
-        for thread in self.threads:
-            thread.start()
-
-    def next_order(self):
-        with self.lock:
-            return next(self.ids)
-
-    def submit_once(self, i, gid, steps):
-        sagad = self.coordinators[i % len(self.coordinators)]
-        with WireClient(sagad.rpc.address, timeout_s=10) as client:
-            wait = i % 2 == 0
-            return client.submit(gid, steps, wait=wait, wait_timeout_ms=5000 * wait).status
-
-    def run(self, i):
-        while not self.ending.is_set():
-            order_id = self.next_order()
-            gid = f"load-{self.pid}-{order_id}"
-            steps = mall.order_steps(order_id, self.case.uid, self.pid)
-            attempt = i
-            while gid not in self.acknowledged and not self.ending.is_set():
-                try:
-                    status = self.submit_once(attempt, gid, steps)
-                    with self.lock:
-                        self.acknowledged[gid] = status
-                except LOST as error:
-                    if isinstance(error, WireError) and error.code not in ("BUSY", "UNAVAILABLE"):
-                        self.ending.set()  # nobody may say this to a good submit
-                    with self.lock:
-                        self.errors[f"{type(error).__name__}: {error}"] += 1
-                    self.ending.wait(0.02)  # not a busy loop while nobody listens
-                    attempt += len(self.coordinators) > 1
-
-    def await_more(self, count):
-        """Until `count` further ones are acknowledged."""
-        goal = len(self.acknowledged) + count
-        try:
-            wait_for(lambda: len(self.acknowledged) >= goal, "the load goes on")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; so far {dict(self.errors)}") from None
-
-    def stop(self):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
-        wrong = [text for text in self.errors if text.startswith("WireError: ")
-                 and not text.startswith(("WireError: BUSY", "WireError: UNAVAILABLE"))]
-        self.case.assertEqual([], wrong)
-        return self.acknowledged
-
-
-class RecoveryCase(StackCase):
-    stack_options = {"fsync": "always",
-                     "settings": {"sagad": {"request_timeout": "1s", "store_timeout": "1s"}}}
-
-    def setUp(self):
-        self.pid = self.make_product(STOCK)
-        self.load = Load(self, self.pid, coordinators=self.coordinators())
-        self.addCleanup(self.load.stop)
-        self.load.await_more(50)
-
-    def coordinators(self):
-        return [p for name, p in self.stack.programs.items() if name.startswith("sagad")]
-
-    def settle(self, more=50):
-        """The load goes on, then ends; everything is decided and the books balance."""
-        self.load.await_more(more)
-        acknowledged = self.load.stop()
-        for sagad in self.coordinators():
-            # metrics count what the store has, of all coordinators
-            wait_for(lambda s=sagad: s.metrics().get("sagad_due_transactions") == 0,
-                     "no transaction is open")
-        self.assert_outcomes(acknowledged)
-
-    def assert_outcomes(self, acknowledged):
-        """Status, orders, stock and barrier rows tell the same story."""
-        records = self.redis.client.hashes(f"saga:*:tx:load-{self.pid}-*")
-        statuses = {key.partition(":tx:")[2]: record["status"] for key, record in records.items()}
-        self.assertEqual(set(), set(acknowledged) - set(statuses), "acknowledged, but lost")
-        self.assertLessEqual(set(statuses.values()), {"succeed", "failed"})
-        for gid, answered in acknowledged.items():
-            if answered in ("succeed", "failed"):
-                self.assertEqual(answered, statuses[gid], gid)
-        orders = {o["gid"]: o["status"] for o in mall.Books(self.redis.client, {}).orders()
-                  if o["pid"] == str(self.pid)}
-        self.assertEqual({gid: "0" if status == "succeed" else "9"
-                          for gid, status in statuses.items() if status == "succeed" or gid in orders},
-                         orders)
-        self.assert_books({self.pid: STOCK})
-        rows = mall.barrier_rows(self.redis.client, None)
-        by_gid = {}
-        for row in rows:
-            by_gid.setdefault(row[1], set()).add(row)
-        for gid, status in statuses.items():
-            allowed = [mall.rows_done(gid)] if status == "succeed" else [
-                mall.rows_refused(gid), mall.rows_failed_afterwards(gid),
-                mall.rows(gid, ("01", "action", "compensate"), ("02", "action", "compensate"))
-                | mall.rows_undone(gid)]
-            self.assertIn(by_gid.get(gid, set()), allowed, f"{gid} {status}")
-        self.assertGreater(list(statuses.values()).count("succeed"), 0)
-
-
-class KillTest(RecoveryCase):
+class KillTest(LoadCase):
     """kill -9 in the middle of load, and a start again."""
 
     def kill_twice(self, name):
@@ -171,7 +49,7 @@ class KillTest(RecoveryCase):
         self.assertEqual({}, dict(self.load.errors))
 
 
-class AwayTest(RecoveryCase):
+class AwayTest(LoadCase):
     """A process that is away for three seconds."""
 
     AWAY_S = 3
@@ -221,8 +99,38 @@ class AwayTest(RecoveryCase):
         self.settle()
 
 
-class TwoCoordinatorsTest(RecoveryCase):
-    stack_options = {**RecoveryCase.stack_options, "coordinators": 2}
+    def freeze(self, name):
+        process = self.stack[name].process
+        process.freeze()
+        self.addCleanup(process.thaw)
+        self.killed_at = time.monotonic()
+        return process
+
+    def test_a_participant_that_is_silent(self):
+        process = self.freeze("product")
+        wait_for(self.is_time, "it is silent for long")
+        process.thaw()
+        self.settle()
+
+    def test_redis_that_is_silent(self):
+        process = self.freeze("redis")
+        reply = self.sagad.dtm("submit", gid=self.gid(), trans_type="saga", timeout_s=10,
+                               steps=[{"action": "", "compensate": ""}], payloads=[""])
+        self.assertEqual(503, reply.status)  # store_timeout
+        self.assertFalse(self.is_time())
+        wait_for(self.is_time, "it is silent for long")
+        process.thaw()
+        self.settle()
+
+    def test_sagad_that_is_silent(self):
+        process = self.freeze("sagad1")
+        wait_for(self.is_time, "it is silent for long")
+        process.thaw()
+        self.settle()
+
+
+class TwoCoordinatorsTest(LoadCase):
+    stack_options = {**LoadCase.stack_options, "coordinators": 2}
 
     def test_one_dies_and_the_other_takes_over(self):
         self.stack["sagad1"].kill()
@@ -231,6 +139,18 @@ class TwoCoordinatorsTest(RecoveryCase):
         self.stack["sagad2"].kill()
         self.load.await_more(50)
         self.stack["sagad2"].start()
+        self.settle()
+
+    def test_one_is_silent_for_longer_than_its_lease(self):
+        for name in ("sagad1", "sagad2"):
+            process = self.stack[name].process
+            process.freeze()
+            self.addCleanup(process.thaw)
+            frozen_at = time.monotonic()
+            wait_for(lambda at=frozen_at: time.monotonic() - at > 2, "two leases are over")
+            self.load.await_more(20)
+            process.thaw()
+            self.load.await_more(20)
         self.settle()
 
 
@@ -277,6 +197,23 @@ class TakeOverTest(StackCase):
         self.await_status(gid, "succeed", self.stack["sagad2"])
         self.assertEqual(["/a", "/b"], participant.paths())
 
+    def test_an_owner_that_lost_its_lease_changes_nothing(self):
+        other = self.stack["sagad2"]
+        participant, gid, gate = self.hang()
+        participant.rules["/b"] = Answer(409, "no")  # for the next owner; the first call hangs on
+        self.sagad.process.freeze()
+        try:
+            self.await_status(gid, "failed", other)
+        finally:
+            self.sagad.process.thaw()
+        history = other.history(gid)
+        gate.set()  # the first call succeeds after all, and its owner would end the saga
+        wait_for(lambda: self.sagad.metrics()["sagad_live_transactions"] == 0, "it lets go")
+        self.assertEqual("failed", self.sagad.status(gid))
+        self.assertEqual(history, self.sagad.history(gid))
+        self.assertEqual(["/a", "/b"], participant.paths()[:2])
+        self.assertEqual(["/b-undo", "/a-undo"], participant.paths()[-2:])
+
     def test_a_clean_stop_gives_the_work_away(self):
         participant, gid = self.participant(), self.gid()
         participant.rules["/a"] = [Answer(500, ""), Answer()]
@@ -303,6 +240,46 @@ class TakeOverTest(StackCase):
                                steps=[{"action": participant.url + "/a"}], payloads=[""])
         self.assertEqual(409, again.status)
         self.assertEqual(1, participant.count("/a"))
+
+
+class SickParticipantTest(StackCase):
+    """I12: one sick participant never delays transactions that do not use it."""
+
+    SICK, HEALTHY = 400, 50
+    stack_options = {"services": (), "settings": {"sagad": {
+        "request_timeout": "2s", "http_calls_max": 32, "retry_interval": "1s"}}}
+    has_user = False
+
+    def submit(self, client, participant, gid, **options):
+        steps = [(f"{participant.url}/{n}", "", b"x") for n in "ab"]
+        return client.submit(gid, steps, **options).status
+
+    def test_hundreds_that_hang_and_one_that_is_well(self):
+        sick, healthy, gate = self.participant(), self.participant(), threading.Event()
+        self.addCleanup(gate.set)
+        sick.rules["/a"] = Answer(gate=gate)
+        client = self.wire("sagad1")
+        hanging = [self.gid() for _ in range(self.SICK)]
+        for gid in hanging:
+            self.submit(client, sick, gid)
+        wait_for(lambda: len(sick.calls) >= 32, "its line is full")
+        slowest = 0
+        for _ in range(self.HEALTHY):
+            started = time.monotonic()
+            self.assertEqual("succeed", self.submit(client, healthy, self.gid(), wait=True))
+            slowest = max(slowest, time.monotonic() - started)
+        self.assertLess(slowest, 1)
+        self.assertEqual("submitted", client.query(hanging[-1]).status)
+        # also after a restart, when all of them are found overdue
+        self.sagad.restart()
+        client = self.wire("sagad1")
+        started = time.monotonic()
+        self.assertEqual("succeed", self.submit(client, healthy, self.gid(), wait=True))
+        self.assertLess(time.monotonic() - started, 2)
+        gate.set()
+        sick.rules["/a"] = Answer()
+        for gid in hanging:
+            wait_for(lambda g=gid: client.query(g).status == "succeed", f"{gid} ends", 60)
 
 
 if __name__ == "__main__":
