@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """R17: any process may die, any may be away for seconds; nothing acknowledged is lost or done twice."""
+import http.client
+import itertools
 import threading
 import time
 import unittest
@@ -47,6 +49,76 @@ class KillTest(LoadCase):
             self.load.await_more(20)
         self.settle()
         self.assertEqual({}, dict(self.load.errors))
+
+
+class OrderApiTest(StackCase):
+    """What a shop's page does: POST with an Idempotency-Key, again until there is an answer."""
+
+    THREADS, STOCK = 6, 100
+    stack_options = {"fsync": "always", "settings": {"sagad": {"store_timeout": "1s"}}}
+
+    def setUp(self):
+        self.pid = self.make_product(self.STOCK)
+        self.answers, self.errors = {}, []
+        self.ending = threading.Event()
+
+    def order_one(self, key):
+        while not self.ending.is_set():
+            try:
+                reply = self.post("order", "create", headers={"Idempotency-Key": key}, pid=self.pid)
+            except (OSError, http.client.HTTPException):
+                self.ending.wait(0.02)  # not a busy loop while nobody listens
+                continue
+            if reply.status in (200, 409):
+                self.answers[key] = reply
+                return
+            if reply.status not in (202, 503):
+                self.errors.append(reply)
+                return
+
+    def run_thread(self, i):
+        for n in itertools.count():
+            if self.ending.is_set():
+                return
+            self.order_one(f"{self.pid}/{i}/{n}")
+
+    def await_more(self, count):
+        goal = len(self.answers) + count
+        wait_for(lambda: self.errors or len(self.answers) >= goal, "orders are answered")
+        self.assertEqual([], self.errors)
+
+    def test_every_process_dies_once(self):
+        threads = [threading.Thread(target=self.run_thread, args=(i,)) for i in range(self.THREADS)]
+        for thread in threads:
+            thread.start()
+        try:
+            for name in ("order", "sagad1", "product", "user", "redis", "order"):
+                self.await_more(20)
+                self.stack[name].kill()
+                self.stack[name].start()
+            self.await_more(self.STOCK)
+        finally:
+            self.ending.set()
+            for thread in threads:
+                thread.join()
+        wait_for(lambda: self.sagad.metrics().get("sagad_due_transactions") == 0, "all have ended")
+        self.assert_books({self.pid: self.STOCK})
+        self.assertEqual(0, self.stock(self.pid))
+        self.assert_answers_hold()
+
+    def assert_answers_hold(self):
+        orders = {o["id"]: o for o in mall.Books(self.redis.client, {}).orders()}
+        for key, reply in self.answers.items():
+            order = orders.get(str(reply.body["id"]))
+            if reply.status == 200:
+                self.assertEqual(("0", reply.body["gid"]), (order["status"], order["gid"]), key)
+            else:
+                self.assertEqual("stock_exhausted", reply.body["code"])
+                self.assertTrue(order is None or order["status"] == "9", key)
+        self.assertEqual(self.STOCK, [o["status"] for o in orders.values()].count("0"))
+        for key in list(self.answers)[::10]:
+            again = self.post("order", "create", headers={"Idempotency-Key": key}, pid=self.pid)
+            self.assertEqual(self.answers[key].body, again.body)
 
 
 class AwayTest(LoadCase):
