@@ -12,7 +12,7 @@
 -- KEYS[2…]  given to the body as keys[1…]; each begins with the same tag (one slot)
 -- ARGV      trans_type, gid, branch_id, op, barrier_id ("01"), ttl_ms, started_ms (0: unknown),
 --           then the body's own, given to it as args[1…]
--- The body also sees now_ms (time of this Redis, a number), gid and branch_id.
+-- The body also sees now_ms (time of this Redis, decimal text), gid and branch_id.
 -- It may return redis.error_reply(…) for what a person must look at; then it must not have written.
 -- undo      for compensate, rollback (of action) and cancel (of try): the journal of the op that
 --           is undone, '' when it kept none; nil for every other op

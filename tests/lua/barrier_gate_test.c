@@ -335,10 +335,10 @@ static void the_body_sees_its_call(void **state)
                        "  return ok(table.concat({#keys, keys[1], #args, args[1], gid, branch_id,\n"
                        "    tostring(undo), tostring(tried), type(now_ms)}, ' '), 'J')\n"
                        "end)";
-    assert_string_equal(run_body("action", body), "OK\n1 {p}:n 1 1 g 07 nil nil number");
-    assert_string_equal(run_body("compensate", body), "OK\n1 {p}:n 1 1 g 07 J nil number");
-    assert_string_equal(run_body("try", body), "OK\n1 {p}:n 1 1 g 07 nil nil number");
-    assert_string_equal(run_body("confirm", body), "OK\n1 {p}:n 1 1 g 07 nil J number");
+    assert_string_equal(run_body("action", body), "OK\n1 {p}:n 1 1 g 07 nil nil string");
+    assert_string_equal(run_body("compensate", body), "OK\n1 {p}:n 1 1 g 07 J nil string");
+    assert_string_equal(run_body("try", body), "OK\n1 {p}:n 1 1 g 07 nil nil string");
+    assert_string_equal(run_body("confirm", body), "OK\n1 {p}:n 1 1 g 07 nil J string");
 }
 
 static void an_undo_without_journal_gets_an_empty_one(void **state)
@@ -403,7 +403,7 @@ static void wrong_keys_and_arguments_are_named(void **state)
     } cases[] = {
         {{"0", "saga", "g", "01", "action", "01", "1000", "0"},
          "KEYS[1], the barrier hash, is missing"},
-        {{"0"}, "ARGV has 0 entries, needs 7"},
+        {{"1", "{p}:br:g:01"}, "ARGV has 0 entries, needs 7"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "1000"}, "ARGV has 6 entries"},
         {{"1", "{p}:br:g:01", "", "g", "01", "action", "01", "1000", "0"}, "trans_type, is empty"},
         {{"1", "{p}:br::01", "saga", "", "01", "action", "01", "1000", "0"}, "gid, is empty"},
