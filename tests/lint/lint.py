@@ -163,10 +163,10 @@ def rule_names(root):
                 yield f"{name}:{number}: a path of one machine: {line.strip()[:80]}"
 
 
-def run_tool(tool, arguments):
+def run_tool(tool, arguments, root=None):
     if not shutil.which(tool):
         return [f"{tool} is not installed: scripts/deps.sh installs it"]
-    done = subprocess.run([tool, *arguments], capture_output=True, text=True)
+    done = subprocess.run([tool, *arguments], capture_output=True, text=True, cwd=root)
     return (done.stdout + done.stderr).splitlines() if done.returncode else []
 
 
@@ -182,7 +182,8 @@ def rule_shell(root):
 
 def rule_lua(root):
     files = [str(path) for path in sources(root, ".lua")]
-    yield from run_tool("luacheck", ["--no-color", "-q", "--config", str(root / ".luacheckrc"), *files])
+    yield from run_tool("luacheck", ["--no-color", "-q", "--config", str(root / ".luacheckrc"), *files],
+                        root)  # its patterns are relative to the folder that it runs in
 
 
 def rule_man(root):

@@ -199,7 +199,7 @@ class InstallTest(unittest.TestCase):
         shutil.copy(HERE / "consumer.cmake", source / "CMakeLists.txt")
         for name in ("participant.c", "initiator.c"):
             shutil.copy(HERE / name, source)
-        run("cmake", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}",
+        run("cmake", "-G", "Ninja", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}",
             f"-DCMAKE_C_COMPILER={ARGS.cc}", f"-DCMAKE_C_FLAGS={ARGS.flags}")
         run("cmake", "--build", build)
         self.play(build / "participant")
