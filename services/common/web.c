@@ -157,6 +157,20 @@ enum err web_need_text(const struct web_request *request, const char *name, size
     return ERR_OK;
 }
 
+enum err web_need_copy(const struct web_request *request, const char *name, size_t min_chars,
+                       size_t max_chars, char *out, size_t size, struct reason *reason)
+{
+    struct slice text = slice_str("");
+    enum err err = web_need_text(request, name, min_chars, max_chars, &text, reason);
+    if (err == ERR_OK && text.len >= size) {
+        err = reason_set(reason, ERR_INVALID, "field '%s': more than %zu bytes", name, size - 1);
+    }
+    if (err == ERR_OK) {
+        snprintf(out, size, "%.*s", SLICE_ARG(text));
+    }
+    return err;
+}
+
 enum err web_check_key(const struct web_request *request, struct reason *reason)
 {
     const char *key = web_header(request, "Idempotency-Key");

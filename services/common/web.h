@@ -75,6 +75,10 @@ enum err web_need_id(const struct web_request *request, const char *name, int64_
 enum err web_need_text(const struct web_request *request, const char *name, size_t min_chars,
                        size_t max_chars, struct slice *out, struct reason *reason) MUST_CHECK;
 
+/* The same, copied into a field of `size` bytes; a text that does not fit is refused. */
+enum err web_need_copy(const struct web_request *request, const char *name, size_t min_chars,
+                       size_t max_chars, char *out, size_t size, struct reason *reason) MUST_CHECK;
+
 /* The header Idempotency-Key, when there is one: 1 to 64 characters of UTF-8. */
 enum err web_check_key(const struct web_request *request, struct reason *reason) MUST_CHECK;
 

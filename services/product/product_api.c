@@ -15,19 +15,13 @@ static void on_created(void *arg, const struct data_answer *answer, int64_t id)
     web_answer_send(&body, arg, 200);
 }
 
-/* Copies a text member; over-long ones are refused by length in characters. */
+/* A text that may be left out. */
 static enum err read_text(const struct web_request *request, const char *name, char *out,
                           size_t size, struct reason *reason)
 {
-    struct slice text = slice_str("");
-    if (!json_get(request->body, name)) {
-        return ERR_OK;
-    }
-    enum err err = web_need_text(request, name, 0, PRODUCT_TEXT_MAX, &text, reason);
-    if (err == ERR_OK) {
-        data_copy(text, out, size);
-    }
-    return err;
+    return json_get(request->body, name)
+               ? web_need_copy(request, name, 0, PRODUCT_TEXT_MAX, out, size, reason)
+               : ERR_OK;
 }
 
 static void handle_create(void *arg, struct web_request *request)

@@ -46,29 +46,15 @@ static void on_login(void *arg, const struct data_answer *answer, const struct u
     free(login);
 }
 
-static enum err read_text(const struct web_request *request, const char *name, size_t max_chars,
-                          char *out, size_t size, struct reason *reason)
-{
-    struct slice text;
-    enum err err = web_need_text(request, name, 1, max_chars, &text, reason);
-    if (err == ERR_OK && text.len >= size) {
-        err = reason_set(reason, ERR_INVALID, "field '%s': more than %zu bytes", name, size - 1);
-    }
-    if (err == ERR_OK) {
-        data_copy(text, out, size);
-    }
-    return err;
-}
-
 static void handle_login(void *arg, struct web_request *request)
 {
     struct reason reason;
     user_LoginRequest message = user_LoginRequest_init_zero;
     enum err err =
-        read_text(request, "mobile", 33, message.mobile, sizeof(message.mobile), &reason);
+        web_need_copy(request, "mobile", 1, 33, message.mobile, sizeof(message.mobile), &reason);
     if (err == ERR_OK) {
-        err = read_text(request, "password", USER_PASSWORD_MAX, message.password,
-                        sizeof(message.password), &reason);
+        err = web_need_copy(request, "password", 1, USER_PASSWORD_MAX, message.password,
+                            sizeof(message.password), &reason);
     }
     if (err == ERR_OK) {
         struct login *login = mem_new(struct login);
@@ -115,17 +101,18 @@ static void on_registered(void *arg, const struct user_registration *registratio
 static enum err read_registration(const struct web_request *request, user_RegisterRequest *message,
                                   struct reason *reason)
 {
-    enum err err =
-        read_text(request, "name", USER_NAME_MAX, message->name, sizeof(message->name), reason);
+    enum err err = web_need_copy(request, "name", 1, USER_NAME_MAX, message->name,
+                                 sizeof(message->name), reason);
     if (err == ERR_OK) {
         err = json_read_int(request->body, "gender", 0, 255, &message->gender, reason);
     }
     if (err == ERR_OK) {
-        err = read_text(request, "mobile", 33, message->mobile, sizeof(message->mobile), reason);
+        err = web_need_copy(request, "mobile", 1, 33, message->mobile, sizeof(message->mobile),
+                            reason);
     }
     if (err == ERR_OK) {
-        err = read_text(request, "password", USER_PASSWORD_MAX, message->password,
-                        sizeof(message->password), reason);
+        err = web_need_copy(request, "password", 1, USER_PASSWORD_MAX, message->password,
+                            sizeof(message->password), reason);
     }
     if (err == ERR_OK) {
         err = web_check_key(request, reason);
