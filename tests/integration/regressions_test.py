@@ -32,6 +32,24 @@ class OrderTest(StackCase):
         self.assertEqual(["9", "0"] * 20, [self.order(i)["status"] for i in ids])
         self.assertEqual((0, 0), (self.stock(sold_out), self.stock(on_stock)))
 
+    def test_r1_the_order_of_another_saga_is_never_undone(self):
+        mine, other = mall.new_order_ids(self.wire("order"), self.uid, 2)
+        gids, client = [self.gid(), self.gid()], self.wire("order")
+        for gid, order_id in zip(gids, (mine, other)):
+            client.call(mall.CREATE, mall.order_message(order_id, self.uid, 1), gid=gid)
+        # the payload names an order that this branch did not make
+        wrong = client.call(mall.CREATE_REVERT, mall.order_message(other, self.uid, 1), gid=gids[0],
+                            op="compensate")
+        self.assertEqual(ERROR, wrong.result)
+        self.assertEqual(["0", "0"], [self.order(i)["status"] for i in (mine, other)])
+        # the order has become somebody else's
+        self.redis.ask("HSET", f"{{ord:0}}:o:{mine}", "gid", "another")
+        undone = client.call(mall.CREATE_REVERT, mall.order_message(mine, self.uid, 1), gid=gids[0],
+                             op="compensate")
+        self.assertEqual((SUCCESS, "0"), (undone.result, self.order(mine)["status"]))
+        wait_for(lambda: self.stack["order"].process.has_logged(f'alert=1 gid="{gids[0]}"'),
+                 "an alert is logged")
+
     def test_r2_the_number_of_pieces_counts(self):
         pid, gid = self.make_product(5), self.gid()
         client = self.wire("product")
@@ -142,7 +160,7 @@ class OrderTest(StackCase):
         self.assertEqual((SUCCESS, "1"), (paid.result, self.order(order_id)["status"]))
         undone = client.call(mall.CREATE_REVERT, payload, gid=gid, op="compensate")
         self.assertEqual((SUCCESS, "1"), (undone.result, self.order(order_id)["status"]))
-        wait_for(lambda: self.stack["order"].process.has_logged(rf'paid.*alert=1 gid="{gid}"'),
+        wait_for(lambda: self.stack["order"].process.has_logged(rf'paid.*gid="{gid}"|gid="{gid}".*paid'),
                  "an alert is logged")
 
     def test_r9_a_void_order_cannot_be_paid(self):
