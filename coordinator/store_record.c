@@ -145,6 +145,7 @@ void record_add_all(struct scratch *scratch, const struct txn *txn)
     add_options(scratch, &txn->options);
     add_number(scratch, "attempts", txn->attempts);
     add_number(scratch, "retries", txn->retry_count);
+    add_number(scratch, "doubt", !txn->sure);
     add_text(scratch, "rollback_reason", txn->rollback_reason);
     add_text(scratch, "custom_data", txn->custom_data);
     for (size_t i = 0; i < txn->branch_count; i++) {
@@ -332,6 +333,8 @@ static enum err word_field_parse(struct txn *txn, struct slice name, struct slic
     }
     if (slice_eq_str(name, "owner")) {
         txn->released = value.len == 0;
+    } else if (slice_eq_str(name, "doubt")) {
+        txn->sure = false;
     } else if (slice_eq_str(name, "rollback_reason")) {
         txn_set_reason(txn, value);
     } else if (slice_eq_str(name, "custom_data")) {
@@ -394,6 +397,7 @@ enum err record_parse(struct slice gid, const struct slice *fields, size_t count
         return err;
     }
     struct txn *txn = txn_new_blank(gid, shape.branches);
+    txn->sure = true; /* until a field says otherwise */
     txn->options.header_count = 0;
     if (shape.headers > 0) {
         txn->options.headers =

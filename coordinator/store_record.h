@@ -4,8 +4,8 @@
  *
  * Fields: type status epoch owner rev created updated, finished and history when it has ended;
  * attempts, retries, rollback_reason, custom_data and the options unless they are zero or empty;
- * header:NAME; for each branch 01.action and 01.compensate ("STATUS URL") and 01.payload when there
- * is one.
+ * doubt when an owner may have got further than it stored (txn->sure is false); header:NAME; for
+ * each branch 01.action and 01.compensate ("STATUS URL") and 01.payload when there is one.
  */
 #ifndef COORDINATOR_STORE_RECORD_H
 #define COORDINATOR_STORE_RECORD_H

@@ -57,8 +57,7 @@ if status ~= 'submitted' or ARGV[4] ~= '0' then
         'note', ARGV[4] == '0' and '' or 'stored again, the store had lost it')
 end
 if final then
-    redis.call('HDEL', tx, 'owner')
-    redis.call('HSET', tx, 'finished', updated)
+    redis.call('HSET', tx, 'owner', '', 'finished', updated)
     redis.call('PEXPIRE', tx, retention)
     redis.call('PEXPIRE', KEYS[2], retention)
 end

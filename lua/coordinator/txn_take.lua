@@ -1,5 +1,7 @@
 -- Makes a coordinator the owner of an unfinished transaction and answers with all of it. The new
--- epoch shuts out whoever owned it before.
+-- epoch shuts out whoever owned it before. An owner that did not release it may have called actions
+-- that the record does not know of, since progress is stored lazily: the field `doubt` says so, for
+-- good.
 --
 -- KEYS: 3
 -- KEYS[1]  tx hash       KEYS[2]  log stream    KEYS[3]  due zset
@@ -52,7 +54,12 @@ if not epoch or not (status == 'prepared' or status == 'submitted' or status == 
 end
 
 redis.call('ZADD', due, due_at, gid)
-redis.call('HSET', tx, 'epoch', string.format('%d', epoch + 1), 'owner', owner)
+local next_epoch = string.format('%d', epoch + 1)
+if stored[3] == '' then
+    redis.call('HSET', tx, 'epoch', next_epoch, 'owner', owner)
+else
+    redis.call('HSET', tx, 'epoch', next_epoch, 'owner', owner, 'doubt', '1')
+end
 if stored[3] and stored[3] ~= '' and stored[3] ~= owner then
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'op', 'takeover', 'result', '', 'ms', 0,
         'note', 'by ' .. owner .. ' from ' .. stored[3])

@@ -49,12 +49,7 @@ local stored_rev = tonumber(stored[2])
 if stored[1] ~= epoch or stored_rev ~= rev - 1 or stored[3] ~= expect or stored[4] ~= owner
     or owner == '' then
     -- What a finished or released transaction keeps of its owner: nothing.
-    local owner_after = owner
-    if final then
-        owner_after = false
-    elseif release then
-        owner_after = ''
-    end
+    local owner_after = (final or release) and '' or owner
     if stored[1] == epoch and stored_rev == rev and stored[3] == status
         and stored[4] == owner_after then
         return {'OK', now}
@@ -62,7 +57,10 @@ if stored[1] ~= epoch or stored_rev ~= rev - 1 or stored[3] ~= expect or stored[
     return {'FENCED', now, stored[3] or ''}
 end
 
-local streamed = final and redis.call('XLEN', log) > 0
+-- The first update of the first owner finds no stream: txn_create writes one only above revision 0
+-- or for another status, txn_take raises the epoch.
+local streamed = final and (rev > 1 or epoch ~= '1' or expect ~= 'submitted')
+    and redis.call('XLEN', log) > 0
 
 -- One line of the field `history`.
 local function line(at_ms, op, result, ms, note)
@@ -107,11 +105,11 @@ local sets_begin = 12 + 4 * notes
 local sets_end = sets_begin + 2 * sets - 1
 local head_end = math.min(sets_begin + 399, sets_end)
 if short then
-    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'finished', at,
-        'history', short, unpack(ARGV, sets_begin, head_end))
+    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'owner', '',
+        'finished', at, 'history', short, unpack(ARGV, sets_begin, head_end))
 elseif final then
-    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'finished', at,
-        unpack(ARGV, sets_begin, head_end))
+    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'owner', '',
+        'finished', at, unpack(ARGV, sets_begin, head_end))
 elseif release then
     redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'owner', '',
         unpack(ARGV, sets_begin, head_end))
@@ -123,9 +121,7 @@ end
 for first = head_end + 1, sets_end, 400 do
     redis.call('HSET', tx, unpack(ARGV, first, math.min(first + 399, sets_end)))
 end
-if final then
-    redis.call('HDEL', tx, 'owner', unpack(ARGV, sets_end + 1, math.min(sets_end + 400, #ARGV)))
-elseif sets_end < #ARGV then
+if sets_end < #ARGV then
     redis.call('HDEL', tx, unpack(ARGV, sets_end + 1, math.min(sets_end + 400, #ARGV)))
 end
 

@@ -137,7 +137,7 @@ class Create(Base):
     def test_finished_one_has_no_due_time_and_a_time_to_live(self):
         self.create(status="succeed", rev=3)
         self.assertIsNone(self.score(self.due))
-        self.assertNotIn("owner", self.hash())
+        self.assertEqual(self.hash()["owner"], "")
         self.assertGreater(redis("PTTL", self.tx), RETENTION - 60000)
         self.assertGreater(redis("PTTL", self.log), RETENTION - 60000)
 
@@ -198,7 +198,7 @@ class Update(Base):
         self.update(status="succeed", dels=["attempts", "retries"],
                     notes=[("succeed", "", 0, "")], sets=["02.action", "succeed " + URL])
         stored = self.hash()
-        self.assertNotIn("owner", stored)
+        self.assertEqual(stored["owner"], "")
         self.assertNotIn("attempts", stored)
         self.assertEqual(stored["02.action"], "succeed " + URL)
         self.assertEqual(stored["finished"], stored["updated"])
@@ -235,6 +235,21 @@ class Update(Base):
         self.assertRegex(self.hash()["history"],
                          r"^\+\d+ 01\.action ERROR 3ms: reset: by peer \| "
                          r"\+\d+ 01\.action FAILURE 1ms: no stock \| \+\d+ failed$")
+
+    def test_line_of_a_takeover_is_not_left_behind(self):
+        """The only update of the record, but there is a stream already."""
+        self.create(due=-1)
+        self.take()
+        self.update(owner="B", epoch=2, status="succeed", notes=[("succeed", "", 0, "")])
+        self.assertEqual(redis("EXISTS", self.log), 0)
+        self.assertRegex(self.hash()["history"],
+                         r"^\+\d+ takeover: by B from A \| \+\d+ succeed$")
+
+    def test_line_of_the_creation_is_not_left_behind(self):
+        self.create(status="prepared")
+        self.update(expect="prepared", status="failed", notes=[("failed", "", 0, "")])
+        self.assertEqual(redis("EXISTS", self.log), 0)
+        self.assertRegex(self.hash()["history"], r"^\+\d+ prepared \| \+\d+ failed$")
 
     def test_long_history_stays_a_stream_with_a_time_to_live(self):
         for notes in ([("01.action", "ERROR", 1, "x" * 250)] * 2,
@@ -287,6 +302,42 @@ class Take(Base):
         self.update(release=1, due=-1)
         self.assertEqual(self.take()[0], b"OK")
         self.assertEqual(redis("EXISTS", self.log), 0)
+
+    def test_one_with_an_owner_is_in_doubt_for_good(self):
+        self.create()
+        self.assertNotIn("doubt", self.hash())
+        _, _, flat = self.take(force=1)
+        self.assertEqual(dict(zip(flat[::2], flat[1::2]))[b"doubt"], b"1")
+        self.update(owner="B", epoch=2, release=1, due=-1)
+        self.take("C")
+        self.assertEqual(self.hash()["doubt"], "1")
+        self.update(owner="C", epoch=3, rev=2, status="failed")
+        self.assertEqual(self.hash()["doubt"], "1")
+
+    def test_own_one_again_is_in_doubt_as_well(self):
+        """Whoever takes has forgotten how far it got."""
+        self.create(owner="A")
+        self.take("A", force=1)
+        self.assertEqual(self.hash()["doubt"], "1")
+
+    def test_released_one_is_in_no_doubt(self):
+        self.create()
+        for rev in range(1, 4):
+            self.update(owner="A", epoch=rev, rev=rev, release=1, due=-1)
+            _, _, flat = self.take("A")
+            self.assertNotIn(b"doubt", flat)
+
+    def test_one_without_the_field_of_the_owner_is_in_doubt(self):
+        self.create(due=-1)
+        redis("HDEL", self.tx, "owner")
+        self.take()
+        self.assertEqual(self.hash()["doubt"], "1")
+
+    def test_one_that_nobody_owned_is_in_no_doubt(self):
+        self.create(owner="")
+        self.take("", force=1)
+        self.take("B", force=1)
+        self.assertNotIn("doubt", self.hash())
 
     def test_finished_one_is_untouched(self):
         self.create()

@@ -67,6 +67,7 @@ static void test_reads_every_field(void **state)
     assert_int_equal(txn->epoch, 3);
     assert_int_equal(txn->revision, 17);
     assert_false(txn->released);
+    assert_true(txn->sure);
     assert_int_equal(txn->attempts, 2);
     assert_int_equal(txn->retry_count, 4);
     assert_true(slice_eq_str(txn->rollback_reason, "no stock"));
@@ -102,6 +103,21 @@ static void test_owner_is_nobody_when_empty(void **state)
     assert_int_equal(parse(&record, &txn, NULL), ERR_OK);
     assert_true(txn->released);
     txn_free(txn);
+}
+
+/* Whatever the mark says, it is safer to believe it. */
+static void test_mark_of_doubt(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"1", "", "0"};
+    for (size_t i = 0; i < 3; i++) {
+        struct record record = good();
+        struct txn *txn;
+        add(&record, "doubt", values[i]);
+        assert_int_equal(parse(&record, &txn, NULL), ERR_OK);
+        assert_false(txn->sure);
+        txn_free(txn);
+    }
 }
 
 static void test_damage_is_named(void **state)
@@ -265,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_reads_every_field),
         cmocka_unit_test(test_unknown_fields_are_left_alone),
         cmocka_unit_test(test_owner_is_nobody_when_empty),
+        cmocka_unit_test(test_mark_of_doubt),
         cmocka_unit_test(test_damage_is_named),
         cmocka_unit_test(test_wrong_shapes_are_named),
         cmocka_unit_test(test_missing_fields_are_named),

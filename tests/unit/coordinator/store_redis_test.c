@@ -194,6 +194,52 @@ static void test_same_epoch_of_another_owner_is_fenced(void **state)
     txn_free(txn);
 }
 
+/* Whether another coordinator that takes the transaction is sure of how far it got; then loads. */
+static bool taker_is_sure(struct fixture *f, struct side *side, struct slice gid)
+{
+    struct seen taken = take(f, side, gid, true);
+    struct seen loaded = load(f, &f->a, gid);
+    assert_int_equal(taken.status, STORE_OK);
+    assert_int_equal(loaded.status, STORE_OK);
+    bool sure = taken.txn->sure;
+    assert_int_equal(loaded.txn->sure, sure);
+    txn_free(taken.txn);
+    txn_free(loaded.txn);
+    return sure;
+}
+
+static void test_taker_is_sure_only_after_a_release(void **state)
+{
+    struct fixture *f = *state;
+    struct txn *txn = saga_new("released");
+    struct store_update release = {.txn = txn, .expect = TXN_SUBMITTED, .due = {.release = true}};
+    saga_store(f, "released", 1000);
+    txn->revision = 1;
+    assert_int_equal(update(f, &f->a, &release).status, STORE_OK);
+    assert_true(taker_is_sure(f, &f->b, txn->gid));
+    assert_false(taker_is_sure(f, &f->a, txn->gid)); /* b did not release it */
+    txn->revision = 2;
+    txn->epoch = 3;
+    assert_int_equal(update(f, &f->a, &release).status, STORE_OK);
+    assert_false(taker_is_sure(f, &f->b, txn->gid)); /* for good */
+    txn_free(txn);
+}
+
+static void test_lost_record_is_stored_again_with_its_doubt(void **state)
+{
+    struct fixture *f = *state;
+    for (int doubt = 0; doubt < 2; doubt++) {
+        struct txn *txn = saga_new(doubt ? "doubtful" : "sure");
+        txn->revision = 3;
+        txn->sure = !doubt;
+        assert_int_equal(create(f, &f->a, txn, 1000).status, STORE_OK);
+        struct seen loaded = load(f, &f->b, txn->gid);
+        assert_int_equal(loaded.txn->sure, !doubt);
+        txn_free(loaded.txn);
+        txn_free(txn);
+    }
+}
+
 static void test_not_there_and_not_due(void **state)
 {
     struct fixture *f = *state;
@@ -364,6 +410,8 @@ int main(void)
         store_test(test_known_gid_tells_its_state),
         store_test(test_old_owner_is_fenced),
         store_test(test_same_epoch_of_another_owner_is_fenced),
+        store_test(test_taker_is_sure_only_after_a_release),
+        store_test(test_lost_record_is_stored_again_with_its_doubt),
         store_test(test_not_there_and_not_due),
         store_test(test_gid_beyond_the_limit_is_just_unknown),
         store_test(test_damaged_records_are_refused),
