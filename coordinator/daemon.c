@@ -42,6 +42,7 @@ struct daemon {
     struct api_http *http;
     struct api_tcp *tcp;
     char program[64];
+    enum durability durability;
 
     struct loop_task engine_task;
     struct loop_timer engine_timer, start_timer, gauges_timer, watchdog_timer, drain_timer;
@@ -304,6 +305,29 @@ static bool tcp_start(struct daemon *daemon, struct reason *reason)
     return daemon->tcp != NULL;
 }
 
+/* Behind a new connection may be another server, or one with other settings. To end would help
+ * nobody: what is in work would stand still as well. An answer that does not come is no news; the
+ * next connection is looked at again. */
+static void on_redis_looked_at_again(void *arg, const struct redis_verdict *verdict)
+{
+    struct daemon *daemon = arg;
+    if (verdict->err != ERR_OK && verdict->err != ERR_CONFLICT) {
+        return;
+    }
+    redis_verdict_log(verdict);
+    if (verdict->err == ERR_CONFLICT) {
+        log_error("main", "msg=\"Redis does not keep durability = %s any more, goes on\" redis=%s",
+                  daemon->settings->durability, daemon->settings->redis);
+    }
+}
+
+static void on_redis_reconnected(void *arg)
+{
+    struct daemon *daemon = arg;
+    int64_t deadline_ms = loop_now_ms(daemon->loop) + daemon->settings->store_timeout_ms;
+    redis_check(daemon->redis, deadline_ms, daemon->durability, on_redis_looked_at_again, daemon);
+}
+
 /* Whoever can submit makes sagad call urls: see SECURITY CONSIDERATIONS of sagad(8). */
 static void warn_of_open_door(const struct settings *settings, const char *address)
 {
@@ -332,6 +356,7 @@ static void serve(struct daemon *daemon)
         return;
     }
     recovery_start(daemon);
+    redis_on_connect(daemon->redis, on_redis_reconnected, daemon);
     on_gauges_due(daemon);
     if (sd_notify_watchdog_ms() > 0) {
         on_watchdog_due(daemon);
@@ -398,8 +423,7 @@ static void on_redis_checked(void *arg, const struct redis_verdict *verdict)
 static void on_start_due(void *arg)
 {
     struct daemon *daemon = arg;
-    enum durability durability;
-    if (durability_parse(slice_str(daemon->settings->durability), &durability)) {
+    if (durability_parse(slice_str(daemon->settings->durability), &daemon->durability)) {
         daemon_end(daemon, EXIT_SETTINGS); /* conf.h has checked the choice */
         return;
     }
@@ -407,7 +431,7 @@ static void on_start_due(void *arg)
     if (deadline > daemon->start_deadline_ms && daemon->settings->redis_wait_ms > 0) {
         deadline = daemon->start_deadline_ms;
     }
-    redis_check(daemon->redis, deadline, durability, on_redis_checked, daemon);
+    redis_check(daemon->redis, deadline, daemon->durability, on_redis_checked, daemon);
 }
 
 /* ---- the end ---- */

@@ -677,6 +677,35 @@ class ProcessTest(unittest.TestCase):
                    'it works again')
         self.assertEqual(0, sagad.end())
 
+    def reconnects(self, sagad):
+        return sum('mod=redis msg="connected"' in line for line in list(sagad.process.lines))
+
+    def make_reconnect(self, sagad):
+        before = self.reconnects(sagad)
+        self.redis.ask('CLIENT', 'KILL', 'TYPE', 'normal')
+        # a submission is answered after the look at Redis, whose commands come first
+        wait_until(lambda: self.reconnects(sagad) > before, 'it has a connection again')
+        body = dict(trans_type='saga', steps=[{'action': ''}], payloads=[''], wait_result=True)
+        reply = sagad.post('submit', gid='after-connection-%d' % before, **body)
+        self.assertEqual(200, reply.status)
+
+    def test_redis_that_cannot_keep_the_promise_any_more(self):
+        sagad = Sagad(self.redis)
+        self.addCleanup(sagad.process.kill)
+        self.make_reconnect(sagad)
+        self.assertFalse(sagad.process.find('level=(warn|error) .*(appendonly|maxmemory|any more)'))
+        self.redis.ask('CONFIG', 'SET', 'appendonly', 'no')
+        self.redis.ask('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru')
+        self.make_reconnect(sagad)
+        wait_until(lambda: sagad.process.find('level=error .*does not keep durability = everysec'),
+                   'it says so')
+        self.assertTrue(sagad.process.find('level=error mod=redis .*appendonly is no'))
+        self.redis.ask('CONFIG', 'SET', 'appendonly', 'yes')
+        self.make_reconnect(sagad)  # it lives on
+        wait_until(lambda: sagad.process.find('level=warn mod=redis .*maxmemory-policy is allkeys'),
+                   'a warning')
+        self.assertEqual(0, sagad.end())
+
     def test_readiness_is_told_to_the_service_manager(self):
         path = os.path.join(self.redis.dir, 'notify')
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
