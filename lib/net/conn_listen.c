@@ -63,7 +63,7 @@ static void on_accept(struct evconnlistener *event, evutil_socket_t fd, struct s
     struct conn_listener *listener = arg;
     char peer[ADDRESS_TEXT_SIZE];
     bool is_unix = addr->sa_family == AF_UNIX;
-    socket_set_nodelay(fd);
+    socket_set_tcp(fd);
     struct conn *conn =
         conn_accept(listener->loop, fd, is_unix ? listener->address : address_format(addr, peer),
                     &listener->limits, listener);

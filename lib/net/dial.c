@@ -134,7 +134,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         next_address(dial);
         return;
     }
-    socket_set_nodelay(fd);
+    socket_set_tcp(fd);
     finish(dial, ERR_OK, take_fd(dial));
 }
 

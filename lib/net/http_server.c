@@ -484,7 +484,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     struct server_conn *conn = mem_new(struct server_conn);
     conn->server = server;
     address_format(addr, conn->peer);
-    socket_set_nodelay(fd);
+    socket_set_tcp(fd);
     conn->stream = http_stream_new(server->loop, fd, &conn_events, conn);
     http_stream_set_deadline(conn->stream, now_ms(conn) + server->conf.timeout_ms);
     DL_APPEND(server->conns, conn);

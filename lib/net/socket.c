@@ -13,6 +13,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* A connection over which nothing is sent is asked for life after KEEP_IDLE_S, then each
+ * KEEP_GAP_S. DEAD_MS bounds both that and data that nobody acknowledges. */
+enum { KEEP_IDLE_S = 10, KEEP_GAP_S = 5, KEEP_TRIES = 3, DEAD_MS = 10 * 1000 };
+
 enum { BACKLOG = 1024, UNIX_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
 static enum err parse_unix(const char *path, struct address *out, struct reason *reason)
@@ -86,15 +90,21 @@ char *address_format(const struct sockaddr *addr, char out[ADDRESS_TEXT_SIZE])
     return out;
 }
 
-static int set_option(int fd, int level, int option)
+static int set_option(int fd, int level, int option, int value)
 {
-    int on = 1;
-    return setsockopt(fd, level, option, &on, sizeof(on));
+    return setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-void socket_set_nodelay(int fd)
+/* Without these a connection works as well, so what the kernel refuses is no error. */
+void socket_set_tcp(int fd)
 {
-    (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+    if (set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) == 0) {
+        (void)set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S);
+        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEP_GAP_S);
+        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEP_TRIES);
+        (void)set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_MS);
+    }
 }
 
 /* Binds and listens; -1 with errno. */
@@ -105,8 +115,8 @@ static int listen_on(const struct sockaddr *addr, socklen_t len, bool reuse_port
         return -1;
     }
     bool tcp = addr->sa_family != AF_UNIX;
-    if ((tcp && set_option(fd, SOL_SOCKET, SO_REUSEADDR) != 0) ||
-        (tcp && reuse_port && set_option(fd, SOL_SOCKET, SO_REUSEPORT) != 0) ||
+    if ((tcp && set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0) ||
+        (tcp && reuse_port && set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0) ||
         bind(fd, addr, len) != 0 || listen(fd, BACKLOG) != 0) {
         int saved = errno;
         close(fd);

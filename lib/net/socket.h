@@ -26,7 +26,10 @@ char *address_format(const struct sockaddr *addr, char out[ADDRESS_TEXT_SIZE]);
 /* Opens a listening socket; -1 with a reason. Blocks while it resolves a name: for start-up. An
  * empty host means all interfaces. A unix socket file that nobody listens on is replaced. */
 int socket_listen(const char *address, bool reuse_port, struct reason *reason);
-int socket_port(int fd);         /* that it is bound to; 0 for a unix socket */
-void socket_set_nodelay(int fd); /* nothing for a unix socket */
+int socket_port(int fd); /* that it is bound to; 0 for a unix socket */
+/* What every connection gets: small writes leave at once, and a peer that lost power or its network
+ * is noticed: after 10 s when it owes acknowledgements or takes nothing, after 20 s in silence.
+ * Does nothing to a unix socket. */
+void socket_set_tcp(int fd);
 
 #endif

@@ -1,7 +1,11 @@
+#include "net/dial.h"
 #include "net/socket.h"
+
+#include "base/clock.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -118,6 +122,69 @@ static void a_socket_file_is_replaced_only_when_nobody_listens(void **state)
     rmdir(dir);
 }
 
+static int option_of(int fd, int level, int option)
+{
+    int value = -1;
+    socklen_t len = sizeof(value);
+    assert_int_equal(getsockopt(fd, level, option, &value, &len), 0);
+    return value;
+}
+
+static void assert_notices_a_dead_peer(int fd)
+{
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_in_range(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), 1, 30);
+    assert_in_range(option_of(fd, IPPROTO_TCP, TCP_KEEPINTVL), 1, 10);
+    assert_in_range(option_of(fd, IPPROTO_TCP, TCP_KEEPCNT), 2, 5);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 10000);
+}
+
+static void on_dialled(void *arg, enum err err, int fd, const char *why)
+{
+    (void)why;
+    assert_int_equal(err, ERR_OK);
+    *(int *)arg = fd;
+}
+
+static void a_peer_that_lost_power_is_noticed(void **state)
+{
+    (void)state;
+    struct reason reason;
+    int listener = socket_listen("127.0.0.1:0", false, &reason);
+    assert_true(listener >= 0);
+    char address[64];
+    snprintf(address, sizeof(address), "127.0.0.1:%d", socket_port(listener));
+    struct loop *loop = loop_new();
+    int dialled = -1;
+    (void)dial_start(loop, address, 10000, on_dialled, &dialled);
+    for (int64_t end_ms = clock_mono_ms() + 20000; dialled < 0 && clock_mono_ms() < end_ms;) {
+        loop_turn(loop, 20);
+    }
+    assert_true(dialled >= 0);
+    assert_notices_a_dead_peer(dialled);
+    int accepted = accept(listener, NULL, NULL);
+    assert_true(accepted >= 0);
+    socket_set_tcp(accepted);
+    assert_notices_a_dead_peer(accepted);
+    close(accepted);
+    close(dialled);
+    close(listener);
+    loop_free(loop);
+}
+
+static void a_unix_socket_is_left_alone(void **state)
+{
+    (void)state;
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    socket_set_tcp(pair[0]);
+    assert_int_equal(option_of(pair[0], SOL_SOCKET, SO_KEEPALIVE), 0);
+    assert_int_equal(write(pair[0], "x", 1), 1);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +194,8 @@ int main(void)
         cmocka_unit_test(listening_twice_on_a_port_says_why_not),
         cmocka_unit_test(workers_share_a_port),
         cmocka_unit_test(a_socket_file_is_replaced_only_when_nobody_listens),
+        cmocka_unit_test(a_peer_that_lost_power_is_noticed),
+        cmocka_unit_test(a_unix_socket_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
