@@ -63,12 +63,19 @@ find_base() { # a block that nobody listens on; below the range that the kernel 
 
 pid_file() { echo "$dir/run/$1.pid"; }
 
+started_at() { # PID: when it started, in ticks since boot; nothing when it is gone or a zombie
+  local state rest
+  read -r rest <"/proc/$1/stat" || return 0
+  read -r state rest <<<"${rest##*) }"
+  [ "$state" = Z ] || cut -d' ' -f19 <<<"$rest"
+} 2>/dev/null
+
 # A pid counts only while it is still the process that we started (pids are used again).
 is_up() {
   local pid started
   [ -f "$(pid_file "$1")" ] || return 1
   read -r pid started <"$(pid_file "$1")"
-  [ "$(cut -d' ' -f22 "/proc/$pid/stat" 2>/dev/null)" = "$started" ]
+  [ "$(started_at "$pid")" = "$started" ]
 }
 
 spawn() { # NAME command…
@@ -76,7 +83,7 @@ spawn() { # NAME command…
   shift
   setsid "$@" >>"$dir/log/$name.log" 2>&1 </dev/null &
   pid=$!
-  echo "$pid $(cut -d' ' -f22 "/proc/$pid/stat")" >"$(pid_file "$name")"
+  echo "$pid $(started_at "$pid")" >"$(pid_file "$name")"
 }
 
 healthy() { # NAME
@@ -115,7 +122,7 @@ kill_one() {
   is_up "$1" || fail "$1 does not run"
   read -r pid _ <"$(pid_file "$1")"
   kill -KILL "$pid"
-  while is_up "$1" && [ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != Z ]; do
+  while is_up "$1"; do
     sleep 0.01
   done
   rm -f "$(pid_file "$1")"
@@ -177,7 +184,6 @@ start_one() { # NAME
     redis) start_redis ;;
     sagad[1-9]) start_sagad "$1" ;;
     order | product | score | user) start_service "$1" ;;
-    *) fail "no such process: $1 (redis, sagad1, …, order, product, score, user)" ;;
   esac
   await "$1"
 }
@@ -186,6 +192,10 @@ names() {
   echo redis
   seq -f 'sagad%g' 1 "$coordinators"
   printf '%s\n' user product score order
+}
+
+check_name() { # NAME [what it was given for]
+  names | grep -x -- "$1" >/dev/null || fail "${2:+$2: }no such process: $1 (this stack has $(names | xargs))"
 }
 
 # ---- commands ----
@@ -240,12 +250,33 @@ load_state() {
   REDIS_CLI="redis-cli -s $dir/redis.sock --user ops --pass $OPS_PASSWORD --no-auth-warning"
 }
 
+check_up() {
+  local name
+  [[ $coordinators =~ ^[1-9]$ ]] || fail "--coordinators: '$coordinators' is not a number from 1 to 9"
+  [[ $durability =~ ^(memory|everysec|always)$ ]] || fail "--durability: memory, everysec or always"
+  [[ -z $base || ($base =~ ^[0-9]{4,5}$ && $base -ge 1024 && $base -le 65500) ]] ||
+    fail "--port-base: '$base' is not a number from 1024 to 65500"
+  grep -qF "\"name\": \"$preset\"," "$root/CMakePresets.json" ||
+    fail "--preset: no preset '$preset' in CMakePresets.json"
+  for name in "${sets[@]}"; do
+    [[ $name =~ ^[a-z0-9]+\.[a-z_.]+= ]] || fail "--set $name: must be PROGRAM.OPTION=VALUE"
+    check_name "${name%%.*}" "--set $name"
+  done
+}
+
+check_down() { # in a subshell, because the state of the old stack must not become ours
+  (
+    load_state
+    for name in $(names); do
+      ! is_up "$name" || fail "$dir is up already; stop it with: stack.sh down --dir $dir"
+    done
+  )
+}
+
 cmd_up() {
   local name
-  [ ! -f "$dir/conf/state" ] || {
-    load_state
-    ! is_up redis || fail "$dir is up already; stop it with: stack.sh down --dir $dir"
-  }
+  check_up
+  [ ! -f "$dir/conf/state" ] || check_down
   (umask 077 && mkdir -p "$dir")
   mkdir -p "$dir"/{run,log,conf}
   build
@@ -260,19 +291,25 @@ cmd_up() {
     keep_setting "${name%%.*}" "${name#*.}"
   done
   write_env
+  trap stop_all EXIT # all or nothing
   for name in $(names); do
     start_one "$name"
   done
+  trap - EXIT
   cmd_status
   echo "settings for your shell: . $dir/env"
 }
 
-cmd_down() {
+stop_all() {
   local name
-  load_state
   for name in $(names | tac); do
     stop_one "$name"
   done
+}
+
+cmd_down() {
+  load_state
+  stop_all
 }
 
 cmd_status() {
@@ -285,11 +322,19 @@ cmd_status() {
   done
 }
 
+cmd_kill() {
+  load_state
+  check_name "$1"
+  kill_one "$1"
+}
+
 cmd_start() {
   local set
   load_state
+  check_name "$1"
   ! is_up "$1" || fail "$1 runs already"
   for set in "${sets[@]}"; do
+    [[ $set =~ ^[a-z_.]+= ]] || fail "--set $set: must be OPTION=VALUE"
     keep_setting "$1" "$set"
   done
   start_one "$1"
@@ -301,7 +346,12 @@ shift
 dir='' base='' coordinators=1 durability=everysec preset=release target='' sets=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    --dir) dir=$(realpath -m "${2:?}") ;;
+    --dir | --coordinators | --port-base | --durability | --preset | --set)
+      [ -n "${2:-}" ] || fail "$1 needs a value"
+      ;;
+  esac
+  case "$1" in
+    --dir) dir=$(realpath -m "$2") ;;
     --coordinators) coordinators=$2 ;;
     --port-base) base=$2 ;;
     --durability) durability=$2 ;;
@@ -315,21 +365,18 @@ while [ $# -gt 0 ]; do
       continue
       ;;
   esac
-  shift 2 || fail "$1 needs a value"
+  shift 2
 done
 case "$command" in -h | --help | help) usage ;; esac
 [ -n "$dir" ] || fail "--dir D is missing: the folder that holds the stack's data, logs and pids"
-[[ $coordinators =~ ^[1-9]$ ]] || fail "--coordinators: '$coordinators' is not a number from 1 to 9"
-[[ $durability =~ ^(memory|everysec|always)$ ]] || fail "--durability: memory, everysec or always"
 
 case "$command" in
   up) cmd_up ;;
   down) cmd_down ;;
   status) cmd_status ;;
-  kill)
-    load_state
-    kill_one "${target:?kill needs the NAME of a process}"
+  kill | start)
+    [ -n "$target" ] || fail "$command needs the NAME of a process"
+    "cmd_$command" "$target"
     ;;
-  start) cmd_start "${target:?start needs the NAME of a process}" ;;
   *) usage 2 ;;
 esac
