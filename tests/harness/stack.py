@@ -59,6 +59,11 @@ class Program:
     def get(self, path):
         return web.ask(self.http.number, "GET", path)
 
+    def metrics(self):
+        text = self.get("/api/metrics").text.decode()
+        return {name: float(value) for name, value in
+                (line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")}
+
     def end(self):
         wrong = self.process.end()
         self.http.release()
@@ -85,11 +90,6 @@ class Coordinator(Program):
 
     def history(self, gid):
         return [line["op"] for line in self.query(gid)["history"]]
-
-    def metrics(self):
-        text = self.get("/api/metrics").text.decode()
-        return {name: float(value) for name, value in
-                (line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")}
 
 
 class Stack:

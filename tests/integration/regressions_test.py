@@ -418,6 +418,24 @@ class TraceTest(StackCase):
         self.assertGreater(metrics['sagad_branch_call_duration_seconds_count{op="action"}'], 3)
         self.assertEqual(0, metrics["sagad_live_transactions"])
 
+    def test_r20_the_services_count_what_their_barriers_said(self):
+        def counts(name):
+            return {key: value for key, value in self.stack[name].metrics().items()
+                    if key.startswith(("mall_branch_calls_total", "mall_alerts_total"))}
+
+        def key(name, method, verdict):
+            return (f'mall_branch_calls_total{{service="{name}d",method="{method}",'
+                    f'verdict="{verdict}"}}')
+        before = {name: counts(name) for name in ("order", "product")}
+        pid = self.make_product(1)
+        self.assertEqual([200, 409], [self.post("order", "create", pid=pid).status for _ in range(2)])
+        grown = {}
+        for name, old in before.items():
+            grown |= {k: v - old.get(k, 0) for k, v in counts(name).items() if v != old.get(k, 0)}
+        self.assertEqual({key("order", mall.CREATE, "OK"): 2, key("order", mall.CREATE_REVERT, "OK"): 1,
+                          key("product", mall.DECR, "OK"): 1, key("product", mall.DECR, "FAIL"): 1,
+                          key("product", mall.DECR_REVERT, "NULL"): 1}, grown)
+
     def test_r20_the_trace_reaches_participants_over_http_and_tcp(self):
         web_side, wire_side = self.participant(), WireParticipant()
         self.addCleanup(wire_side.close)
