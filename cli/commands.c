@@ -102,42 +102,62 @@ static int run_list(struct cli *cli, const char *argument)
     return ok ? CLI_OK : CLI_SERVER;
 }
 
+/* For the shell, in single quotes; a quote inside ends them, is escaped and begins them again. */
+static void print_quoted(struct slice text)
+{
+    putchar('\'');
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] == '\'') {
+            printf("'\\''");
+        } else {
+            putchar(text.ptr[i]);
+        }
+    }
+    putchar('\'');
+}
+
+static void print_redis_command(const char *verb, struct slice key, const char *rest)
+{
+    printf("redis-cli %s ", verb);
+    print_quoted(key);
+    printf("%s\n", rest);
+}
+
+static void print_score(struct slice key, const char *gid)
+{
+    printf("redis-cli ZSCORE ");
+    print_quoted(key);
+    putchar(' ');
+    print_quoted(slice_str(gid));
+    putchar('\n');
+}
+
+static void print_keys(const struct json *document, const char *gid)
+{
+    const struct json *keys = json_get(document, "keys");
+    struct slice tx = json_string(json_get(keys, "tx"));
+    bool ended = status_is(document, "succeed") || status_is(document, "failed");
+    print_redis_command("HGETALL", tx, "");
+    if (slice_eq(json_string(json_get(keys, "history")), tx)) {
+        printf("# it has ended with a short history: that is a field of this hash, not a stream\n");
+        print_redis_command("HGET", tx, " history");
+    } else {
+        print_redis_command("XRANGE", json_string(json_get(keys, "log")), " - +");
+    }
+    if (!ended) {
+        print_score(json_string(json_get(keys, "due")), gid);
+    }
+    print_score(json_string(json_get(keys, "recent")), gid);
+}
+
 static int run_keys(struct cli *cli, const char *gid)
 {
     struct cli_answer answer;
     int code = query(cli, gid, &answer);
-    const struct json *keys = code == CLI_OK ? json_get(answer.json, "keys") : NULL;
-    static const char *const reads[][2] = {{"tx", "HGETALL %s"},
-                                           {"log", "XRANGE %s - +"},
-                                           {"due", "ZSCORE %s"},
-                                           {"recent", "ZSCORE %s"}};
-    for (size_t i = 0; keys && i < sizeof(reads) / sizeof(reads[0]); i++) {
-        struct slice key = json_string(json_get(keys, reads[i][0]));
-        if (cli->json) {
-            continue;
-        }
-        /* Single quotes for the shell; a quote inside ends, escapes and begins again. */
-        struct buf quoted = {0};
-        buf_add_str(&quoted, "'");
-        for (size_t k = 0; k < key.len; k++) {
-            if (key.ptr[k] == '\'') {
-                buf_add_str(&quoted, "'\\''");
-            } else {
-                buf_add(&quoted, key.ptr + k, 1);
-            }
-        }
-        buf_add_str(&quoted, "'");
-        const char *verb = reads[i][1];
-        printf("redis-cli %.*s %s%s", (int)(strchr(verb, ' ') - verb), verb, quoted.data,
-               strchr(verb, ' ') + 3);
-        if (strncmp(verb, "ZSCORE", 6) == 0) {
-            printf(" '%s'", gid);
-        }
-        putchar('\n');
-        buf_fini(&quoted);
-    }
     if (code == CLI_OK && cli->json) {
         print_body(&answer);
+    } else if (code == CLI_OK) {
+        print_keys(answer.json, gid);
     }
     cli_answer_fini(&answer);
     return code;

@@ -1,6 +1,7 @@
 #include "coordinator/api_http_view.h"
 
 #include "base/clock.h"
+#include "coordinator/keys.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,28 @@ static void put_line(struct json_writer *w, const struct archive_line *line)
     json_close_object(w);
 }
 
+/* Where an operator finds it in Redis; `history` is the one of these keys that holds it. */
+static void put_keys(struct json_writer *w, const struct archive_record *record)
+{
+    struct slice gid = record->txn->gid;
+    struct buf tx = {0}, log = {0}, due = {0}, recent = {0};
+    keys_add_tx(&tx, record->partition, gid);
+    keys_add_log(&log, record->partition, gid);
+    keys_add_due(&due, record->partition);
+    keys_add_recent(&recent, record->partition);
+    json_open_object(w, "keys");
+    json_put_string(w, "tx", buf_slice(&tx));
+    json_put_string(w, "log", buf_slice(&log));
+    json_put_string(w, "due", buf_slice(&due));
+    json_put_string(w, "recent", buf_slice(&recent));
+    json_put_string(w, "history", buf_slice(record->history_short ? &tx : &log));
+    json_close_object(w);
+    buf_fini(&tx);
+    buf_fini(&log);
+    buf_fini(&due);
+    buf_fini(&recent);
+}
+
 void view_record(struct buf *out, const struct archive_record *record)
 {
     struct json_writer w;
@@ -157,6 +180,9 @@ void view_record(struct buf *out, const struct archive_record *record)
         put_line(&w, &record->lines[i]);
     }
     json_close_array(&w);
+    if (record->txn) {
+        put_keys(&w, record);
+    }
     json_close_object(&w);
 }
 

@@ -7,7 +7,8 @@
 #include "coordinator/archive.h"
 #include "wire/json.h"
 
-/* {"transaction": {…} | null, "branches": […], "history": […]} */
+/* {"transaction": {…} | null, "branches": […], "history": […], "keys": {…}}; no keys when there is
+ * no transaction */
 void view_record(struct buf *out, const struct archive_record *record);
 /* {"transactions": […], "next_position": "…"} */
 void view_page(struct buf *out, const struct archive_page *page);

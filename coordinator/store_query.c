@@ -108,6 +108,8 @@ static void history_end(struct history_job *job)
         .txn = good ? job->txn : NULL,
         .lines = lines,
         .line_count = good ? job->count : 0,
+        .partition = keys_partition(job->gid, job->store->partitions),
+        .history_short = job->short_text.len > 0,
     };
     job->cb(job->arg, &record);
     txn_free(job->txn);

@@ -6,7 +6,8 @@
  * `out_high` bytes wait to be written, an accepted connection stops reading, so a slow reader
  * cannot make this process grow. One that was connected goes on reading: two ends that wait for
  * each other would never come loose; its owner asks conn_is_clogged and limits what it has in
- * flight. A peer that takes nothing for `stall_ms` is cut off.
+ * flight. A peer that takes nothing for `stall_ms` is cut off; over TCP the kernel does so after 10
+ * s (net/socket.h).
  *
  * No event runs inside a function of this header: they come from the loop.
  */

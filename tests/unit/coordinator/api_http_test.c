@@ -535,7 +535,14 @@ static void test_query(void **state)
                                 .duration_ms = 12,
                                 .note = SLICE_LIT("why")};
     f->record = (struct archive_record){
-        .status = STORE_OK, .message = "", .txn = txn, .lines = &line, .line_count = 1};
+        .status = STORE_OK,
+        .message = "",
+        .txn = txn,
+        .lines = &line,
+        .line_count = 1,
+        .partition = 12,
+        .history_short = true,
+    };
     get(f, "/api/dtmsvr/query?gid=g%201");
     assert_string_equal(f->archive_asked, "read g 1");
     answers(f, 200,
@@ -556,7 +563,13 @@ static void test_query(void **state)
             "\"bin_data\":\"cGF5\",\"branch_id\":\"01\",\"op\":\"action\",\"status\":\"failed\","
             "\"finish_time\":\"2023-11-14T22:13:20.250Z\"}],"
             "\"history\":[{\"time\":\"2023-11-14T22:13:20.250Z\",\"op\":\"01.action\","
-            "\"result\":\"FAILURE\",\"duration_ms\":12,\"note\":\"why\"}]}");
+            "\"result\":\"FAILURE\",\"duration_ms\":12,\"note\":\"why\"}],"
+            "\"keys\":{\"tx\":\"saga:{12}:tx:g1\",\"log\":\"saga:{12}:log:g1\","
+            "\"due\":\"saga:{12}:due\",\"recent\":\"saga:{12}:recent\","
+            "\"history\":\"saga:{12}:tx:g1\"}}");
+    f->record.history_short = false;
+    get(f, "/api/dtmsvr/query?gid=g%201");
+    assert_non_null(strstr(f->body, "\"history\":\"saga:{12}:log:g1\"}}"));
     txn_free(txn);
 }
 

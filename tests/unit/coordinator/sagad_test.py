@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """sagad as a whole: its program, a private redis-server, participants over HTTP, DTM's JSON.
 
-usage: sagad_test.py SAGAD [unittest arguments]   ($REDIS_SERVER: the server to run)
+usage: sagad_test.py SAGAD [unittest arguments]   ($REDIS_SERVER: the server to run; $SAGACTL)
 """
 import base64
 import collections
@@ -10,6 +10,7 @@ import http.server
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ import unittest
 import urllib.parse
 
 SAGAD = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else ''
+SAGACTL = os.environ.get('SAGACTL', os.path.join(os.path.dirname(SAGAD), '..', 'cli', 'sagactl'))
 REDIS_SERVER = os.environ.get('REDIS_SERVER', 'redis-server')
 DEADLINE = 30
 # A sanitizer's finding must not pass for an exit code of sagad's own.
@@ -493,6 +495,66 @@ class BadInputTest(Case):
     def test_query_of_an_unknown_gid_is_as_in_dtm(self):
         found = self.sagad.query('never seen')
         self.assertEqual((None, []), (found['transaction'], found['branches']))
+
+
+class KeysTest(Case):
+    """Where an operator finds a transaction in Redis."""
+
+    def sagactl_keys(self, gid):
+        """The commands that sagactl prints, taken apart as a shell does, and its remarks."""
+        done = subprocess.run([SAGACTL, '--http', 'http://127.0.0.1:%d' % self.sagad.port, 'keys',
+                               gid], env=ENV, timeout=DEADLINE, check=True, stdout=subprocess.PIPE)
+        lines = done.stdout.decode().splitlines()
+        commands = [shlex.split(line) for line in lines if not line.startswith('#')]
+        self.assertEqual({'redis-cli'}, {command[0] for command in commands})
+        remarks = [line for line in lines if line.startswith('#')]
+        return {c[1] + ' ' + c[2]: self.redis.ask(*c[1:]) for c in commands}, remarks
+
+    def run_one(self, gid, status):
+        self.sagad.post('submit', **self.saga('a', gid=gid, wait_result=True, retry_interval=600))
+        self.await_status(gid, status)
+        return self.sagad.query(gid)['keys']
+
+    def test_of_an_ended_one_with_a_short_history(self):
+        gid = "it's {a} \u00fc"
+        keys = self.run_one(gid, 'succeed')
+        self.assertEqual(keys['tx'], keys['history'])
+        self.assertEqual('succeed', self.redis.ask('HGET', keys['tx'], 'status'))
+        self.assertEqual(0, self.redis.ask('EXISTS', keys['log']))
+        answers, remarks = self.sagactl_keys(gid)
+        self.assertEqual({'HGETALL ' + keys['tx'], 'HGET ' + keys['tx'],
+                          'ZSCORE ' + keys['recent']}, set(answers))
+        self.assertIn('01.action', answers['HGETALL ' + keys['tx']])
+        self.assertIn('01.action SUCCESS', answers['HGET ' + keys['tx']])
+        self.assertGreater(int(answers['ZSCORE ' + keys['recent']]), 10 ** 12)
+        self.assertRegex('\n'.join(remarks), '^# .*short history')
+
+    def test_of_an_ended_one_with_a_long_history(self):
+        self.participant.answers['/a'] = (409, b'a reason with a | in it')
+        keys = self.run_one(self.gid, 'failed')
+        self.assertEqual(keys['log'], keys['history'])
+        answers, remarks = self.sagactl_keys(self.gid)
+        self.assertEqual({'HGETALL ' + keys['tx'], 'XRANGE ' + keys['log'],
+                          'ZSCORE ' + keys['recent']}, set(answers))
+        self.assertIn('FAILURE', str(answers['XRANGE ' + keys['log']]))
+        self.assertEqual([], remarks)
+
+    def test_of_one_that_runs(self):
+        self.participant.answers['/a'] = (425, b'')
+        keys = self.run_one(self.gid, 'submitted')
+        wait_until(lambda: self.redis.ask('EXISTS', keys['log']), 'the attempt is stored')
+        answers, remarks = self.sagactl_keys(self.gid)
+        self.assertEqual({'HGETALL ' + keys['tx'], 'XRANGE ' + keys['log'],
+                          'ZSCORE ' + keys['due'], 'ZSCORE ' + keys['recent']}, set(answers))
+        self.assertIn('ONGOING', str(answers['XRANGE ' + keys['log']]))
+        self.assertGreater(int(answers['ZSCORE ' + keys['due']]), 10 ** 12)
+        self.assertEqual([], remarks)
+
+    def test_of_nothing(self):
+        self.assertNotIn('keys', self.sagad.query('never seen'))
+        with self.assertRaises(subprocess.CalledProcessError) as failed:
+            self.sagactl_keys('never seen')
+        self.assertEqual(1, failed.exception.returncode)
 
 
 class ProcessTest(unittest.TestCase):

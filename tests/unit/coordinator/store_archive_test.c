@@ -9,7 +9,8 @@ struct read_seen {
     char text[2048]; /* op result note; … */
     bool ascending;
     size_t lines;
-    bool has_txn;
+    bool has_txn, history_short;
+    int partition;
 };
 
 static void on_record(void *arg, const struct archive_record *record)
@@ -21,6 +22,8 @@ static void on_record(void *arg, const struct archive_record *record)
     seen->status = record->status;
     seen->has_txn = record->txn != NULL;
     seen->lines = record->line_count;
+    seen->partition = record->partition;
+    seen->history_short = record->history_short;
     seen->ascending = true;
     for (size_t i = 0; i < record->line_count; i++) {
         const struct archive_line *line = &record->lines[i];
@@ -67,6 +70,8 @@ static void test_history_of_an_unfinished_one(void **state)
     step(f, txn, TXN_SUBMITTED, "01.action", "ERROR", "reset\nby peer");
     struct read_seen seen = read_record(f, "g");
     assert_true(seen.has_txn);
+    assert_false(seen.history_short);
+    assert_int_equal(seen.partition, redis_crc16(slice_str("g")) % PARTITIONS);
     assert_string_equal(seen.text, "submitted,,0,;01.action,ERROR,12,reset?by peer;");
     txn_free(txn);
 }
@@ -82,6 +87,7 @@ static void test_short_history_of_a_finished_one(void **state)
     assert_string_equal(test_redis_ask(f->server, "KEYS *log*"), "");
     struct read_seen seen = read_record(f, "g");
     assert_int_equal(seen.status, STORE_OK);
+    assert_true(seen.history_short);
     assert_string_equal(seen.text, "submitted,,0,;02.action,FAILURE,12,no: stock, at all;"
                                    "01.compensate,SUCCESS,12,;failed,,0,in the end;");
     txn_free(txn);
@@ -100,6 +106,7 @@ static void test_long_notes_are_cut_and_long_histories_bounded(void **state)
     }
     struct read_seen seen = read_record(f, "g");
     assert_int_equal(seen.lines, ARCHIVE_HISTORY_MAX);
+    assert_false(seen.history_short);
     assert_int_equal(strspn(seen.text + strlen("01.action,ERROR,12,"), "n"), 256);
     txn_free(txn);
 }
