@@ -162,7 +162,6 @@ static void handle_submit(struct api_tcp *api, struct rpc_request *request)
                     .retry_interval_ms = submit->options.retry_interval_ms,
                     .request_timeout_ms = submit->options.request_timeout_ms,
                     .retry_limit = submit->options.retry_limit,
-                    .wait_result = submit->wait_result,
                     .headers = headers,
                     .header_count = submit->options.header_count},
         .steps = steps,

@@ -381,6 +381,13 @@ static enum err required_check(const struct slice *fields, size_t count, struct 
     return ERR_OK;
 }
 
+/* The field `updated` is written by updates alone, and not by the last one. */
+static int64_t last_change_ms(const struct txn *txn)
+{
+    int64_t at = txn->updated_ms > txn->created_ms ? txn->updated_ms : txn->created_ms;
+    return txn->finished_ms > at ? txn->finished_ms : at;
+}
+
 enum err record_parse(struct slice gid, const struct slice *fields, size_t count, struct txn **out,
                       struct reason *reason)
 {
@@ -410,6 +417,7 @@ enum err record_parse(struct slice gid, const struct slice *fields, size_t count
         txn_free(txn);
         return err;
     }
+    txn->updated_ms = last_change_ms(txn);
     *out = txn;
     return ERR_OK;
 }

@@ -45,9 +45,8 @@ if not final then
 end
 redis.call('ZADD', KEYS[4], at, gid)
 -- The first 400 in the same call, the rest in chunks, because unpack has a limit.
-local updated = string.format('%d', now)
 redis.call('HSET', tx, 'type', ARGV[6], 'status', status, 'epoch', ARGV[3], 'owner', ARGV[2],
-    'rev', ARGV[4], 'created', at, 'updated', updated, unpack(ARGV, 10, math.min(409, #ARGV)))
+    'rev', ARGV[4], 'created', at, unpack(ARGV, 10, math.min(409, #ARGV)))
 for first = 410, #ARGV, 400 do
     redis.call('HSET', tx, unpack(ARGV, first, math.min(first + 399, #ARGV)))
 end
@@ -57,7 +56,7 @@ if status ~= 'submitted' or ARGV[4] ~= '0' then
         'note', ARGV[4] == '0' and '' or 'stored again, the store had lost it')
 end
 if final then
-    redis.call('HSET', tx, 'owner', '', 'finished', updated)
+    redis.call('HSET', tx, 'owner', '', 'finished', string.format('%d', now))
     redis.call('PEXPIRE', tx, retention)
     redis.call('PEXPIRE', KEYS[2], retention)
 end

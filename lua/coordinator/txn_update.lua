@@ -20,6 +20,9 @@
 -- field `history` and there is no stream: an empty one alone takes 670 bytes. Its form:
 --   +MS OP RESULT DURATIONms: NOTE | +MS STATUS: NOTE | ...     (MS since creation; note optional)
 --
+-- The field `updated` is the time of the last update before the end; at the end it is `finished`, and
+-- a record that was never updated has none.
+--
 -- Returns {"OK", now}, {"FENCED", now, stored status} or {"NOT_FOUND", now}.
 -- Repeated: the stored revision, epoch, status and owner are already those that this update leaves
 -- behind, so the second run answers OK and writes nothing.
@@ -63,35 +66,40 @@ local streamed = final and (rev > 1 or epoch ~= '1' or expect ~= 'submitted')
     and redis.call('XLEN', log) > 0
 
 -- One line of the field `history`.
-local function line(at_ms, op, result, ms, note)
-    local text = string.format('+%d ', at_ms - (tonumber(stored[5]) or at_ms)) .. op
+local function line(since, op, result, ms, note)
     if result ~= '' then
-        text = text .. ' ' .. result .. ' ' .. ms .. 'ms'
+        op = op .. ' ' .. result .. ' ' .. ms .. 'ms'
     end
-    return note == '' and text or text .. ': ' .. note
+    return note == '' and since .. op or since .. op .. ': ' .. note
 end
 
 -- The whole history as one text, or nil when it is too long for a field or has a '|' in a note.
 local function history_text()
-    local lines, bars = {}, 0
+    local created = tonumber(stored[5]) or now
+    local lines = {}
     if streamed then
         local old = redis.call('XRANGE', log, '-', '+', 'COUNT', 16)
         for i = 1, #old do
-            local id, f = old[i][1], old[i][2]
-            lines[i] = line(tonumber(id:match('^%d+')), f[2], f[4], f[6], f[8])
+            local since = string.format('+%d ', old[i][1]:match('^%d+') - created)
+            local f = old[i][2]
+            if f[8]:find('|', 1, true) then
+                return nil
+            end
+            lines[i] = line(since, f[2], f[4], f[6], f[8])
         end
     end
     if #lines + notes > 15 then
         return nil
     end
+    local since = string.format('+%d ', now - created)
     for i = 12, 8 + 4 * notes, 4 do
-        lines[#lines + 1] = line(now, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
-    end
-    for i = 1, #lines do
-        bars = bars + (lines[i]:find('|', 1, true) and 1 or 0)
+        if ARGV[i + 3] ~= '' and ARGV[i + 3]:find('|', 1, true) then
+            return nil
+        end
+        lines[#lines + 1] = line(since, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
     end
     local text = table.concat(lines, ' | ')
-    return bars == 0 and #text <= 480 and text or nil
+    return #text <= 480 and text or nil
 end
 
 local short = final and history_text()
@@ -105,11 +113,11 @@ local sets_begin = 12 + 4 * notes
 local sets_end = sets_begin + 2 * sets - 1
 local head_end = math.min(sets_begin + 399, sets_end)
 if short then
-    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'owner', '',
-        'finished', at, 'history', short, unpack(ARGV, sets_begin, head_end))
+    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'owner', '', 'finished', at,
+        'history', short, unpack(ARGV, sets_begin, head_end))
 elseif final then
-    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'owner', '',
-        'finished', at, unpack(ARGV, sets_begin, head_end))
+    redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'owner', '', 'finished', at,
+        unpack(ARGV, sets_begin, head_end))
 elseif release then
     redis.call('HSET', tx, 'status', status, 'rev', ARGV[4], 'updated', at, 'owner', '',
         unpack(ARGV, sets_begin, head_end))
