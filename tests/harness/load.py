@@ -13,7 +13,7 @@ LOST = (OSError, EOFError, WireError, http.client.HTTPException)
 
 
 class Load:
-    """Threads that submit orders with gids of their own, each again and again until it is acknowledged.
+    """Threads that submit orders with gids of their own, each again until it is acknowledged.
 
     After stop(): `acknowledged` has every gid whose submit was answered, with the answered status.
     """
@@ -115,7 +115,8 @@ class LoadCase(StackCase):
         orders = {o["gid"]: o["status"] for o in mall.Books(self.redis.client, {}).orders()
                   if o["pid"] == str(self.pid)}
         self.assertEqual({gid: "0" if status == "succeed" else "9"
-                          for gid, status in statuses.items() if status == "succeed" or gid in orders},
+                          for gid, status in statuses.items()
+                          if status == "succeed" or gid in orders},
                          orders)
         self.assert_books({self.pid: STOCK})
         rows = mall.barrier_rows(self.redis.client, None)

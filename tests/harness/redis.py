@@ -85,7 +85,7 @@ class RedisClient:
 
 
 class RedisServer:
-    """conf/redis.conf in a folder of its own. fsync: always, everysec or no (no append-only file)."""
+    """conf/redis.conf in a folder of its own. fsync: always, everysec, or no (no AOF)."""
 
     def __init__(self, folder, fsync="everysec", cluster=False, acl_file=None, password=None,
                  slots=True):

@@ -118,9 +118,9 @@ class Stack:
             self._configure(program)
 
     def _write_acl(self):
-        env = {**os.environ, **{f"{name}_PASSWORD": value for name, value in self.passwords.items()}}
-        done = subprocess.run([ROOT / "scripts" / "redis-acl.sh"], env=env, check=True,
-                              capture_output=True)
+        env = {f"{name}_PASSWORD": value for name, value in self.passwords.items()}
+        done = subprocess.run([ROOT / "scripts" / "redis-acl.sh"], env={**os.environ, **env},
+                              check=True, capture_output=True)
         path = os.path.join(self.dir, "users.acl")
         pathlib.Path(path).write_bytes(done.stdout)
         return path

@@ -59,10 +59,11 @@ def token(secret, uid, life_s=3600, algorithm="HS256", **claims):
 # ---- participant ----
 
 class Answer:
-    """What a path answers. drop: the connection ends without an answer; gate: an Event that is waited
-    for first; run: called first, with the Call."""
+    """What a path answers. drop: the connection ends without an answer; gate: an Event that is
+    waited for first; run: called first, with the Call."""
 
-    def __init__(self, status=200, body=b'{"dtm_result":"SUCCESS"}', drop=False, gate=None, run=None):
+    def __init__(self, status=200, body=b'{"dtm_result":"SUCCESS"}', drop=False, gate=None,
+                 run=None):
         self.status, self.drop, self.gate, self.run = status, drop, gate, run
         self.body = body.encode() if isinstance(body, str) else body
 

@@ -25,8 +25,8 @@ def varint(value):
 
 
 def encode(*fields):
-    """Pairs (number, value): an int or bool is a varint, text and bytes are length-delimited, a list
-    repeats its field. None and zero values are left out, as proto3 does."""
+    """Pairs (number, value): an int or bool is a varint, text and bytes are length-delimited, a
+    list repeats its field. None and zero values are left out, as proto3 does."""
     out = bytearray()
     for number, value in fields:
         if isinstance(value, list):
@@ -140,8 +140,10 @@ def submit_body(gid, steps, wait=False, wait_timeout_ms=0, timeout_to_fail_ms=0,
     """steps: (action, compensate, payload)."""
     options = encode((1, timeout_to_fail_ms), (2, retry_interval_ms), (3, request_timeout_ms),
                      (4, retry_limit))
-    return encode((1, gid), (2, trans_type), (3, [encode((1, a), (2, c), (3, p)) for a, c, p in steps]),
-                  (4, options), (5, wait), (6, wait_timeout_ms))
+    steps = [encode((1, action), (2, compensate), (3, payload))
+             for action, compensate, payload in steps]
+    return encode((1, gid), (2, trans_type), (3, steps), (4, options), (5, wait),
+                  (6, wait_timeout_ms))
 
 
 class WireClient:
@@ -180,7 +182,8 @@ class WireClient:
     def send(self, kind, body):
         self.last_id += 1
         # the body is there even when it is empty
-        self.send_frame(encode((1, self.last_id)) + varint(kind << 3 | 2) + varint(len(body)) + body)
+        self.send_frame(encode((1, self.last_id)) + varint(kind << 3 | 2) + varint(len(body))
+                        + body)
         return self.last_id
 
     def receive(self, request_id):

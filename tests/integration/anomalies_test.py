@@ -23,8 +23,9 @@ class BranchCase(StackCase):
         self.branch_gid = self.gid()
 
     def decr(self, pid, num=1, gid=None, client=None):
-        return (client or self.products).call(mall.DECR, mall.decr_message(pid, num), branch_id="02",
-                                              gid=gid or self.branch_gid, op="action")
+        return (client or self.products).call(
+            mall.DECR, mall.decr_message(pid, num), branch_id="02", gid=gid or self.branch_gid,
+            op="action")
 
     def revert(self, pid, num=1, gid=None, client=None):
         return (client or self.products).call(
@@ -171,7 +172,8 @@ class UserBranchTest(StackCase):
         sagad = self.wire("sagad1")
         self.stack["user"].kill()
         try:
-            self.assertEqual("submitted", sagad.submit(gid, self.steps(self.uid, pid, order_id)).status)
+            reply = sagad.submit(gid, self.steps(self.uid, pid, order_id))
+            self.assertEqual("submitted", reply.status)
             wait_for(lambda: self.sagad.history(gid).count("01.action") >= 3, "three attempts")
             self.assertEqual("submitted", self.sagad.status(gid))
             self.assertEqual(set(), self.rows(gid))

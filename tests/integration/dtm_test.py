@@ -209,8 +209,9 @@ class CallTest(DtmCase):
 
     def test_empty_urls_are_not_called(self):
         self.web.rules["/last"] = Answer(409, "no")
-        steps = [{"action": "", "compensate": self.web.url + "/undo"}, {"action": self.web.url + "/a"},
-                 {"action": self.web.url + "/last", "compensate": ""}]
+        url = self.web.url
+        steps = [{"action": "", "compensate": url + "/undo"}, {"action": url + "/a"},
+                 {"action": url + "/last", "compensate": ""}]
         self.assert_reply(409, "FAILURE", self.submit(steps=steps, payloads=["", "", ""],
                                                       wait_result=True))
         self.assertEqual(["/a", "/last", "/undo"], self.web.paths())
@@ -233,8 +234,8 @@ class RetryTest(DtmCase):
         self.submit("a", retry_interval=1)
         self.await_status(self.id_, "succeed")
         first, second, third = self.starts()
-        self.assertTrue(0.7 <= second - first <= 1.6, second - first)   # 1 s, less up to 25 % jitter
-        self.assertTrue(1.4 <= third - second <= 2.9, third - second)   # 2 s
+        self.assertTrue(0.7 <= second - first <= 1.6, second - first)  # 1 s, up to 25 % less
+        self.assertTrue(1.4 <= third - second <= 2.9, third - second)  # 2 s
         self.assertEqual(["submitted", "01.action", "01.action", "01.action", "succeed"],
                          self.sagad.history(self.id_))
 
@@ -321,7 +322,8 @@ class OperatorTest(DtmCase):
     def test_abort_of_a_running_saga(self):
         self.hang("a", "b", "c")
         for _ in range(2):
-            reply = self.sagad.dtm("abort", gid=self.id_, trans_type="saga", rollback_reason="enough")
+            reply = self.sagad.dtm("abort", gid=self.id_, trans_type="saga",
+                                   rollback_reason="enough")
             if reply.status == 200:
                 self.assertIn(reply.body["status"], ("aborting", "failed"))
             else:  # it had ended already
@@ -411,7 +413,8 @@ class OperatorTest(DtmCase):
                     custom_data='{"note":1}')
         found = self.sagad.query(self.id_)
         transaction = found["transaction"]
-        expected = {"gid": self.id_, "trans_type": "saga", "status": "failed", "timeout_to_fail": 50,
+        expected = {"gid": self.id_, "trans_type": "saga", "status": "failed",
+                    "timeout_to_fail": 50,
                     "retry_interval": 7, "wait_result": True, "custom_data": '{"note":1}', "id": 0}
         self.assertEqual(expected, {name: transaction[name] for name in expected})
         self.assertTrue(json.loads(transaction["options"])["wait_result"])
@@ -423,7 +426,8 @@ class OperatorTest(DtmCase):
                           ("01", "action", f"{url}/a", "succeed"),
                           ("02", "compensate", f"{url}/b-undo", "succeed"),
                           ("02", "action", f"{url}/b", "failed")],
-                         [(b["branch_id"], b["op"], b["url"], b["status"]) for b in found["branches"]])
+                         [tuple(b[f] for f in ("branch_id", "op", "url", "status"))
+                          for b in found["branches"]])
         self.assertEqual([("submitted", ""), ("01.action", "SUCCESS"), ("02.action", "FAILURE"),
                           ("aborting", ""), ("02.compensate", "SUCCESS"),
                           ("01.compensate", "SUCCESS"), ("failed", "")],
@@ -480,8 +484,10 @@ class BadInputTest(DtmCase):
             ({"steps": [{"action": "http://h/" + "x" * 2048}]}, "at most 2048"),
             ({"steps": [{"action": "http://h/a b"}]}, "space"),
             ({"steps": [{"action": 7}]}, "steps[0]"),
-            ({"timeout_to_fail": -1}, "timeout_to_fail"), ({"retry_interval": 1.5}, "retry_interval"),
-            ({"request_timeout": 10 ** 12}, "request_timeout"), ({"retry_limit": "3"}, "retry_limit"),
+            ({"timeout_to_fail": -1}, "timeout_to_fail"),
+            ({"retry_interval": 1.5}, "retry_interval"),
+            ({"request_timeout": 10 ** 12}, "request_timeout"),
+            ({"retry_limit": "3"}, "retry_limit"),
             ({"wait_result": "yes"}, "wait_result"), ({"wait_timeout": 5}, "wait_result"),
             ({"branch_headers": []}, "branch_headers"), ({"branch_headers": {"a b": ""}}, "a b"),
             ({"branch_headers": {"a": "x\r\ny: z"}}, "control"),
@@ -497,12 +503,14 @@ class BadInputTest(DtmCase):
             self.assertEqual((shown, 400), (shown, reply.status), reply.text[:300])
             self.assertIn(says, reply.body["message"], shown)
             self.assertNotIn("dtm_result", reply.body)
-        too_much = web.ask(self.sagad.http.number, "POST", "/api/dtmsvr/submit", b" " * (4 << 20) + b"x")
+        too_much = web.ask(self.sagad.http.number, "POST", "/api/dtmsvr/submit",
+                           b" " * (4 << 20) + b"x")
         self.assertEqual(413, too_much.status)
 
     def test_ten_megabytes(self):
         with socket.create_connection(("127.0.0.1", self.sagad.http.number), 20) as s:
-            s.sendall(b"POST /api/dtmsvr/submit HTTP/1.1\r\nHost: x\r\nContent-Length: 10485760\r\n\r\n")
+            s.sendall(b"POST /api/dtmsvr/submit HTTP/1.1\r\nHost: x\r\n"
+                      b"Content-Length: 10485760\r\n\r\n")
             self.assertIn(b" 413 ", s.makefile("rb").readline())
         self.assertEqual(200, self.sagad.get("/api/ping").status)
 
@@ -566,7 +574,8 @@ class BadInputTest(DtmCase):
         with WireClient(self.sagad.rpc.address, version=2) as client:
             with self.assertRaises(WireError) as caught:
                 client.new_gid()
-            self.assertEqual(("VERSION", "version"), (caught.exception.code, caught.exception.field))
+            error = caught.exception
+            self.assertEqual(("VERSION", "version"), (error.code, error.field))
         with WireClient(self.sagad.rpc.address) as client:
             client.new_gid()
             self.assertEqual(1, client.hello.int(1))

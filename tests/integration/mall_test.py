@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The mall through its HTTP APIs: everything that is no saga, and what every request has in common."""
+"""The mall through its HTTP APIs: what is no saga, and what every request has in common."""
 import http.client
 import json
 import time
@@ -118,8 +118,8 @@ class ProductTest(MallCase):
         for field, value in (("name", ""), ("name", "x" * 256), ("name", 1), ("desc", "x" * 256),
                              ("stock", -1), ("stock", "many"), ("amount", -1), ("amount", 1e300),
                              ("status", 9), ("status", 2)):
-            self.assert_error(400, "invalid", self.post("product", "create", **{**good, field: value}),
-                              field)
+            reply = self.post("product", "create", **{**good, field: value})
+            self.assert_error(400, "invalid", reply, field)
         for missing in ("name", "stock", "amount"):
             body = {name: value for name, value in good.items() if name != missing}
             self.assert_error(400, "invalid", self.post("product", "create", **body), missing)
@@ -139,8 +139,8 @@ class OrderTest(MallCase):
         self.assertEqual(200, made.status, made.text)
         order_id = made.body["id"]
         detail = self.post("order", "detail", id=order_id)
-        expected = {"id": order_id, "uid": self.uid, "pid": pid, "num": 2, "amount": 10, "status": 0,
-                    "ver": 1}
+        expected = {"id": order_id, "uid": self.uid, "pid": pid, "num": 2, "amount": 10,
+                    "status": 0, "ver": 1}
         self.assertEqual((200, expected),
                          (detail.status, {name: detail.body[name] for name in expected}))
         self.assertAlmostEqual(time.time() * 1000, detail.body["create_time_ms"], delta=60000)
@@ -183,7 +183,8 @@ class OrderTest(MallCase):
         for action, more in (("detail", {}), ("update", {"amount": 1}), ("remove", {})):
             reply = self.post("order", action, token=self.other, id=order_id, **more)
             self.assert_error(404, "no_order", reply)
-        self.assert_error(403, "forbidden", self.post("order", "list", token=self.other, uid=self.uid))
+        listed = self.post("order", "list", token=self.other, uid=self.uid)
+        self.assert_error(403, "forbidden", listed)
         self.assert_error(400, "invalid", self.post("order", "create", token=self.other, pid=pid,
                                                     uid=self.uid), "uid")
         order = self.order(order_id)
@@ -226,7 +227,8 @@ class OrderTest(MallCase):
         self.stack["product"].restart(fault="delay", fault_delay="1500ms")
         try:
             reply = self.post("order", "create", pid=pid, wait=False)
-            self.assertEqual((202, "submitted"), (reply.status, reply.body.get("status")), reply.text)
+            self.assertEqual((202, "submitted"), (reply.status, reply.body.get("status")),
+                             reply.text)
             self.assertEqual({"gid", "id", "status"}, set(reply.body))
             self.assertEqual("submitted", self.sagad.status(reply.body["gid"]))
             self.await_status(reply.body["gid"], "succeed")
@@ -262,7 +264,8 @@ class PeersTest(MallCase):
         self.stack["product"].restart(fault="delay", fault_delay="1500ms")
         try:
             reply = self.post("order", "create", pid=pid)
-            self.assertEqual((202, "submitted"), (reply.status, reply.body.get("status")), reply.text)
+            self.assertEqual((202, "submitted"), (reply.status, reply.body.get("status")),
+                             reply.text)
             self.await_status(reply.body["gid"], "succeed")
         finally:
             self.stack["product"].restart()
