@@ -2,6 +2,9 @@
 """What a coordinator makes of transactions that another one had: with the program itself, a
 private Redis and participants over HTTP."""
 import binascii
+import collections
+import sys
+import time
 import unittest
 
 from harness.case import StackCase
@@ -106,6 +109,64 @@ class DoubtTest(TakeoverCase):
         finally:
             stopped.start()
         self.assertEqual(["/a", "/b", "/b-undo", "/a-undo"], participant.paths())
+
+
+class CrowdTest(TakeoverCase):
+    """Thousands that a dead owner left behind."""
+
+    COUNT, REFUSED_EACH = 5000, 10
+    # What is slow here are the participants: no call and no lease may end meanwhile.
+    stack_options = {"services": (), "settings": {"sagad": {"lease": "60s",
+                                                            "request_timeout": "60s"}}}
+
+    def leave_behind(self, participant):
+        """{gid: names of its branches}; every tenth will be refused by /x."""
+        crowd = {self.gid(): "ab" if i % self.REFUSED_EACH else "ax" for i in range(self.COUNT)}
+        answers = self.redis.client.pipeline([
+            self.creation(gid, participant, names, due_ms=-1) for gid, names in crowd.items()])
+        self.assertEqual({"OK"}, {answer[0] for answer in answers})
+        return crowd
+
+    @staticmethod
+    def calls_of(gid, names):
+        """What must be called, each once. The second half is refused, all are undone."""
+        calls = [(gid, "01", "action"), (gid, "02", "action")]
+        undone = [(gid, "02", "compensate"), (gid, "01", "compensate")]
+        return calls + (undone if "x" in names else [])
+
+    def ended(self):
+        metrics = self.sagad.metrics()
+        return tuple(metrics[f'sagad_transactions_total{{type="saga",status="{status}"}}']
+                     for status in ("succeed", "failed"))
+
+    def test_all_end_and_nothing_is_done_twice(self):
+        participant = self.participant()
+        participant.rules["/x"] = Answer(409, "no")
+        self.sagad.kill()
+        crowd = self.leave_behind(participant)
+        refused = self.COUNT // self.REFUSED_EACH
+        started = time.monotonic()
+        self.sagad.start()
+        wait_for(lambda: sum(self.ended()) >= self.COUNT, "all have ended", 60)
+        print(f"{self.COUNT} taken over and ended in {time.monotonic() - started:.1f} s",
+              file=sys.stderr)
+        self.assertEqual((self.COUNT - refused, refused), self.ended())
+        called = collections.Counter(
+            (query["gid"], query["branch_id"], query["op"])
+            for query in (dict(call.query) for call in participant.calls))
+        expected = collections.Counter(
+            call for gid, names in crowd.items() for call in self.calls_of(gid, names))
+        self.assertEqual(expected, called)
+        self.assert_records(crowd)
+
+    def assert_records(self, crowd):
+        """In Redis as well: ended, taken once, nothing is due."""
+        records = self.redis.client.pipeline([
+            ("HMGET", self.keys(gid)[0], "status", "epoch", "owner", "doubt") for gid in crowd])
+        self.assertEqual([["failed" if "x" in names else "succeed", "2", "", "1"]
+                          for names in crowd.values()], records)
+        self.assertEqual([], self.redis.client.keys("saga:{*}:due"))
+        self.assertEqual(0, self.sagad.metrics()["sagad_live_transactions"])
 
 
 if __name__ == "__main__":
