@@ -212,6 +212,6 @@ class ComposeTest(unittest.TestCase):
 if __name__ == "__main__":
     reason = why_not()
     if reason:
-        print(f"skipped: {reason}")
+        print(f"skipped: e2e.compose: {reason}")
         sys.exit(SKIPPED)
     unittest.main()

@@ -275,6 +275,6 @@ class DemoTest(StackDirCase):
 if __name__ == "__main__":
     if BUILD.parent != ROOT / "build" or f'"name": "{BUILD.name}"' not in (
             ROOT / "CMakePresets.json").read_text():
-        print(f"skipped: stack.sh runs build/PRESET, not {BUILD}")
+        print(f"skipped: e2e.stack: stack.sh runs build/PRESET, not {BUILD}")
         sys.exit(SKIPPED)
     unittest.main()
