@@ -2,8 +2,8 @@
 -- KEYS: 2
 --   keys[1] order hash, {ord:<s>}:o:<id>     keys[2] orders of the user, zset {ord:<s>}:u:<uid>
 -- ARGV: args[1] id, args[2] uid, args[3] pid, args[4] num, args[5] amount
--- Returns ok(id) with the id as journal; fail when the id is taken or a number is out of range.
--- Repeat: the gate answers DUP with the stored id.
+-- Returns ok("") with the id as journal; fail when the id is taken or a number is out of range.
+-- Repeat: the gate answers DUP.
 
 return barrier(function(keys, args)
   local id, uid, pid = args[1], args[2], args[3]
@@ -18,7 +18,7 @@ return barrier(function(keys, args)
     return fail("order_exists: order " .. id .. " exists already")
   end
   redis.call("HSET", keys[1], "id", id, "uid", uid, "pid", pid, "num", args[4], "amount", args[5],
-    "status", "0", "gid", gid, "ver", "1", "ctime", now_ms, "utime", now_ms)
+    "status", "0", "gid", gid, "ver", "1", "ctime", now_ms)
   redis.call("ZADD", keys[2], id, id)
-  return ok(id, id)
+  return ok("", id)
 end)

@@ -11,11 +11,13 @@
 static void reply_branch(struct order_service *order, struct saga_call *call, const char *method,
                          const struct saga_outcome *outcome)
 {
-    order_CreateResponse response = {0};
+    order_CreateRequest request = order_CreateRequest_init_zero;
     struct buf payload = {0};
     bool done = outcome->verdict == SAGA_OK || outcome->verdict == SAGA_DUP;
     if (done && !saga_call_is_undo(call) &&
-        slice_to_int64(service_slice(outcome->text), &response.id)) {
+        wire_pb_decode(order_CreateRequest_fields, &request,
+                       service_slice(saga_call_payload(call))) == ERR_OK) {
+        order_CreateResponse response = {.id = request.id};
         wire_pb_encode(order_CreateResponse_fields, &response, &payload);
     }
     service_settle(&order->service, call, method, outcome,
