@@ -31,7 +31,12 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "installing: ${missing[*]}"
 "${root[@]}" apt-get update -qq
-# The packaged redis-server would start a system service; ours are private ones.
-export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-"${root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+# The package redis-server would start a system service; ours are private ones.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap '"${root[@]}" rm -f $policy' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee $policy >/dev/null
+  "${root[@]}" chmod 755 $policy
+fi
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive \
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
