@@ -266,7 +266,8 @@ class RetryTest(DtmCase):
         self.assertEqual(paths, self.web.paths())
         decided = (self.history_time_ms(self.id_, "aborting")
                    - self.history_time_ms(self.id_, "submitted"))
-        self.assertTrue(2000 <= decided <= 2000 + slack_s * 1000, decided)
+        # Both times are the wall clock's, cut to milliseconds; the timer runs by another clock.
+        self.assertTrue(1995 <= decided <= 2000 + slack_s * 1000, decided)
         return took, slack_s
 
     def is_sanitized(self):
