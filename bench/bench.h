@@ -49,6 +49,7 @@ struct bench {
     int64_t total;       /* -n */
     int64_t concurrency; /* -c */
     int64_t settle_ms;
+    int64_t retry_ms; /* 0: the coordinator's default */
 
     int64_t uid, product, first_order, order_step;
     char urls[4][128];

@@ -24,6 +24,7 @@ static const char usage[] =
     "  --tcp ADDRESS   the coordinator, host:port, instead of --env (needs --noop)\n"
     "  --noop          call participants that do nothing, in this process, instead of order and\n"
     "                  product\n"
+    "  --retry MS      retry interval of the transactions, instead of the coordinator's default\n"
     "  --settle S      seconds to wait for transactions that are still running (default 60)\n"
     "  --json          one JSON object instead of text\n"
     "  --quiet         no progress bar\n"
@@ -44,6 +45,7 @@ static bool read_number(const char *name, const char *text, int64_t max, int64_t
 
 enum bench_option {
     OPTION_ENV = 256,
+    OPTION_RETRY,
     OPTION_TCP,
     OPTION_NOOP,
     OPTION_SETTLE,
@@ -55,6 +57,7 @@ static const struct option long_options[] = {
     {"env", required_argument, NULL, OPTION_ENV},
     {"tcp", required_argument, NULL, OPTION_TCP},
     {"noop", no_argument, NULL, OPTION_NOOP},
+    {"retry", required_argument, NULL, OPTION_RETRY},
     {"settle", required_argument, NULL, OPTION_SETTLE},
     {"json", no_argument, NULL, OPTION_JSON},
     {"quiet", no_argument, NULL, OPTION_QUIET},
@@ -81,6 +84,8 @@ static int read_option(struct bench *bench, int option)
         }
         bench->settle_ms = seconds * 1000;
         return -1;
+    case OPTION_RETRY:
+        return read_number("--retry", optarg, 600000, &bench->retry_ms) ? -1 : EXIT_USAGE;
     case OPTION_JSON: bench->json = true; return -1;
     case OPTION_QUIET: bench->quiet = true; return -1;
     case 'h': fputs(usage, stdout); return 0;

@@ -114,7 +114,7 @@ static void slot_submit(void *arg)
     struct saga_submission submission = {.gid = saga_text(bench->gids[slot->index]),
                                          .steps = steps,
                                          .step_count = 2,
-                                         .retry_interval_ms = 200,
+                                         .retry_interval_ms = bench->retry_ms,
                                          .wait = true};
     saga_submit(bench->sagas[slot->coordinator], &submission, on_submitted, slot);
     buf_fini(&payloads[0]);

@@ -29,7 +29,7 @@ def stack(*words):
 def one_round(args, directory, victim, after_s):
     bench = subprocess.Popen(
         [ROOT / f"build/{args.preset}/bench/sagabench", "-n", str(args.sagas), "-c", "64", "--env",
-         f"{directory}/env", "--json", "--quiet"], stdout=subprocess.PIPE, text=True)
+         f"{directory}/env", "--retry", "200", "--json", "--quiet"], stdout=subprocess.PIPE, text=True)
     threading.Event().wait(after_s)  # the moment of the kill, not a wait for a condition
     in_flight = bench.poll() is None
     stack("kill", victim, "--dir", directory)
