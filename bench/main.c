@@ -1,5 +1,6 @@
 #include "bench/bench.h"
 
+#include "base/conf.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -28,6 +29,7 @@ static const char usage[] =
     "  --settle S      seconds to wait for transactions that are still running (default 60)\n"
     "  --json          one JSON object instead of text\n"
     "  --quiet         no progress bar\n"
+    "  --version       which one this is\n"
     "  --help          this text\n"
     "\n"
     "Exit codes: 0 all ended and the books balance, 1 not so, 2 wrong usage, 3 the stack does not\n"
@@ -50,6 +52,7 @@ enum bench_option {
     OPTION_NOOP,
     OPTION_SETTLE,
     OPTION_JSON,
+    OPTION_VERSION,
     OPTION_QUIET
 };
 
@@ -61,6 +64,7 @@ static const struct option long_options[] = {
     {"settle", required_argument, NULL, OPTION_SETTLE},
     {"json", no_argument, NULL, OPTION_JSON},
     {"quiet", no_argument, NULL, OPTION_QUIET},
+    {"version", no_argument, NULL, OPTION_VERSION},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -88,6 +92,7 @@ static int read_option(struct bench *bench, int option)
         return read_number("--retry", optarg, 600000, &bench->retry_ms) ? -1 : EXIT_USAGE;
     case OPTION_JSON: bench->json = true; return -1;
     case OPTION_QUIET: bench->quiet = true; return -1;
+    case OPTION_VERSION: printf("sagabench %s\n", conf_version()); return 0;
     case 'h': fputs(usage, stdout); return 0;
     default: fputs("sagabench: see --help\n", stderr); return EXIT_USAGE;
     }

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "base/conf.h"
 #include "base/log.h"
 
 #include <getopt.h>
@@ -75,7 +76,7 @@ static int read_option(struct cli *cli, int option)
     case OPTION_TYPE: cli->type = optarg; return -1;
     case OPTION_REASON: cli->reason = optarg; return -1;
     case OPTION_LIMIT: return read_limit(optarg, &cli->limit) ? -1 : CLI_USAGE;
-    case OPTION_VERSION: printf("sagactl %s\n", SAGAD_VERSION); return CLI_OK;
+    case OPTION_VERSION: printf("sagactl %s\n", conf_version()); return CLI_OK;
     case 'h': print_help(); return CLI_OK;
     default: fputs("sagactl: see --help\n", stderr); return CLI_USAGE;
     }
