@@ -41,8 +41,8 @@ int main(int argc, char **argv)
     const struct service_script scripts[] = {
         {&order.create, &script_order_create, true},
         {&order.create_revert, &script_order_create_revert, true},
-        {&order.new_id, &script_order_new_id, false},
-        {&order.reserve, &script_order_reserve, false},
+        {&order.new_id, &script_id_block, false},
+        {&order.reserve, &script_id_reserve, false},
         {&order.paid, &script_order_paid, false},
         {&order.update, &script_order_update, false},
         {&order.remove, &script_order_remove, false},

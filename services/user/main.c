@@ -47,8 +47,8 @@ int main(int argc, char **argv)
     const struct service_script scripts[] = {
         {&user.save, &script_user_save, true},
         {&user.save_revert, &script_user_save_revert, true},
-        {&user.new_id, &script_user_new_id, false},
-        {&user.reserve, &script_user_reserve, false},
+        {&user.new_id, &script_id_block, false},
+        {&user.reserve, &script_id_reserve, false},
     };
     struct service_program program = {
         .conf = &conf,

@@ -5,13 +5,14 @@ import os
 
 from coordinator_redis import ROOT, RedisError, Server
 
-FOLDERS = ("order", "product", "user", "score")
+FOLDERS = ("mall", "order", "product", "user", "score")
 TTL_MS = 1000000
 
 
 @functools.cache
 def body(name):
-    with open(os.path.join(ROOT, "lua", name.split("_")[0], name + ".lua"), encoding="utf-8") as file:
+    folder = name.split("_")[0].replace("id", "mall")  # id_block, id_reserve serve several services
+    with open(os.path.join(ROOT, "lua", folder, name + ".lua"), encoding="utf-8") as file:
         return file.read()
 
 

@@ -49,7 +49,7 @@ class Base(unittest.TestCase):
 
 class Texts(Base):
     def test_all_scripts_are_known_and_compile(self):
-        self.assertEqual(len(names()), 20)
+        self.assertEqual(len(names()), 18)
         for name in names():
             digest = hashlib.sha1(text(name).encode()).hexdigest().encode()
             self.assertEqual(redis("SCRIPT", "LOAD", text(name)), digest, name)
@@ -63,7 +63,7 @@ class Texts(Base):
 
     def test_plain_scripts_refuse_a_wrong_number_of_keys_and_arguments_by_name(self):
         plain = [name for name in names() if not is_gated(name)]
-        self.assertEqual(len(plain), 12)
+        self.assertEqual(len(plain), 10)
         for name in plain:
             keys = int(re.search(r"(?m)^-- KEYS: (\d)$", body(name)).group(1))
             for k, a in ((0, 0), (keys - 1, 1), (keys + 1, 1), (keys, 12)):
@@ -242,19 +242,19 @@ class Order(Base):
         self.assertEqual(self.revert(), ("OK", "9"))
 
     def test_new_ids_are_never_given_twice(self):
-        run = lambda count: mall.plain("order_new_id", [self.seq], [count])
+        run = lambda count: mall.plain("id_block", [self.seq], [count])
         self.assertEqual([run("1"), run("1"), run("5"), run("1000000"), run("1")],
                          [("OK", "1"), ("OK", "2"), ("OK", "3"), ("OK", "8"), ("OK", "1000008")])
         for count in ("0", "-1", "1000001", "1.5", "x", ""):
-            self.broken(lambda c=count: run(c), "order_new_id: ARGV.1. .count.")
+            self.broken(lambda c=count: run(c), "id_block: ARGV.1. .count.")
 
     def test_new_ids_of_a_large_counter_are_whole_numbers(self):
         redis("SET", self.seq, 2 ** 52)
-        self.assertEqual(mall.plain("order_new_id", [self.seq], ["1"]), ("OK", str(2 ** 52 + 1)))
+        self.assertEqual(mall.plain("id_block", [self.seq], ["1"]), ("OK", str(2 ** 52 + 1)))
 
     def test_reserved_id_is_found_again(self):
         key = "{ord:0}:k:3:\u00fc {x}"
-        run = lambda asked, key=key: mall.plain("order_reserve", [self.seq, key], [asked, "60000"])
+        run = lambda asked, key=key: mall.plain("id_reserve", [self.seq, key], [asked, "60000"])
         self.twice(lambda: run("1|2"), ("OK", "1"), ("OK", "1"))
         self.refused(lambda: run("1|3"), "key_reused")
         self.assertEqual(run("1|2", "{ord:0}:k:3:b"), ("OK", "2"))
@@ -496,14 +496,14 @@ class User(Base):
         self.assertFalse(self.exists())
 
     def test_new_ids(self):
-        run = lambda count: mall.plain("user_new_id", [self.seq], [count])
+        run = lambda count: mall.plain("id_block", [self.seq], [count])
         self.assertEqual([run("1"), run("3"), run("1")], [("OK", "1"), ("OK", "2"), ("OK", "5")])
         for count in ("0", "-1", "1000001", "1.5", "x", ""):
-            self.broken(lambda c=count: run(c), "user_new_id: ARGV.1. .count.")
+            self.broken(lambda c=count: run(c), "id_block: ARGV.1. .count.")
 
     def test_reserved_number_is_found_again(self):
         key = "{usr:0}:k:123:k"
-        run = lambda asked: mall.plain("user_reserve", [self.seq, key], [asked, "60000"])
+        run = lambda asked: mall.plain("id_reserve", [self.seq, key], [asked, "60000"])
         self.twice(lambda: run("1|n"), ("OK", "1"), ("OK", "1"))
         self.refused(lambda: run("1|other"), "key_reused")
         self.assertEqual(redis("GET", self.seq), b"1")
