@@ -51,7 +51,8 @@ struct bench {
     int64_t settle_ms;
     int64_t retry_ms; /* 0: the coordinator's default */
 
-    int64_t uid, product, first_order, order_step;
+    int64_t product, first_order, order_step;
+    int64_t first_uid, users; /* the transactions are spread over so many users */
     char urls[4][128];
 
     int64_t started, ended, succeeded, failed;
@@ -68,6 +69,9 @@ struct bench {
     bool books_checked, books_balanced;
     int64_t stock, ordered; /* found in the books */
 };
+
+/* The user of a transaction: all of the shard in which the ids were allocated. */
+int64_t bench_uid(const struct bench *bench, int64_t index);
 
 /* Turns the loop until *done. */
 void bench_await(struct bench *bench, const bool *done);

@@ -24,9 +24,9 @@ static void on_page(void *arg, const struct saga_response *response)
                wire_pb_decode(order_ListResponse_fields, &page->list, payload) == ERR_OK;
 }
 
-static bool read_page(struct bench *bench, int64_t before, struct page *page)
+static bool read_page(struct bench *bench, int64_t uid, int64_t before, struct page *page)
 {
-    order_ListRequest request = {.uid = bench->uid, .before = before, .limit = PAGE};
+    order_ListRequest request = {.uid = uid, .before = before, .limit = PAGE};
     struct buf payload = {0};
     wire_pb_encode(order_ListRequest_fields, &request, &payload);
     /* A service that was just started again may need a moment. */
@@ -43,13 +43,13 @@ static bool read_page(struct bench *bench, int64_t before, struct page *page)
     return page->ok;
 }
 
-static bool count_orders(struct bench *bench)
+static bool count_orders_of(struct bench *bench, int64_t uid)
 {
     static struct page page;
     int64_t before = 0;
     for (;;) {
         page.ok = false;
-        if (!read_page(bench, before, &page)) {
+        if (!read_page(bench, uid, before, &page)) {
             return false;
         }
         for (size_t i = 0; i < page.list.data_count; i++) {
@@ -61,6 +61,16 @@ static bool count_orders(struct bench *bench)
             return true;
         }
     }
+}
+
+static bool count_orders(struct bench *bench)
+{
+    for (int64_t i = 0; i < bench->users; i++) {
+        if (!count_orders_of(bench, bench_uid(bench, i))) {
+            return false;
+        }
+    }
+    return true;
 }
 
 struct stock {

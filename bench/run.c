@@ -89,7 +89,7 @@ static void encode_payloads(const struct slot *slot, struct buf payloads[2])
 {
     const struct bench *bench = slot->bench;
     order_CreateRequest create = {
-        .uid = bench->uid,
+        .uid = bench_uid(bench, slot->index),
         .pid = bench->product,
         .amount = 5,
         .id = bench->first_order + slot->index * bench->order_step,

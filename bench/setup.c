@@ -9,6 +9,13 @@
 
 #include <stdio.h>
 
+enum { ORDERS_PER_USER = 8, USERS_MAX = 100000 };
+
+int64_t bench_uid(const struct bench *bench, int64_t index)
+{
+    return bench->first_uid + index % bench->users * bench->order_step;
+}
+
 void bench_await(struct bench *bench, const bool *done)
 {
     while (!*done) {
@@ -66,9 +73,11 @@ static bool setup_mall(struct bench *bench)
     }
     product_CreateRequest create = {.name = "sagabench", .stock = bench->total, .amount = 5};
     product_CreateResponse created = product_CreateResponse_init_zero;
-    /* A user of its own for each run keeps the books apart; orders are not asked who he is. */
-    bench->uid = clock_wall_ms();
-    order_NewIdRequest ids = {.uid = bench->uid, .count = bench->total};
+    /* Users of its own for each run keep the books apart; nobody asks orders who they are. */
+    bench->first_uid = clock_wall_ms() * USERS_MAX;
+    bench->users =
+        bench->total > USERS_MAX * ORDERS_PER_USER ? USERS_MAX : 1 + bench->total / ORDERS_PER_USER;
+    order_NewIdRequest ids = {.uid = bench->first_uid, .count = bench->total};
     order_NewIdResponse block = order_NewIdResponse_init_zero;
     if (!ask(bench, &(struct request){bench->env.product_rpc, "product.Product/Create",
                                       product_CreateRequest_fields, &create,

@@ -176,10 +176,12 @@ void record_add_changes(struct scratch *scratch, const struct txn *txn, size_t *
         }
     }
     *sets = (scratch->argc - begin) / 2;
-    if (attempts == 0) {
+    /* What was only created has neither: a short saga spares Redis a command. */
+    bool may_have = txn->epoch > 1 || txn->revision > 1;
+    if (attempts == 0 && may_have) {
         scratch_add_str(scratch, "attempts");
     }
-    if (retries == 0) {
+    if (retries == 0 && may_have) {
         scratch_add_str(scratch, "retries");
     }
 }

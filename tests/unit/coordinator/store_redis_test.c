@@ -88,9 +88,10 @@ static void test_update_reaches_the_record(void **state)
 {
     struct fixture *f = *state;
     struct txn *txn = nasty_new();
+    txn->revision = 1; /* attempts come with an update, or with what is stored anew */
     (void)create(f, &f->a, txn, 1000);
     txn->status = TXN_ABORTING;
-    txn->revision = 1;
+    txn->revision = 2;
     txn->attempts = 0;
     txn->retry_count = 9;
     txn_set_reason(txn, slice_str("no stock"));
@@ -110,7 +111,7 @@ static void test_update_reaches_the_record(void **state)
         txn_free(loaded.txn);
     }
     change.expect = TXN_ABORTING;
-    txn->revision = 2;
+    txn->revision = 3;
     assert_int_equal(update(f, &f->a, &change).status, STORE_FENCED); /* released: not ours */
     txn_free(txn);
 }
