@@ -76,9 +76,9 @@ int64_t bench_uid(const struct bench *bench, int64_t index);
 /* Turns the loop until *done. */
 void bench_await(struct bench *bench, const bool *done);
 
-/* Each is one stage; false, after a message, ends the run. */
+/* The stages, in this order; false, after a message, ends the run. */
 bool bench_setup(struct bench *bench);
-bool bench_run(struct bench *bench);   /* also settles */
+void bench_run(struct bench *bench);   /* also settles */
 bool bench_books(struct bench *bench); /* fills the books; false only when they cannot be read */
 void bench_costs_before(struct bench *bench);
 void bench_costs_after(struct bench *bench);

@@ -150,7 +150,6 @@ static void show_progress(const struct bench *bench)
 
 struct settle {
     struct bench *bench;
-    int64_t index;
     bool done;
     bool final;
 };
@@ -168,7 +167,7 @@ static void on_queried(void *arg, const struct saga_answer *answer)
 static bool settle_one(struct bench *bench, int64_t index, int64_t until_ms)
 {
     for (int turn = 0; clock_mono_ms() < until_ms; turn++) {
-        struct settle settle = {.bench = bench, .index = index};
+        struct settle settle = {.bench = bench};
         saga_query(bench->sagas[turn % bench->env.coordinators], saga_text(bench->gids[index]),
                    on_queried, &settle);
         bench_await(bench, &settle.done);
@@ -191,7 +190,7 @@ static void settle_all(struct bench *bench)
     }
 }
 
-bool bench_run(struct bench *bench)
+void bench_run(struct bench *bench)
 {
     struct slot *slots = mem_zalloc((size_t)bench->concurrency * sizeof(*slots));
     int64_t shown_ms = 0;
@@ -216,5 +215,4 @@ bool bench_run(struct bench *bench)
     }
     free(slots);
     settle_all(bench);
-    return true;
 }
