@@ -16,7 +16,7 @@
 
 enum {
     KEYS_PARTITIONS_MAX = 1024,
-    KEYS_LAYOUT = 1,    /* changes whenever older coordinators could not read the keys any more */
+    KEYS_LAYOUT = 2,    /* changes whenever older coordinators could not read the keys any more */
     KEYS_TEXT_MAX = 32, /* bytes of a key without its gid */
 };
 

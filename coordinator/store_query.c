@@ -23,7 +23,11 @@ static void send_command(struct store_redis *store, const struct slice *argv, si
 
 /* ---- one transaction with its history ---- */
 
-enum { SHORT_HISTORY_MAX = 64 };
+/* One entry of the stream: what one update did. */
+struct history_entry {
+    int64_t time_ms;
+    struct slice events;
+};
 
 struct history_job {
     struct store_redis *store;
@@ -33,7 +37,9 @@ struct history_job {
     struct slice gid;
     struct txn *txn;
     struct archive_line *lines;
-    size_t count, stream_count;
+    size_t count, cap;
+    struct history_entry *entries; /* newest first */
+    size_t entry_count;
     struct slice short_text; /* the field `history` */
     enum store_status status;
     struct reason message;
@@ -58,17 +64,13 @@ static struct slice cut(struct slice *text, const char *mark)
     return head;
 }
 
-/* "+4 01.action FAILURE 12ms: out of stock", as txn_update.lua writes it. */
-static struct archive_line short_line_parse(struct slice text, int64_t created_ms)
+/* "01.action FAILURE 12ms: out of stock", as the store writes it. */
+static struct archive_line event_parse(struct slice text, int64_t time_ms)
 {
-    struct archive_line line = {.time_ms = created_ms};
+    struct archive_line line = {.time_ms = time_ms};
     struct slice head = cut(&text, ": ");
-    line.note = text;
-    struct slice after = cut(&head, " ");
     int64_t number;
-    if (after.len > 1 && slice_to_int64(slice_make(after.ptr + 1, after.len - 1), &number)) {
-        line.time_ms += number;
-    }
+    line.note = text;
     line.op = cut(&head, " ");
     line.result = cut(&head, " ");
     if (head.len > 2 && slice_to_int64(slice_make(head.ptr, head.len - 2), &number)) {
@@ -77,22 +79,44 @@ static struct archive_line short_line_parse(struct slice text, int64_t created_m
     return line;
 }
 
-/* Both answers are there: the first line, the stream, the field. */
-static struct archive_line *history_complete(struct history_job *job)
+static struct archive_line *line_add(struct history_job *job)
 {
-    struct slice rest = job->short_text, submitted = SLICE_LIT("submitted");
-    for (size_t i = 0; rest.len > 0 && i < SHORT_HISTORY_MAX; i++) {
-        job->lines[job->count++] = short_line_parse(cut(&rest, " | "), job->txn->created_ms);
+    if (job->count == job->cap) {
+        job->cap = 2 * job->cap + 16;
+        job->lines = mem_resize(job->lines, job->cap * sizeof(*job->lines));
     }
-    bool has_stream = job->stream_count > 0;
-    if (has_stream &&
-        (slice_eq_str(job->lines[1].op, "prepared") || job->stream_count >= ARCHIVE_HISTORY_MAX)) {
-        job->count--;
-        return job->lines + 1;
+    return &job->lines[job->count++];
+}
+
+/* "EVENT | EVENT | +MS EVENT …": each event has the time of the last +MS (since creation). */
+static void events_parse(struct history_job *job, struct slice text, int64_t time_ms)
+{
+    while (text.len > 0) {
+        struct slice event = cut(&text, " | ");
+        int64_t since;
+        if (event.len > 1 && event.ptr[0] == '+') {
+            struct slice mark = cut(&event, " ");
+            if (slice_to_int64(slice_make(mark.ptr + 1, mark.len - 1), &since)) {
+                time_ms = job->txn->created_ms + since;
+            }
+        }
+        *line_add(job) = event_parse(event, time_ms);
     }
-    /* Told by the field `created`: txn_create writes no line for it. */
-    job->lines[0] = (struct archive_line){.time_ms = job->txn->created_ms, .op = submitted};
-    return job->lines;
+}
+
+/* Both answers are there: the first line, the stream, the field. */
+static void history_complete(struct history_job *job)
+{
+    /* Told by the field `created`: txn_create writes no entry for it. */
+    struct slice submitted = SLICE_LIT("submitted");
+    bool cut_off = job->entry_count >= ARCHIVE_HISTORY_MAX;
+    if (!cut_off) {
+        *line_add(job) = (struct archive_line){.time_ms = job->txn->created_ms, .op = submitted};
+    }
+    for (size_t i = job->entry_count; i-- > 0;) {
+        events_parse(job, job->entries[i].events, job->entries[i].time_ms);
+    }
+    events_parse(job, job->short_text, job->txn->created_ms);
 }
 
 static void history_end(struct history_job *job)
@@ -101,13 +125,16 @@ static void history_end(struct history_job *job)
         return;
     }
     bool good = job->status == STORE_OK;
-    const struct archive_line *lines = good ? history_complete(job) : NULL;
+    if (good) {
+        history_complete(job);
+    }
+    size_t skip = job->count > ARCHIVE_HISTORY_MAX ? job->count - ARCHIVE_HISTORY_MAX : 0;
     struct archive_record record = {
         .status = job->status,
         .message = job->message.text,
         .txn = good ? job->txn : NULL,
-        .lines = lines,
-        .line_count = good ? job->count : 0,
+        .lines = job->lines ? job->lines + skip : NULL,
+        .line_count = job->count - skip,
         .partition = keys_partition(job->gid, job->store->partitions),
         .history_short = job->short_text.len > 0,
     };
@@ -115,33 +142,23 @@ static void history_end(struct history_job *job)
     txn_free(job->txn);
     arena_fini(&job->arena);
     free(job->lines);
+    free(job->entries);
     free(job);
 }
 
-/* One entry of the stream: [id, [op, …, result, …, ms, …, note, …]]. */
-static struct archive_line entry_parse(struct history_job *job, const struct redis_value *entry)
+/* [id, [events, TEXT]]; what looks different is an entry without events. */
+static struct history_entry entry_parse(struct history_job *job, const struct redis_value *value)
 {
-    struct archive_line line = {0};
-    if (redis_value_count(entry) != 2) {
-        return line;
+    struct history_entry entry = {0};
+    struct slice id = store_text_at(value, 0);
+    if (redis_value_count(value) != 2 || !slice_to_int64(cut(&id, "-"), &entry.time_ms)) {
+        return entry;
     }
-    struct slice id = store_text_at(entry, 0);
-    const struct redis_value *fields = redis_value_at(entry, 1);
-    struct slice values[3] = {{NULL, 0}};
-    static const char *const names[3] = {"op", "result", "note"};
-    for (size_t i = 0; i < 3; i++) {
-        const struct redis_value *value = redis_value_field(fields, names[i]);
-        values[i] = value ? arena_copy(&job->arena, redis_value_str(value)) : slice_str(NULL);
+    const struct redis_value *text = redis_value_field(redis_value_at(value, 1), "events");
+    if (text) {
+        entry.events = arena_copy(&job->arena, redis_value_str(text));
     }
-    const struct redis_value *ms = redis_value_field(fields, "ms");
-    if (!slice_to_int64(cut(&id, "-"), &line.time_ms)) {
-        line.time_ms = 0;
-    }
-    line.op = values[0];
-    line.result = values[1];
-    line.note = values[2];
-    line.duration_ms = ms ? redis_value_int(ms) : 0;
-    return line;
+    return entry;
 }
 
 static void history_read_record(struct history_job *job, const struct redis_value *fields)
@@ -179,11 +196,10 @@ static void on_history_stream(void *arg, const struct redis_result *reply)
         history_end(job);
         return;
     }
-    size_t count = job->stream_count = redis_value_count(reply->value);
-    job->lines = mem_zalloc((count + SHORT_HISTORY_MAX + 1) * sizeof(*job->lines));
-    job->count = 1; /* the first is for history_complete */
-    for (size_t i = count; i-- > 0;) {
-        job->lines[job->count++] = entry_parse(job, redis_value_at(reply->value, i));
+    job->entry_count = redis_value_count(reply->value);
+    job->entries = mem_zalloc((job->entry_count + 1) * sizeof(*job->entries));
+    for (size_t i = 0; i < job->entry_count; i++) {
+        job->entries[i] = entry_parse(job, redis_value_at(reply->value, i));
     }
     history_end(job);
 }

@@ -43,9 +43,7 @@ static void scratch_add_made(struct scratch *scratch, size_t begin)
     scratch_add(scratch, slice_make(scratch->text.data + begin, scratch->text.len - begin));
 }
 
-/* Puts one argument together from two or three pieces. */
-static void scratch_add_joined(struct scratch *scratch, struct slice a, struct slice b,
-                               struct slice c)
+void scratch_add_joined(struct scratch *scratch, struct slice a, struct slice b, struct slice c)
 {
     size_t begin = scratch->text.len;
     check(scratch->text.cap - begin > a.len + b.len + c.len);
@@ -55,8 +53,8 @@ static void scratch_add_joined(struct scratch *scratch, struct slice a, struct s
     scratch_add_made(scratch, begin);
 }
 
-/* By hand: ten numbers for each script of the hot path. */
-void scratch_add_int(struct scratch *scratch, int64_t value)
+/* By hand: several numbers for each script of the hot path. */
+static void add_digits(struct buf *text, int64_t value)
 {
     char digits[SCRATCH_INT_BYTES];
     size_t at = sizeof(digits);
@@ -68,8 +66,15 @@ void scratch_add_int(struct scratch *scratch, int64_t value)
     if (value < 0) {
         digits[--at] = '-';
     }
-    scratch_add_joined(scratch, slice_make(digits + at, sizeof(digits) - at), slice_str(NULL),
-                       slice_str(NULL));
+    buf_add(text, digits + at, sizeof(digits) - at);
+}
+
+void scratch_add_int(struct scratch *scratch, int64_t value)
+{
+    size_t begin = scratch->text.len;
+    check(scratch->text.cap - begin > SCRATCH_INT_BYTES);
+    add_digits(&scratch->text, value);
+    scratch_add_made(scratch, begin);
 }
 
 /* ---- writing ---- */
@@ -78,10 +83,12 @@ static const struct slice space = SLICE_LIT(" ");
 static const struct slice dot = SLICE_LIT(".");
 static const struct slice nothing = {NULL, 0};
 static const struct slice header_prefix = SLICE_LIT("header:");
+static const struct slice payload_word = SLICE_LIT("payload ");
 
 enum {
-    OP_TEXT_BYTES = 64, /* "100.compensate", "prepared " */
-    FIXED_TEXT_BYTES = 24 * SCRATCH_INT_BYTES,
+    OP_TEXT_BYTES = 32, /* " compensate ", "100.compensate" */
+    LEASES_TEXT_BYTES = 2 * LEASE_BYTES_MAX,
+    FIXED_TEXT_BYTES = 24 * SCRATCH_INT_BYTES + LEASES_TEXT_BYTES,
 };
 
 size_t record_text_bytes(const struct txn *txn)
@@ -91,24 +98,54 @@ size_t record_text_bytes(const struct txn *txn)
         bytes += header_prefix.len + txn->options.headers[i].name.len;
     }
     for (size_t i = 0; i < txn->branch_count; i++) {
-        bytes += OP_TEXT_BYTES;
+        bytes += OP_TEXT_BYTES + txn->branches[i].payload.len;
         for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
-            bytes += OP_TEXT_BYTES + txn->branches[i].ops[op].url.len;
+            bytes += 2 * OP_TEXT_BYTES + txn->branches[i].ops[op].url.len;
         }
     }
     return bytes;
 }
 
-static void add_op(struct scratch *scratch, const struct txn_branch *branch, enum txn_op op)
+void record_add_lease(struct scratch *scratch, int64_t epoch, int64_t revision, struct slice owner)
 {
-    const struct txn_op_record *record = &branch->ops[op];
-    struct slice status = slice_str(op_status_name(record->status));
-    scratch_add_joined(scratch, branch->id, dot, slice_str(txn_op_name(op)));
-    if (record->url.len == 0) {
-        scratch_add(scratch, status);
-    } else {
-        scratch_add_joined(scratch, status, space, record->url);
+    size_t begin = scratch->text.len;
+    check(scratch->text.cap - begin > LEASE_BYTES_MAX);
+    add_digits(&scratch->text, epoch);
+    buf_add_slice(&scratch->text, dot);
+    add_digits(&scratch->text, revision);
+    if (owner.len > 0) {
+        buf_add_slice(&scratch->text, space);
+        buf_add_slice(&scratch->text, owner);
     }
+    scratch_add_made(scratch, begin);
+}
+
+/* "action URL compensate URL payload BYTES": what never changes. What is empty is left out. */
+static void add_branch(struct scratch *scratch, const struct txn_branch *branch)
+{
+    struct buf *text = &scratch->text;
+    size_t begin = text->len;
+    scratch_add(scratch, branch->id);
+    for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
+        if (branch->ops[op].url.len > 0) {
+            buf_add_str(text, text->len > begin ? " " : "");
+            buf_add_str(text, txn_op_name((enum txn_op)op));
+            buf_add_slice(text, space);
+            buf_add_slice(text, branch->ops[op].url);
+        }
+    }
+    if (branch->payload.len > 0) {
+        buf_add_str(text, text->len > begin ? " " : "");
+        buf_add_slice(text, payload_word);
+        buf_add_slice(text, branch->payload);
+    }
+    scratch_add_made(scratch, begin);
+}
+
+static void add_op_status(struct scratch *scratch, const struct txn_branch *branch, enum txn_op op)
+{
+    scratch_add_joined(scratch, branch->id, dot, slice_str(txn_op_name(op)));
+    scratch_add_str(scratch, op_status_name(branch->ops[op].status));
 }
 
 static void add_number(struct scratch *scratch, const char *name, int64_t value)
@@ -149,12 +186,11 @@ void record_add_all(struct scratch *scratch, const struct txn *txn)
     add_text(scratch, "rollback_reason", txn->rollback_reason);
     add_text(scratch, "custom_data", txn->custom_data);
     for (size_t i = 0; i < txn->branch_count; i++) {
-        const struct txn_branch *branch = &txn->branches[i];
-        add_op(scratch, branch, OP_ACTION);
-        add_op(scratch, branch, OP_COMPENSATE);
-        if (branch->payload.len > 0) {
-            scratch_add_joined(scratch, branch->id, dot, slice_str("payload"));
-            scratch_add(scratch, branch->payload);
+        add_branch(scratch, &txn->branches[i]);
+        for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
+            if (txn->branches[i].ops[op].status != OP_PREPARED) {
+                add_op_status(scratch, &txn->branches[i], (enum txn_op)op);
+            }
         }
     }
 }
@@ -171,7 +207,7 @@ void record_add_changes(struct scratch *scratch, const struct txn *txn, size_t *
     for (size_t i = 0; i < txn->branch_count; i++) {
         for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
             if (txn->branches[i].ops[op].dirty) {
-                add_op(scratch, &txn->branches[i], (enum txn_op)op);
+                add_op_status(scratch, &txn->branches[i], (enum txn_op)op);
             }
         }
     }
@@ -188,14 +224,14 @@ void record_add_changes(struct scratch *scratch, const struct txn *txn, size_t *
 
 /* ---- reading ---- */
 
-enum { BRANCH_PARTS = 3, PART_PAYLOAD = 2 }; /* 0, 1: enum txn_op */
-
+/* "01" or "01.action". */
 struct branch_name {
     size_t index; /* 0 … TXN_BRANCHES_MAX - 1 */
-    size_t part;
+    bool has_op;  /* the status of `op`; else the branch itself */
+    enum txn_op op;
 };
 
-/* "01.action". False when it is the name of something else. */
+/* False when it is the name of something else. */
 static bool branch_name_is(struct slice name)
 {
     return name.len > 0 && name.ptr[0] >= '0' && name.ptr[0] <= '9';
@@ -204,24 +240,14 @@ static bool branch_name_is(struct slice name)
 static bool branch_name_parse(struct slice name, struct branch_name *out)
 {
     const char *at = memchr(name.ptr, '.', name.len);
-    size_t digits = at ? (size_t)(at - name.ptr) : 0;
+    size_t digits = at ? (size_t)(at - name.ptr) : name.len;
     int64_t number;
     if (digits < 2 || digits > 3 || !slice_to_int64(slice_make(name.ptr, digits), &number) ||
         number < 1 || number > TXN_BRANCHES_MAX || (digits == 3) != (number >= 100)) {
         return false;
     }
-    struct slice part = slice_make(at + 1, name.len - digits - 1);
-    enum txn_op op;
-    out->index = (size_t)number - 1;
-    if (slice_eq_str(part, "payload")) {
-        out->part = PART_PAYLOAD;
-        return true;
-    }
-    if (txn_op_parse(part, &op) != ERR_OK) {
-        return false;
-    }
-    out->part = (size_t)op;
-    return true;
+    *out = (struct branch_name){.index = (size_t)number - 1, .has_op = at != NULL};
+    return !at || txn_op_parse(slice_make(at + 1, name.len - digits - 1), &out->op) == ERR_OK;
 }
 
 static enum err field_error(struct reason *reason, struct slice name, struct slice value,
@@ -237,11 +263,11 @@ struct shape {
     size_t branches, headers;
 };
 
-/* How many branches and headers there are, and that no op of a branch is missing. */
+/* How many branches and headers there are, and that no branch is missing. */
 static enum err shape_parse(const struct slice *fields, size_t count, struct shape *shape,
                             struct reason *reason)
 {
-    bool seen[TXN_BRANCHES_MAX][BRANCH_PARTS] = {{false}};
+    bool seen[TXN_BRANCHES_MAX] = {false};
     *shape = (struct shape){0};
     for (size_t i = 0; i < count; i += 2) {
         struct branch_name name;
@@ -249,16 +275,15 @@ static enum err shape_parse(const struct slice *fields, size_t count, struct sha
             shape->headers++;
         } else if (branch_name_is(fields[i])) {
             if (!branch_name_parse(fields[i], &name)) {
-                return field_error(reason, fields[i], fields[i + 1], "a name like 01.action");
+                return field_error(reason, fields[i], fields[i + 1], "a name like 01 or 01.action");
             }
-            seen[name.index][name.part] = true;
+            seen[name.index] |= !name.has_op;
             shape->branches = name.index >= shape->branches ? name.index + 1 : shape->branches;
         }
     }
     for (size_t i = 0; i < shape->branches; i++) {
-        if (!seen[i][OP_ACTION] || !seen[i][OP_COMPENSATE]) {
-            return reason_set(reason, ERR_INVALID, "branch %02zu lacks its action or compensate",
-                              i + 1);
+        if (!seen[i]) {
+            return reason_set(reason, ERR_INVALID, "field %02zu is missing", i + 1);
         }
     }
     if (shape->headers > TXN_HEADERS_MAX) {
@@ -268,18 +293,33 @@ static enum err shape_parse(const struct slice *fields, size_t count, struct sha
     return ERR_OK;
 }
 
-static enum err op_record_parse(struct txn *txn, struct slice name, struct slice value,
-                                struct txn_op_record *record, struct reason *reason)
+/* Takes the text before the first space, and the space, from the front of `rest`. */
+static struct slice word_take(struct slice *rest)
 {
-    const char *gap = value.len > 0 ? memchr(value.ptr, ' ', value.len) : NULL;
-    size_t word = gap ? (size_t)(gap - value.ptr) : value.len;
-    if (op_status_parse(slice_make(value.ptr, word), &record->status) != ERR_OK) {
-        return field_error(reason, name, value, "prepared, succeed or failed, and a url");
+    const char *gap = rest->len > 0 ? memchr(rest->ptr, ' ', rest->len) : NULL;
+    struct slice word = slice_make(rest->ptr, gap ? (size_t)(gap - rest->ptr) : rest->len);
+    size_t skip = gap ? word.len + 1 : word.len;
+    *rest = slice_make(rest->ptr ? rest->ptr + skip : NULL, rest->len - skip);
+    return word;
+}
+
+static enum err branch_parse(struct txn *txn, struct txn_branch *branch, struct slice name,
+                             struct slice value, struct reason *reason)
+{
+    struct slice rest = value;
+    while (rest.len > 0) {
+        enum txn_op op;
+        if (slice_has_prefix(rest, payload_word.ptr)) {
+            struct slice payload = {rest.ptr + payload_word.len, rest.len - payload_word.len};
+            branch->payload = arena_copy(&txn->arena, payload);
+            return ERR_OK;
+        }
+        struct slice word = word_take(&rest), url = word_take(&rest);
+        if (txn_op_parse(word, &op) != ERR_OK || url.len == 0) {
+            return field_error(reason, name, value, "ops with their urls, and a payload");
+        }
+        branch->ops[op].url = arena_copy(&txn->arena, url);
     }
-    size_t skip = gap ? word + 1 : word;
-    record->url =
-        arena_copy(&txn->arena, slice_make(value.ptr ? value.ptr + skip : NULL, value.len - skip));
-    record->dirty = false;
     return ERR_OK;
 }
 
@@ -290,11 +330,28 @@ static enum err branch_field_parse(struct txn *txn, struct slice name, struct sl
     bool good = branch_name_parse(name, &at);
     check(good && at.index < txn->branch_count); /* shape_parse has seen it */
     struct txn_branch *branch = &txn->branches[at.index];
-    if (at.part == PART_PAYLOAD) {
-        branch->payload = arena_copy(&txn->arena, value);
-        return ERR_OK;
+    if (!at.has_op) {
+        return branch_parse(txn, branch, name, value, reason);
     }
-    return op_record_parse(txn, name, value, &branch->ops[at.part], reason);
+    if (op_status_parse(value, &branch->ops[at.op].status) != ERR_OK) {
+        return field_error(reason, name, value, "prepared, succeed or failed");
+    }
+    return ERR_OK;
+}
+
+static enum err lease_parse(struct txn *txn, struct slice name, struct slice value,
+                            struct reason *reason)
+{
+    struct slice owner = value, numbers = word_take(&owner);
+    const char *at = memchr(numbers.ptr ? numbers.ptr : "", '.', numbers.len);
+    size_t digits = at ? (size_t)(at - numbers.ptr) : 0;
+    if (!at || !slice_to_int64(slice_make(numbers.ptr, digits), &txn->epoch) ||
+        !slice_to_int64(slice_make(at + 1, numbers.len - digits - 1), &txn->revision) ||
+        txn->epoch < 0 || txn->revision < 0) {
+        return field_error(reason, name, value, "EPOCH.REVISION OWNER");
+    }
+    txn->released = owner.len == 0;
+    return ERR_OK;
 }
 
 /* The number that a field holds, or NULL when it is no number. */
@@ -304,8 +361,6 @@ static int64_t *number_of(struct txn *txn, struct slice name)
         const char *name;
         int64_t *at;
     } numbers[] = {
-        {"epoch", &txn->epoch},
-        {"rev", &txn->revision},
         {"created", &txn->created_ms},
         {"updated", &txn->updated_ms},
         {"finished", &txn->finished_ms},
@@ -333,9 +388,10 @@ static enum err word_field_parse(struct txn *txn, struct slice name, struct slic
     if (slice_eq_str(name, "status") && txn_status_parse(value, &txn->status) != ERR_OK) {
         return field_error(reason, name, value, "a status");
     }
-    if (slice_eq_str(name, "owner")) {
-        txn->released = value.len == 0;
-    } else if (slice_eq_str(name, "doubt")) {
+    if (slice_eq_str(name, "lease")) {
+        return lease_parse(txn, name, value, reason);
+    }
+    if (slice_eq_str(name, "doubt")) {
         txn->sure = false;
     } else if (slice_eq_str(name, "rollback_reason")) {
         txn_set_reason(txn, value);
@@ -370,7 +426,7 @@ static enum err field_parse(struct txn *txn, struct slice name, struct slice val
 
 static enum err required_check(const struct slice *fields, size_t count, struct reason *reason)
 {
-    static const char *const required[] = {"type", "status", "epoch", "rev", "created"};
+    static const char *const required[] = {"type", "status", "lease", "created"};
     for (size_t r = 0; r < sizeof(required) / sizeof(required[0]); r++) {
         size_t i = 0;
         while (i < count && !slice_eq_str(fields[i], required[r])) {

@@ -2,16 +2,19 @@
  * The record of a transaction as fields of a Redis hash: building the arguments of the scripts
  * without allocation, and reading HGETALL back. Knows no connection.
  *
- * Fields: type status epoch owner rev created updated, finished and history when it has ended;
- * attempts, retries, rollback_reason, custom_data and the options unless they are zero or empty;
- * doubt when an owner may have got further than it stored (txn->sure is false); header:NAME; for
- * each branch 01.action and 01.compensate ("STATUS URL") and 01.payload when there is one.
+ * Fields: type status lease created updated, finished and history when it has ended; attempts,
+ * retries, rollback_reason, custom_data and the options unless they are zero or empty; doubt when
+ * an owner may have got further than it stored (txn->sure is false); header:NAME. For each branch
+ * `01`, what never changes ("action URL compensate URL payload BYTES", what is empty is left out),
+ * and `01.action`, `01.compensate`: succeed or failed, none while prepared.
+ *
+ * The lease is "EPOCH.REVISION OWNER", without " OWNER" when nobody owns the transaction.
  */
 #ifndef COORDINATOR_STORE_RECORD_H
 #define COORDINATOR_STORE_RECORD_H
 
 #include "base/buf.h"
-#include "coordinator/store.h"
+#include "coordinator/store_redis.h"
 
 /* Arguments of one script. Texts that are made up live in `text`, which must not move while `argv`
  * points into it: hence its size is reserved at the beginning. */
@@ -26,11 +29,14 @@ void scratch_fini(struct scratch *scratch);
 void scratch_add(struct scratch *scratch, struct slice arg); /* a view, not copied */
 void scratch_add_str(struct scratch *scratch, const char *arg);
 void scratch_add_int(struct scratch *scratch, int64_t value);
+/* One argument put together in `text`. */
+void scratch_add_joined(struct scratch *scratch, struct slice a, struct slice b, struct slice c);
 
-enum { SCRATCH_INT_BYTES = 24 };
+enum { SCRATCH_INT_BYTES = 24, LEASE_BYTES_MAX = STORE_OWNER_MAX + 2 * SCRATCH_INT_BYTES };
 
-/* At most so many bytes of `text` are needed by the two functions below. */
+/* At most so many bytes of `text` are needed by the functions below, two leases included. */
 size_t record_text_bytes(const struct txn *txn);
+void record_add_lease(struct scratch *scratch, int64_t epoch, int64_t revision, struct slice owner);
 /* name, value, … of everything that txn_create does not write itself. */
 void record_add_all(struct scratch *scratch, const struct txn *txn);
 /* name, value, … of what an update has to set, then (*sets pairs later) the names to remove. */

@@ -31,7 +31,8 @@ struct store_redis *store_redis_new(struct loop *loop, struct redis *redis,
 {
     check(conf->partitions > 0 && conf->partitions <= KEYS_PARTITIONS_MAX);
     check(conf->retention_ms > 0 && conf->timeout_ms > 0);
-    check(conf->owner[0] != '\0'); /* the empty name is nobody's */
+    /* The empty name is nobody's. */
+    check(conf->owner[0] != '\0' && strlen(conf->owner) <= STORE_OWNER_MAX);
     struct store_redis *store = mem_new(struct store_redis);
     store->port.ops = &store_redis_ops;
     store->archive.ops = &store_archive_ops;
@@ -349,6 +350,25 @@ static void on_reply(void *arg, const struct redis_result *reply)
 
 /* ---- the port ---- */
 
+static void add_lease(struct store_redis *store, const struct txn *txn, int64_t revision,
+                      bool owned)
+{
+    struct slice owner = slice_str(owned ? store->owner : NULL);
+    record_add_lease(&store->scratch, txn->epoch, revision, owner);
+}
+
+/* The history of a new transaction begins without an entry, unless this says more than `created`.
+ */
+static void add_first_event(struct scratch *scratch, const struct txn *txn)
+{
+    if (txn->revision > 0) {
+        scratch_add_joined(scratch, slice_str(txn_status_name(txn->status)),
+                           slice_str(": stored again, the store had lost it"), slice_str(NULL));
+    } else {
+        scratch_add_str(scratch, txn->status == TXN_SUBMITTED ? "" : txn_status_name(txn->status));
+    }
+}
+
 static void store_redis_create(struct store *port, const struct txn *txn, struct store_due due,
                                store_cb cb, void *arg)
 {
@@ -360,38 +380,62 @@ static void store_redis_create(struct store *port, const struct txn *txn, struct
     store_key_log(store, txn->gid);
     store_key_due(store, partition);
     store_key_recent(store, partition);
+    bool final = txn_status_is_final(txn->status);
     scratch_begin(scratch, record_text_bytes(txn));
     scratch_add(scratch, txn->gid);
-    scratch_add_str(scratch, due.release ? "" : store->owner);
-    scratch_add_int(scratch, txn->epoch);
-    scratch_add_int(scratch, txn->revision);
+    add_lease(store, txn, txn->revision, !final && !due.release);
     scratch_add_str(scratch, txn_status_name(txn->status));
     scratch_add_str(scratch, txn_type_name(txn->type));
     scratch_add_int(scratch, txn->created_ms);
     scratch_add_int(scratch, due.in_ms);
     scratch_add_int(scratch, store->retention_ms);
+    add_first_event(scratch, txn);
     record_add_all(scratch, txn);
     store_eval(store, &script_txn_create, on_reply, request_new(store, txn->gid, cb, arg));
 }
 
-enum { NOTE_BYTES_MAX = 256, NOTE_TEXT_BYTES = NOTE_BYTES_MAX + SCRATCH_INT_BYTES };
+enum { NOTE_BYTES_MAX = 256, EVENT_FIXED_BYTES = NOTE_BYTES_MAX + 64 };
 
-/* Notes are texts of others: what cannot be shown becomes '?', what is too long is cut. */
-static void add_note(struct scratch *scratch, const struct store_note *note)
+static size_t events_text_bytes(const struct store_update *update)
 {
-    scratch_add(scratch, note->op);
-    scratch_add(scratch, note->result);
-    scratch_add_int(scratch, note->duration_ms);
-    if (note->note.len == 0) {
-        scratch_add(scratch, note->note);
-        return;
+    size_t bytes = 0;
+    for (size_t i = 0; i < update->note_count; i++) {
+        bytes += EVENT_FIXED_BYTES + update->notes[i].op.len + update->notes[i].result.len;
     }
+    return bytes;
+}
+
+/* "01.action FAILURE 12ms: out of stock". Notes are texts of others: what cannot be shown becomes
+ * '?', '|' is the mark between events, what is too long is cut. */
+static void add_event(struct buf *text, const struct store_note *note)
+{
+    buf_add_slice(text, note->op);
+    if (note->result.len > 0) {
+        buf_add_str(text, " ");
+        buf_add_slice(text, note->result);
+        buf_printf(text, " %" PRId64 "ms", note->duration_ms);
+    }
+    if (note->note.len > 0) {
+        buf_add_str(text, ": ");
+        char *to = text->data + text->len;
+        slice_printable(note->note, to, NOTE_BYTES_MAX + 1);
+        for (char *at = strchr(to, '|'); at; at = strchr(at, '|')) {
+            *at = '/';
+        }
+        buf_grow(text, strlen(to));
+    }
+}
+
+/* All of them as one argument: Redis pays for each. */
+static void add_events(struct scratch *scratch, const struct store_update *update)
+{
     size_t begin = scratch->text.len;
-    check(scratch->text.cap - begin > NOTE_BYTES_MAX + 1);
-    char *to = scratch->text.data + begin;
-    size_t len = strlen(slice_printable(note->note, to, NOTE_BYTES_MAX + 1));
-    buf_grow(&scratch->text, len);
-    scratch_add(scratch, slice_make(to, len));
+    check(scratch->text.cap - begin > events_text_bytes(update));
+    for (size_t i = 0; i < update->note_count; i++) {
+        buf_add_str(&scratch->text, i > 0 ? " | " : "");
+        add_event(&scratch->text, &update->notes[i]);
+    }
+    scratch_add(scratch, slice_make(scratch->text.data + begin, scratch->text.len - begin));
 }
 
 static void store_redis_update(struct store *port, const struct store_update *update, store_cb cb,
@@ -404,22 +448,18 @@ static void store_redis_update(struct store *port, const struct store_update *up
     store_key_tx(store, txn->gid);
     store_key_log(store, txn->gid);
     store_key_due(store, keys_partition(txn->gid, store->partitions));
-    scratch_begin(scratch, record_text_bytes(txn) + update->note_count * NOTE_TEXT_BYTES);
+    bool final = txn_status_is_final(txn->status);
+    scratch_begin(scratch, record_text_bytes(txn) + events_text_bytes(update));
     scratch_add(scratch, txn->gid);
-    scratch_add_str(scratch, store->owner);
-    scratch_add_int(scratch, txn->epoch);
-    scratch_add_int(scratch, txn->revision);
+    add_lease(store, txn, txn->revision - 1, true);
+    add_lease(store, txn, txn->revision, !final && !update->due.release);
     scratch_add_str(scratch, txn_status_name(update->expect));
     scratch_add_str(scratch, txn_status_name(txn->status));
     scratch_add_int(scratch, update->due.in_ms);
-    scratch_add_str(scratch, update->due.release ? "1" : "0");
     scratch_add_int(scratch, store->retention_ms);
-    scratch_add_int(scratch, (int64_t)update->note_count);
+    add_events(scratch, update);
     size_t sets_at = scratch->argc, sets = 0;
     scratch_add(scratch, slice_str(NULL)); /* filled in below */
-    for (size_t i = 0; i < update->note_count; i++) {
-        add_note(scratch, &update->notes[i]);
-    }
     record_add_changes(scratch, txn, &sets);
     scratch_add_int(scratch, (int64_t)sets);
     scratch->argv[sets_at] = scratch->argv[--scratch->argc];

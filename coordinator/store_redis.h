@@ -17,10 +17,10 @@
 
 struct store_redis;
 
-enum { STORE_ROUNDS_MAX = 10 };
+enum { STORE_ROUNDS_MAX = 10, STORE_OWNER_MAX = 128 };
 
 struct store_redis_conf {
-    const char *owner; /* names this coordinator among all; copied */
+    const char *owner; /* names this coordinator among all, STORE_OWNER_MAX bytes at most; copied */
     int partitions;
     int64_t retention_ms; /* time to live of finished transactions */
     int64_t timeout_ms;   /* deadline of each command */

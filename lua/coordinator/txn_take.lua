@@ -5,7 +5,7 @@
 --
 -- KEYS: 3
 -- KEYS[1]  tx hash       KEYS[2]  log stream    KEYS[3]  due zset
--- ARGV[1]  gid           ARGV[2]  new owner
+-- ARGV[1]  gid           ARGV[2]  new owner, "": nobody
 -- ARGV[3]  "0": only when it is overdue, "1": in any case
 -- ARGV[4]  due time in ms from now: the end of the new owner's lease
 --
@@ -32,7 +32,7 @@ if ARGV[3] == '0' and score and tonumber(score) > now then
 end
 
 local due_at = string.format('%d', now + due_in)
-local stored = redis.pcall('HMGET', tx, 'status', 'epoch', 'owner')
+local stored = redis.pcall('HMGET', tx, 'status', 'lease')
 if stored.err then
     redis.call('ZADD', due, 'XX', due_at, gid)
     return {'DAMAGED', now, 'the key is not a hash'}
@@ -46,22 +46,25 @@ if status == 'succeed' or status == 'failed' then
     redis.call('ZREM', due, gid)
     return {'FINISHED', now, redis.call('HGETALL', tx)}
 end
-local epoch = tonumber(stored[2])
+local epoch, revision, holder = (stored[2] or ''):match('^(%d+)%.(%d+) ?(.*)$')
 if not epoch or not (status == 'prepared' or status == 'submitted' or status == 'aborting') then
     redis.call('ZADD', due, 'XX', due_at, gid)
     return {'DAMAGED', now, epoch and 'field status is not a status' or
-        'field epoch is not a number'}
+        'field lease is not EPOCH.REVISION OWNER'}
 end
 
 redis.call('ZADD', due, due_at, gid)
-local next_epoch = string.format('%d', epoch + 1)
-if stored[3] == '' then
-    redis.call('HSET', tx, 'epoch', next_epoch, 'owner', owner)
-else
-    redis.call('HSET', tx, 'epoch', next_epoch, 'owner', owner, 'doubt', '1')
+local lease = string.format('%d.%s', epoch + 1, revision)
+if owner ~= '' then
+    lease = lease .. ' ' .. owner
 end
-if stored[3] and stored[3] ~= '' and stored[3] ~= owner then
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'op', 'takeover', 'result', '', 'ms', 0,
-        'note', 'by ' .. owner .. ' from ' .. stored[3])
+if holder == '' then
+    redis.call('HSET', tx, 'lease', lease)
+else
+    redis.call('HSET', tx, 'lease', lease, 'doubt', '1')
+end
+if holder ~= '' and holder ~= owner then
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'events',
+        'takeover: by ' .. owner .. ' from ' .. holder)
 end
 return {'OK', now, redis.call('HGETALL', tx)}

@@ -9,9 +9,12 @@ from coordinator_redis import RedisError, Server, script, script_names
 HOUR = 3600 * 1000
 RETENTION = 24 * HOUR
 URL = "tcp://order.example:9002/order.Order/Create"
-FIELDS = ["01.action", "prepared " + URL, "01.compensate", "prepared " + URL + "Revert",
-          "01.payload", "0123456789", "02.action", "prepared " + URL,
-          "02.compensate", "prepared " + URL + "Revert", "02.payload", "0123456789"]
+BRANCH = "action %s compensate %sRevert payload 0123456789" % (URL, URL)
+FIELDS = ["01", BRANCH, "02", BRANCH]
+
+
+def lease(epoch, rev, owner):
+    return "%d.%d" % (epoch, rev) + (" " + owner if owner else "")
 
 
 def setUpModule():
@@ -38,15 +41,17 @@ class Base(unittest.TestCase):
         self.due, self.recent = "saga:{3}:due", "saga:{3}:recent"
 
     def create(self, owner="A", epoch=1, rev=0, status="submitted", due=1000, created=0,
-               fields=FIELDS):
+               fields=FIELDS, event=""):
         return run("txn_create", [self.tx, self.log, self.due, self.recent],
-                   [self.gid, owner, epoch, rev, status, "saga", created, due, RETENTION, *fields])
+                   [self.gid, lease(epoch, rev, owner), status, "saga", created, due, RETENTION,
+                    event, *fields])
 
     def update(self, owner="A", epoch=1, rev=1, expect="submitted", status="submitted", due=1000,
-               release=0, notes=(), sets=(), dels=()):
+               release=0, events="", sets=(), dels=()):
+        after = "" if release or status in ("succeed", "failed") else owner
         return run("txn_update", [self.tx, self.log, self.due],
-                   [self.gid, owner, epoch, rev, expect, status, due, release, RETENTION,
-                    len(notes), len(sets) // 2, *itertools.chain(*notes), *sets, *dels])
+                   [self.gid, lease(epoch, rev - 1, owner), lease(epoch, rev, after), expect, status,
+                    due, RETENTION, events, len(sets) // 2, *sets, *dels])
 
     def take(self, owner="B", force=0, due=1000):
         return run("txn_take", [self.tx, self.log, self.due], [self.gid, owner, force, due])
@@ -76,7 +81,8 @@ class Headers(unittest.TestCase):
             self.assertRegex(text, r"(?m)^-- KEYS: \d+$", name)
             for word in ("ARGV", "Returns", "Repeated"):
                 self.assertIn("-- " + word, text, name)
-            code = [line for line in text.splitlines() if line and not line.startswith("--")]
+            code = [line for line in text.splitlines() if line and not line.startswith("--")
+                    and line != "local call = redis.call"]
             self.assertIn("#KEYS ~= ", code[0], name)
             self.assertIn("#ARGV", code[0], name)
             self.assertNotIn("cjson", text, name)
@@ -95,8 +101,8 @@ class Headers(unittest.TestCase):
         wrong = {
             "due_list": (1, ["ten"]), "recent_list": (1, ["+inf", "-inf", "", "0"]),
             "meta_init": (1, ["many", "1"]),
-            "txn_create": (4, ["g", "A", "x", "0", "submitted", "saga", "0", "1", "1"]),
-            "txn_update": (3, ["g", "A", "1", "1", "submitted", "failed", "1", "0", "1", "1", "0"]),
+            "txn_create": (4, ["g", "x.0 A", "submitted", "saga", "0", "1", "1", ""]),
+            "txn_update": (3, ["g", "1.0 A", "1.1", "submitted", "failed", "1", "1", "", "1"]),
             "txn_take": (3, ["g", "A", "yes", "1"]),
         }
         for name, (keys, args) in wrong.items():
@@ -109,10 +115,9 @@ class Create(Base):
     def test_record_reads_well(self):
         answer, now = self.create()
         self.assertEqual(answer, b"OK")
-        self.assertEqual(list(self.hash().items())[:7], [
-            ("type", "saga"), ("status", "submitted"), ("epoch", "1"), ("owner", "A"),
-            ("rev", "0"), ("created", str(now)),
-            ("01.action", "prepared " + URL)])
+        self.assertEqual(list(self.hash().items())[:5], [
+            ("type", "saga"), ("status", "submitted"), ("lease", "1.0 A"), ("created", str(now)),
+            ("01", BRANCH)])
         self.assertEqual(self.score(self.due), now + 1000)
         self.assertEqual(self.score(self.recent), now)
         self.assertEqual(redis("TTL", self.tx), -1)
@@ -126,29 +131,29 @@ class Create(Base):
         self.assertEqual(self.dump(), before)
 
     def test_lost_record_is_stored_again_as_it_was(self):
-        self.create(epoch=4, rev=7, status="aborting", created=123456)
+        self.create(epoch=4, rev=7, status="aborting", created=123456, event="aborting: again")
         stored = self.hash()
-        self.assertEqual([stored[f] for f in ("epoch", "rev", "status", "created")],
-                         ["4", "7", "aborting", "123456"])
+        self.assertEqual([stored[f] for f in ("lease", "status", "created")],
+                         ["4.7 A", "aborting", "123456"])
         self.assertEqual(self.score(self.recent), 123456)
-        self.assertIn(b"stored again, the store had lost it", redis("XRANGE", self.log, "-", "+")[0][1])
+        self.assertEqual(redis("XRANGE", self.log, "-", "+")[0][1],
+                         [b"events", b"aborting: again"])
         self.assertEqual(self.update(epoch=4, rev=8, expect="aborting", status="failed")[0], b"OK")
 
     def test_finished_one_has_no_due_time_and_a_time_to_live(self):
-        self.create(status="succeed", rev=3)
+        self.create(status="succeed", rev=3, owner="", event="succeed: again")
         self.assertIsNone(self.score(self.due))
-        self.assertEqual(self.hash()["owner"], "")
         self.assertGreater(redis("PTTL", self.tx), RETENTION - 60000)
         self.assertGreater(redis("PTTL", self.log), RETENTION - 60000)
 
     def test_hundred_branches_with_large_payloads(self):
         fields = []
         for i in range(1, 101):
-            fields += ["%02d.action" % i, "prepared " + URL, "%02d.compensate" % i, "prepared",
-                       "%02d.payload" % i, "p" * 1000]
+            fields += ["%02d" % i, "action " + URL + " payload " + "p" * 1000]
+            fields += ["%02d.action" % i, "succeed", "%02d.compensate" % i, "succeed"]
         fields += list(itertools.chain(*(("header:h%d" % i, "v") for i in range(32))))
         self.assertEqual(self.create(fields=fields)[0], b"OK")
-        self.assertEqual(redis("HLEN", self.tx), 6 + 300 + 32)
+        self.assertEqual(redis("HLEN", self.tx), 4 + 300 + 32)
 
 
 class Update(Base):
@@ -169,12 +174,12 @@ class Update(Base):
                 self.assertEqual(answer[2], b"submitted", case)
 
     def test_same_revision_again_changes_nothing(self):
-        note = ("01.action", "SUCCESS", 3, "")
         for kind in ({"status": "submitted"}, {"status": "submitted", "release": 1},
                      {"status": "aborting"}, {"status": "succeed"}, {"status": "failed"}):
             redis("FLUSHALL")
             self.create()
-            change = dict(kind, notes=[note], sets=["01.action", "succeed " + URL])
+            change = dict(kind, events="01.action SUCCESS 3ms",
+                          sets=["01.action", "succeed"])
             self.assertEqual(self.update(**change)[0], b"OK", kind)
             before = self.dump()
             self.assertEqual(self.update(**change)[0], b"OK", kind)
@@ -188,7 +193,7 @@ class Update(Base):
     def test_released_one_has_no_owner_and_takes_no_updates(self):
         self.create()
         _, now = self.update(release=1, due=5000)
-        self.assertEqual(self.hash()["owner"], "")
+        self.assertEqual(self.hash()["lease"], "1.1")
         self.assertEqual(self.score(self.due), now + 5000)
         self.assertEqual(self.update(rev=2)[0], b"FENCED")
         self.assertEqual(self.update(rev=2, owner="")[0], b"FENCED")
@@ -196,11 +201,11 @@ class Update(Base):
     def test_end_removes_what_nobody_needs(self):
         self.create(fields=FIELDS + ["attempts", "3"])
         self.update(status="succeed", dels=["attempts", "retries"],
-                    notes=[("succeed", "", 0, "")], sets=["02.action", "succeed " + URL])
+                    events="succeed", sets=["02.action", "succeed"])
         stored = self.hash()
-        self.assertEqual(stored["owner"], "")
+        self.assertEqual(stored["lease"], "1.1")
         self.assertNotIn("attempts", stored)
-        self.assertEqual(stored["02.action"], "succeed " + URL)
+        self.assertEqual(stored["02.action"], "succeed")
         self.assertNotIn("updated", stored)
         self.assertIsNone(self.score(self.due))
         self.assertGreater(redis("PTTL", self.tx), RETENTION - 60000)
@@ -221,50 +226,50 @@ class Update(Base):
 
     def test_history_goes_into_the_stream(self):
         self.create()
-        self.update(notes=[("01.action", "SUCCESS", 3, ""), ("02.action", "ERROR", 70, "reset")])
+        self.update(events="01.action SUCCESS 3ms | 02.action ERROR 70ms: reset")
+        self.update(rev=2)
         self.assertEqual([entry[1] for entry in redis("XRANGE", self.log, "-", "+")], [
-            [b"op", b"01.action", b"result", b"SUCCESS", b"ms", b"3", b"note", b""],
-            [b"op", b"02.action", b"result", b"ERROR", b"ms", b"70", b"note", b"reset"]])
+            [b"events", b"01.action SUCCESS 3ms | 02.action ERROR 70ms: reset"]])
 
     def test_short_history_ends_as_a_field(self):
         self.create()
-        self.update(notes=[("01.action", "ERROR", 3, "reset: by peer")])
-        self.update(rev=2, status="failed",
-                    notes=[("01.action", "FAILURE", 1, "no stock"), ("failed", "", 0, "")])
+        self.update(events="01.action ERROR 3ms: reset: by peer")
+        self.update(rev=2, status="failed", events="01.action FAILURE 1ms: no stock | failed")
         self.assertEqual(redis("EXISTS", self.log), 0)
         self.assertRegex(self.hash()["history"],
                          r"^\+\d+ 01\.action ERROR 3ms: reset: by peer \| "
-                         r"\+\d+ 01\.action FAILURE 1ms: no stock \| \+\d+ failed$")
+                         r"\+\d+ 01\.action FAILURE 1ms: no stock \| failed$")
 
     def test_line_of_a_takeover_is_not_left_behind(self):
         """The only update of the record, but there is a stream already."""
         self.create(due=-1)
         self.take()
-        self.update(owner="B", epoch=2, status="succeed", notes=[("succeed", "", 0, "")])
+        self.update(owner="B", epoch=2, status="succeed", events="succeed")
         self.assertEqual(redis("EXISTS", self.log), 0)
         self.assertRegex(self.hash()["history"],
                          r"^\+\d+ takeover: by B from A \| \+\d+ succeed$")
 
     def test_line_of_the_creation_is_not_left_behind(self):
-        self.create(status="prepared")
-        self.update(expect="prepared", status="failed", notes=[("failed", "", 0, "")])
+        self.create(status="prepared", event="prepared")
+        self.update(expect="prepared", status="failed", events="failed")
         self.assertEqual(redis("EXISTS", self.log), 0)
         self.assertRegex(self.hash()["history"], r"^\+\d+ prepared \| \+\d+ failed$")
 
     def test_long_history_stays_a_stream_with_a_time_to_live(self):
-        for notes in ([("01.action", "ERROR", 1, "x" * 250)] * 2,
-                      [("01.action", "ERROR", 1, "a | b")], [("a", "", 0, "")] * 16):
+        for before, last in ((0, "x" * 481), (1, "x" * 470), (16, "a")):
             redis("FLUSHALL")
             self.create()
-            self.update(status="failed", notes=notes)
+            for rev in range(1, before + 1):
+                self.update(rev=rev, events="n" * 10)
+            self.update(rev=before + 1, status="failed", events=last)
             self.assertNotIn("history", self.hash())
-            self.assertEqual(redis("XLEN", self.log), len(notes))
+            self.assertEqual(redis("XLEN", self.log), before + 1)
             self.assertGreater(redis("PTTL", self.log), RETENTION - 60000)
 
     def test_history_is_bounded(self):
         self.create()
-        for rev in range(1, 31):
-            self.assertEqual(self.update(rev=rev, notes=[("n", "", 0, "")] * 50)[0], b"OK")
+        for rev in range(1, 1301):
+            self.assertEqual(self.update(rev=rev, events="n")[0], b"OK")
         self.assertLess(redis("XLEN", self.log), 1100)
         self.assertGreaterEqual(redis("XLEN", self.log), 1000)
 
@@ -280,11 +285,12 @@ class Take(Base):
         self.create(due=-1)
         answer, now, flat = self.take(due=9000)
         self.assertEqual(answer, b"OK")
-        self.assertEqual(dict(zip(flat[::2], flat[1::2]))[b"epoch"], b"2")
-        self.assertEqual((self.hash()["owner"], self.score(self.due)), ("B", now + 9000))
+        self.assertEqual(dict(zip(flat[::2], flat[1::2]))[b"lease"], b"2.0 B")
+        self.assertEqual((self.hash()["lease"], self.score(self.due)), ("2.0 B", now + 9000))
         self.assertEqual(self.update(owner="A", epoch=1)[0], b"FENCED")
         self.assertEqual(self.update(owner="B", epoch=2)[0], b"OK")
-        self.assertIn(b"by B from A", redis("XRANGE", self.log, "-", "+")[0][1])
+        self.assertEqual(redis("XRANGE", self.log, "-", "+")[0][1],
+                         [b"events", b"takeover: by B from A"])
 
     def test_second_taker_comes_too_late(self):
         self.create(due=-1)
@@ -295,7 +301,7 @@ class Take(Base):
         self.create(due=60000)
         self.assertEqual(self.take(force=1)[0], b"OK")
         self.assertEqual(self.take(force=1)[0], b"OK")
-        self.assertEqual(self.hash()["epoch"], "3")
+        self.assertEqual(self.hash()["lease"], "3.0 B")
 
     def test_released_one_is_taken_without_a_word_in_the_history(self):
         self.create()
@@ -327,12 +333,6 @@ class Take(Base):
             _, _, flat = self.take("A")
             self.assertNotIn(b"doubt", flat)
 
-    def test_one_without_the_field_of_the_owner_is_in_doubt(self):
-        self.create(due=-1)
-        redis("HDEL", self.tx, "owner")
-        self.take()
-        self.assertEqual(self.hash()["doubt"], "1")
-
     def test_one_that_nobody_owned_is_in_no_doubt(self):
         self.create(owner="")
         self.take("", force=1)
@@ -363,7 +363,8 @@ class Take(Base):
         self.assertIsNotNone(self.score(self.due))
 
     def test_damaged_one_stands_in_nobodys_way(self):
-        damages = (["HSET", self.tx, "epoch", "many"], ["HDEL", self.tx, "status"],
+        damages = (["HSET", self.tx, "lease", "many"], ["HDEL", self.tx, "lease"],
+                   ["HSET", self.tx, "lease", "1 A"], ["HDEL", self.tx, "status"],
                    ["HSET", self.tx, "status", "lost"], ["SET", self.tx, "text"])
         for damage in damages:
             redis("FLUSHALL")
@@ -446,9 +447,8 @@ class Memory(Base):
         self.tx, self.log = "saga:{3}:tx:" + self.gid, "saga:{3}:log:" + self.gid
         self.create(owner="host.example:36789:12345")
         self.update(owner="host.example:36789:12345", status="succeed", dels=["attempts", "retries"],
-                    notes=[("01.action", "SUCCESS", 1, ""), ("02.action", "SUCCESS", 1, ""),
-                           ("succeed", "", 0, "")],
-                    sets=["01.action", "succeed " + URL, "02.action", "succeed " + URL])
+                    events="01.action SUCCESS 1ms | 02.action SUCCESS 1ms | succeed",
+                    sets=["01.action", "succeed", "02.action", "succeed"])
 
     def test_finished_two_branch_saga_takes_at_most_1_kb(self):
         self.assertTrue(30 <= len(URL) and len(URL + "Revert") >= 45)

@@ -530,7 +530,7 @@ class KeysTest(Case):
         self.assertRegex('\n'.join(remarks), '^# .*short history')
 
     def test_of_an_ended_one_with_a_long_history(self):
-        self.participant.answers['/a'] = (409, b'a reason with a | in it')
+        self.participant.answers['/a'] = (409, b'a long reason ' * 20)
         keys = self.run_one(self.gid, 'failed')
         self.assertEqual(keys['log'], keys['history'])
         answers, remarks = self.sagactl_keys(self.gid)

@@ -116,7 +116,7 @@ static void test_unknown_and_damaged(void **state)
     struct fixture *f = *state;
     assert_int_equal(read_record(f, "nobody").status, STORE_NOT_FOUND);
     saga_store(f, "g", 1000);
-    test_redis_ask(f->server, "HSET saga:{%d}:tx:g rev x",
+    test_redis_ask(f->server, "HSET saga:{%d}:tx:g lease x",
                    redis_crc16(slice_str("g")) % PARTITIONS);
     struct read_seen seen = read_record(f, "g");
     assert_int_equal(seen.status, STORE_REFUSED);
@@ -258,7 +258,7 @@ static void test_gone_and_damaged_ones_are_left_out(void **state)
     int p = redis_crc16(slice_str("g004")) % PARTITIONS;
     test_redis_ask(f->server, "DEL saga:{%d}:tx:g004", p);
     p = redis_crc16(slice_str("g005")) % PARTITIONS;
-    test_redis_ask(f->server, "HSET saga:{%d}:tx:g005 rev x", p);
+    test_redis_ask(f->server, "HSET saga:{%d}:tx:g005 lease x", p);
     list_all(f, (struct archive_filter){.limit = 3}, &seen);
     assert_int_equal(seen.listed, 8);
 }

@@ -30,9 +30,7 @@ static struct record good(void)
     struct record record = {0};
     add(&record, "type", "saga");
     add(&record, "status", "aborting");
-    add(&record, "epoch", "3");
-    add(&record, "owner", "A");
-    add(&record, "rev", "17");
+    add(&record, "lease", "3.17 A");
     add(&record, "created", "1700000000000");
     add(&record, "updated", "1700000000005");
     add(&record, "attempts", "2");
@@ -43,11 +41,11 @@ static struct record good(void)
     add(&record, "retry_limit", "9");
     add(&record, "wait_result", "1");
     add(&record, "header:X-Tenant", "t1");
-    add(&record, "01.action", "succeed tcp://a/b.C/D");
-    add(&record, "01.compensate", "prepared");
-    add(&record, "01.payload", "abc");
-    add(&record, "02.action", "failed http://h/p?x=1 2");
-    add(&record, "02.compensate", "prepared http://h/q");
+    add(&record, "01", "action tcp://a/b.C/D payload abc payload d");
+    add(&record, "01.action", "succeed");
+    add(&record, "02", "action http://h/p?x=1+2 compensate http://h/q");
+    add(&record, "02.action", "failed");
+    add(&record, "03", "");
     return record;
 }
 
@@ -75,11 +73,13 @@ static void test_reads_every_field(void **state)
     assert_int_equal(txn->options.timeout_to_fail_ms, 35000);
     assert_int_equal(txn->options.header_count, 1);
     assert_true(slice_eq_str(txn->options.headers[0].name, "X-Tenant"));
-    assert_int_equal(txn->branch_count, 2);
-    assert_true(slice_eq_str(txn->branches[0].payload, "abc"));
+    assert_int_equal(txn->branch_count, 3);
+    assert_true(slice_eq_str(txn->branches[0].payload, "abc payload d"));
     assert_int_equal(txn->branches[0].ops[OP_ACTION].status, OP_SUCCEED);
     assert_int_equal(txn->branches[0].ops[OP_COMPENSATE].url.len, 0);
-    assert_true(slice_eq_str(txn->branches[1].ops[OP_ACTION].url, "http://h/p?x=1 2"));
+    assert_true(slice_eq_str(txn->branches[1].ops[OP_ACTION].url, "http://h/p?x=1+2"));
+    assert_true(slice_eq_str(txn->branches[1].ops[OP_COMPENSATE].url, "http://h/q"));
+    assert_int_equal(txn->branches[1].ops[OP_COMPENSATE].status, OP_PREPARED);
     txn_free(txn);
 }
 
@@ -99,7 +99,7 @@ static void test_owner_is_nobody_when_empty(void **state)
     (void)state;
     struct record record = good();
     struct txn *txn;
-    record.fields[7] = slice_str("");
+    record.fields[5] = slice_str("3.17");
     assert_int_equal(parse(&record, &txn, NULL), ERR_OK);
     assert_true(txn->released);
     txn_free(txn);
@@ -128,13 +128,17 @@ static void test_damage_is_named(void **state)
     } cases[] = {
         {"type", "dance", "field type is \"dance\""},
         {"status", "", "field status"},
-        {"epoch", "three", "field epoch is \"three\""},
-        {"rev", "-1", "field rev is \"-1\""},
+        {"lease", "three.1 A", "field lease is \"three.1 A\""},
+        {"lease", "3.-1 A", "field lease is \"3.-1 A\""},
+        {"lease", "3 A", "field lease"},
+        {"lease", "", "field lease"},
         {"created", "1e12", "field created"},
         {"attempts", "99999999999999999999", "field attempts"},
-        {"01.action", "maybe tcp://a/b.C/D", "field 01.action is \"maybe"},
-        {"01.compensate", "", "field 01.compensate"},
-        {"02.action", " prepared", "field 02.action"},
+        {"01.action", "maybe", "field 01.action is \"maybe"},
+        {"02.action", "", "field 02.action"},
+        {"02", "action", "field 02 is \"action\""},
+        {"02", "act http://h", "field 02 is \"act http://h\""},
+        {"02", " ", "field 02"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct record record = good();
@@ -157,14 +161,15 @@ static void test_wrong_shapes_are_named(void **state)
     static const struct {
         const char *name, *says;
     } cases[] = {
+        {"00", "00"},
         {"00.action", "00.action"},
         {"101.action", "101.action"},
         {"1.action", "1.action"},
         {"001.action", "001.action"},
         {"02.try", "02.try"},
-        {"03.payload", "branch 03"},
-        {"100.action", "branch 03 lacks"},
-        {"02", "field 02"},
+        {"02.payload", "02.payload"},
+        {"04.action", "field 04 is missing"},
+        {"100", "field 04 is missing"},
         {"02.", "field 02."},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -180,7 +185,7 @@ static void test_wrong_shapes_are_named(void **state)
 static void test_missing_fields_are_named(void **state)
 {
     (void)state;
-    static const char *const names[] = {"type", "status", "epoch", "rev", "created"};
+    static const char *const names[] = {"type", "status", "lease", "created"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct record record = good();
         struct reason reason;
@@ -198,18 +203,18 @@ static void test_missing_fields_are_named(void **state)
 static void test_too_many_headers(void **state)
 {
     (void)state;
-    struct slice fields[2 * (6 + TXN_HEADERS_MAX + 1)];
+    struct slice fields[2 * (4 + TXN_HEADERS_MAX + 1)];
     struct record base = good();
     struct reason reason;
     struct txn *txn;
     char names[TXN_HEADERS_MAX + 1][32];
-    memcpy(fields, base.fields, 12 * sizeof(fields[0]));
+    memcpy(fields, base.fields, 8 * sizeof(fields[0]));
     for (size_t i = 0; i <= TXN_HEADERS_MAX; i++) {
         snprintf(names[i], sizeof(names[i]), "header:%zu", i);
-        fields[12 + 2 * i] = slice_str(names[i]);
-        fields[13 + 2 * i] = slice_str("v");
+        fields[8 + 2 * i] = slice_str(names[i]);
+        fields[9 + 2 * i] = slice_str("v");
     }
-    size_t count = 12 + 2 * (TXN_HEADERS_MAX + 1);
+    size_t count = 8 + 2 * (TXN_HEADERS_MAX + 1);
     assert_int_equal(record_parse(slice_str("g"), fields, count, &txn, &reason), ERR_INVALID);
     assert_int_equal(record_parse(slice_str("g"), fields, count - 2, &txn, &reason), ERR_OK);
     assert_int_equal(txn->options.header_count, TXN_HEADERS_MAX);
