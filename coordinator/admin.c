@@ -171,8 +171,10 @@ void api_handle_ping(struct api_call *call)
 static void on_backlog(void *arg, const struct archive_backlog *backlog)
 {
     struct api_call *call = arg;
-    struct metrics_backlog shown = {
-        .known = backlog->status == STORE_OK, .due = backlog->due, .overdue = backlog->overdue};
+    struct metrics_backlog shown = {.known = backlog->status == STORE_OK,
+                                    .due = backlog->due,
+                                    .overdue = backlog->overdue,
+                                    .parked = backlog->parked};
     const struct api_env *env = &call->api->env;
     struct buf body = {0};
     if (env->refresh) {

@@ -49,7 +49,7 @@ typedef void (*archive_page_cb)(void *arg, const struct archive_page *page);
 
 struct archive_backlog {
     enum store_status status; /* OK, REFUSED, UNKNOWN */
-    int64_t due, overdue;
+    int64_t due, overdue, parked;
 };
 typedef void (*archive_backlog_cb)(void *arg, const struct archive_backlog *backlog);
 

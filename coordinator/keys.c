@@ -48,6 +48,11 @@ void keys_add_recent(struct buf *out, int partition)
     keys_add_tagged(out, partition, "recent");
 }
 
+void keys_add_parked(struct buf *out, int partition)
+{
+    keys_add_tagged(out, partition, "parked");
+}
+
 struct slice keys_meta(void)
 {
     return slice_str("saga:meta");

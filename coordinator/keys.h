@@ -6,6 +6,7 @@
  *   saga:{p}:log:<gid>  stream  its history
  *   saga:{p}:due        zset    gid → when somebody must look at it, in ms
  *   saga:{p}:recent     zset    gid → creation time in ms
+ *   saga:{p}:parked     zset    gid → since when it waits for a person, in ms
  *   saga:meta           hash    partitions, layout
  */
 #ifndef COORDINATOR_KEYS_H
@@ -27,6 +28,7 @@ void keys_add_tx(struct buf *out, int partition, struct slice gid);
 void keys_add_log(struct buf *out, int partition, struct slice gid);
 void keys_add_due(struct buf *out, int partition);
 void keys_add_recent(struct buf *out, int partition);
+void keys_add_parked(struct buf *out, int partition);
 struct slice keys_meta(void);
 
 #endif

@@ -313,6 +313,9 @@ void metrics_render(const struct metrics *metrics, const struct metrics_backlog 
         put_gauge(out, "sagad_overdue_transactions",
                   "Of these, those whose due time has passed: nobody works on them.",
                   backlog->overdue);
+        put_gauge(out, "sagad_parked_transactions",
+                  "Transactions that wait for a person: their records cannot be read.",
+                  backlog->parked);
     }
     render_redis(sum, out);
     render_http(metrics, sum, out);

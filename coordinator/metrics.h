@@ -38,6 +38,7 @@ struct metrics_backlog {
     bool known;      /* false: the store did not answer; the gauges are left out */
     int64_t due;     /* unfinished transactions */
     int64_t overdue; /* of these: due time has passed */
+    int64_t parked;  /* wait for a person */
 };
 
 /* `workers` parts in shared memory, to be made before the workers are forked; this process writes

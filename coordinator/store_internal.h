@@ -34,6 +34,7 @@ void store_key_tx(struct store_redis *store, struct slice gid);
 void store_key_log(struct store_redis *store, struct slice gid);
 void store_key_due(struct store_redis *store, int partition);
 void store_key_recent(struct store_redis *store, int partition);
+void store_key_parked(struct store_redis *store, int partition);
 /* Runs the script on the keys and the arguments in `scratch`. */
 void store_eval(struct store_redis *store, const struct redis_script *script, redis_cb cb,
                 void *arg);

@@ -242,6 +242,7 @@ static void on_count(void *arg, const struct redis_result *reply)
     } else {
         job->backlog.due += store_int_at(reply->value, 1);
         job->backlog.overdue += store_int_at(reply->value, 2);
+        job->backlog.parked += store_int_at(reply->value, 3);
     }
     if (--job->waiting == 0) {
         job->cb(job->arg, &job->backlog);
@@ -255,8 +256,9 @@ static void archive_backlog(struct archive *archive, archive_backlog_cb cb, void
     struct count_job *job = mem_new(struct count_job);
     *job = (struct count_job){.store = store, .cb = cb, .arg = arg, .waiting = store->partitions};
     for (int p = 0; p < store->partitions; p++) {
-        store_keys_begin(store, 1, 0);
+        store_keys_begin(store, 2, 0);
         store_key_due(store, p);
+        store_key_parked(store, p);
         scratch_begin(&store->scratch, 0);
         store_eval(store, &script_due_count, on_count, job);
     }

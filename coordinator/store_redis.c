@@ -150,6 +150,13 @@ void store_key_recent(struct store_redis *store, int partition)
     store_key_end(store, begin);
 }
 
+void store_key_parked(struct store_redis *store, int partition)
+{
+    size_t begin = store->key_text.len;
+    keys_add_parked(&store->key_text, partition);
+    store_key_end(store, begin);
+}
+
 void store_eval(struct store_redis *store, const struct redis_script *script, redis_cb cb,
                 void *arg)
 {
@@ -246,6 +253,22 @@ static bool answer_parse(struct slice word, enum store_status *out)
     return false;
 }
 
+static void on_parked(void *arg, const struct redis_result *reply)
+{
+    if (reply->err != ERR_OK) {
+        store_warn(arg, reply); /* the next one who finds it parks it */
+    }
+}
+
+static void park(struct store_redis *store, struct slice gid)
+{
+    store_keys_begin(store, 1, 0);
+    store_key_parked(store, keys_partition(gid, store->partitions));
+    scratch_begin(&store->scratch, 0);
+    scratch_add(&store->scratch, gid);
+    store_eval(store, &script_txn_park, on_parked, store);
+}
+
 /* A record that nobody can read: say it loudly, it needs a person. */
 static void refuse_damaged(const struct store_request *request, struct store_result *result,
                            struct reason *reason, const char *what)
@@ -253,6 +276,7 @@ static void refuse_damaged(const struct store_request *request, struct store_res
     char gid[128], shown[160];
     slice_printable(slice_make(request->gid, request->gid_len), gid, sizeof(gid));
     slice_printable(slice_str(what), shown, sizeof(shown));
+    park(request->store, slice_make(request->gid, request->gid_len));
     log_error("store", "msg=\"damaged record\" gid=\"%s\" fault=\"%s\"", gid, shown);
     (void)reason_set(reason, ERR_INVALID, "damaged record: %s", shown);
     result->status = STORE_REFUSED;
@@ -470,10 +494,12 @@ static void store_redis_take(struct store *port, struct slice gid, bool force, s
                              store_cb cb, void *arg)
 {
     struct store_redis *store = store_of(port);
-    store_keys_begin(store, 3, gid.len);
+    int partition = keys_partition(gid, store->partitions);
+    store_keys_begin(store, 4, gid.len);
     store_key_tx(store, gid);
     store_key_log(store, gid);
-    store_key_due(store, keys_partition(gid, store->partitions));
+    store_key_due(store, partition);
+    store_key_parked(store, partition);
     scratch_begin(&store->scratch, SCRATCH_INT_BYTES);
     scratch_add(&store->scratch, gid);
     scratch_add_str(&store->scratch, due.release ? "" : store->owner);

@@ -3,19 +3,21 @@
 -- that the record does not know of, since progress is stored lazily: the field `doubt` says so, for
 -- good.
 --
--- KEYS: 3
--- KEYS[1]  tx hash       KEYS[2]  log stream    KEYS[3]  due zset
+-- KEYS: 4
+-- KEYS[1]  tx hash       KEYS[2]  log stream
+-- KEYS[3]  due zset      KEYS[4]  parked zset
 -- ARGV[1]  gid           ARGV[2]  new owner, "": nobody
 -- ARGV[3]  "0": only when it is overdue, "1": in any case
 -- ARGV[4]  due time in ms from now: the end of the new owner's lease
 --
 -- Returns {"OK", now, {name, value, ...}} with the new epoch; {"FINISHED", now, {...}} unchanged;
 -- {"NOT_DUE", now}; {"NOT_FOUND", now}; {"DAMAGED", now, what is wrong}: its due time moves on, so
--- that a record which nobody can read does not stand in the way of the others.
+-- that a record which nobody can read does not stand in the way of the others, and it is parked.
+-- Whatever else is found is parked no longer.
 -- Repeated: without "1" the second run finds it not due any more; with "1" the epoch rises again,
 -- and the one taker who uses the last epoch owns it.
-if #KEYS ~= 3 or #ARGV ~= 4 then
-    return redis.error_reply('ERR txn_take: wants 3 KEYS and 4 ARGV, got ' ..
+if #KEYS ~= 4 or #ARGV ~= 4 then
+    return redis.error_reply('ERR txn_take: wants 4 KEYS and 4 ARGV, got ' ..
         #KEYS .. ' and ' .. #ARGV)
 end
 local due_in = tonumber(ARGV[4])
@@ -32,27 +34,36 @@ if ARGV[3] == '0' and score and tonumber(score) > now then
 end
 
 local due_at = string.format('%d', now + due_in)
+
+local function damaged(what)
+    redis.call('ZADD', due, 'XX', due_at, gid)
+    redis.call('ZADD', KEYS[4], 'NX', string.format('%d', now), gid)
+    return {'DAMAGED', now, what}
+end
+
 local stored = redis.pcall('HMGET', tx, 'status', 'lease')
 if stored.err then
-    redis.call('ZADD', due, 'XX', due_at, gid)
-    return {'DAMAGED', now, 'the key is not a hash'}
+    return damaged('the key is not a hash')
 end
 local status = stored[1]
 if not status and redis.call('EXISTS', tx) == 0 then
     redis.call('ZREM', due, gid)
+    redis.call('ZREM', KEYS[4], gid)
     return {'NOT_FOUND', now}
 end
 if status == 'succeed' or status == 'failed' then
     redis.call('ZREM', due, gid)
+    redis.call('ZREM', KEYS[4], gid)
     return {'FINISHED', now, redis.call('HGETALL', tx)}
 end
 local epoch, revision, holder = (stored[2] or ''):match('^(%d+)%.(%d+) ?(.*)$')
-if not epoch or not (status == 'prepared' or status == 'submitted' or status == 'aborting') then
-    redis.call('ZADD', due, 'XX', due_at, gid)
-    return {'DAMAGED', now, epoch and 'field status is not a status' or
-        'field lease is not EPOCH.REVISION OWNER'}
+if not epoch then
+    return damaged('field lease is not EPOCH.REVISION OWNER')
+elseif not (status == 'prepared' or status == 'submitted' or status == 'aborting') then
+    return damaged('field status is not a status')
 end
 
+redis.call('ZREM', KEYS[4], gid)
 redis.call('ZADD', due, due_at, gid)
 local lease = string.format('%d.%s', epoch + 1, revision)
 if owner ~= '' then

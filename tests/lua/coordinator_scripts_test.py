@@ -39,6 +39,7 @@ class Base(unittest.TestCase):
         redis("FLUSHALL")
         self.tx, self.log = "saga:{3}:tx:" + self.gid, "saga:{3}:log:" + self.gid
         self.due, self.recent = "saga:{3}:due", "saga:{3}:recent"
+        self.parked = "saga:{3}:parked"
 
     def create(self, owner="A", epoch=1, rev=0, status="submitted", due=1000, created=0,
                fields=FIELDS, event=""):
@@ -54,7 +55,7 @@ class Base(unittest.TestCase):
                     due, RETENTION, events, len(sets) // 2, *sets, *dels])
 
     def take(self, owner="B", force=0, due=1000):
-        return run("txn_take", [self.tx, self.log, self.due], [self.gid, owner, force, due])
+        return run("txn_take", [self.tx, self.log, self.due, self.parked], [self.gid, owner, force, due])
 
     def hash(self):
         flat = redis("HGETALL", self.tx)
@@ -103,7 +104,7 @@ class Headers(unittest.TestCase):
             "meta_init": (1, ["many", "1"]),
             "txn_create": (4, ["g", "x.0 A", "submitted", "saga", "0", "1", "1", ""]),
             "txn_update": (3, ["g", "1.0 A", "1.1", "submitted", "failed", "1", "1", "", "1"]),
-            "txn_take": (3, ["g", "A", "yes", "1"]),
+            "txn_take": (4, ["g", "A", "yes", "1"]),
         }
         for name, (keys, args) in wrong.items():
             with self.assertRaisesRegex(RedisError, "ERR " + name):
@@ -373,6 +374,22 @@ class Take(Base):
             answer, now, _ = self.take(due=7000)
             self.assertEqual(answer, b"DAMAGED", damage)
             self.assertEqual(self.score(self.due), now + 7000)
+            self.assertEqual(self.score(self.parked), now)
+            self.take(force=1)
+            self.assertEqual(self.score(self.parked), now)
+
+    def test_parked_one_goes_on_once_it_is_mended(self):
+        mended = (["HSET", self.tx, "lease", "1.0 A"], ["DEL", self.tx],
+                  ["HSET", self.tx, "status", "failed"])
+        for mending in mended:
+            redis("FLUSHALL")
+            self.create(due=-1)
+            for _ in range(2):
+                self.assertGreater(run("txn_park", [self.parked], [self.gid]), 10 ** 12)
+            self.assertIsNotNone(self.score(self.parked))
+            redis(*mending)
+            self.take(force=1)
+            self.assertIsNone(self.score(self.parked), mending)
 
 
 class Lists(Base):
@@ -388,7 +405,9 @@ class Lists(Base):
     def test_counts(self):
         redis("ZADD", self.due, 1, "a", 2, "b", int(9e12), "c")
         for _ in range(2):
-            self.assertEqual(run("due_count", [self.due], [])[1:], [3, 2])
+            self.assertEqual(run("due_count", [self.due, self.parked], [])[1:], [3, 2, 0])
+        redis("ZADD", self.parked, 1, "a")
+        self.assertEqual(run("due_count", [self.due, self.parked], [])[1:], [3, 2, 1])
 
     def test_newest_first_and_pages_among_equals(self):
         for i in range(300):

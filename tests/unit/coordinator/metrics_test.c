@@ -93,7 +93,7 @@ static void test_labels_are_bounded(void **state)
 static void test_backlog_is_left_out_when_the_store_is_away(void **state)
 {
     struct metrics *metrics = *state;
-    struct metrics_backlog backlog = {.known = true, .due = 7, .overdue = 2};
+    struct metrics_backlog backlog = {.known = true, .due = 7, .overdue = 2, .parked = 3};
     struct buf text = {0};
     metrics_render(metrics, &unknown_backlog, &text);
     assert_null(strstr(text.data, "sagad_due_transactions"));
@@ -101,6 +101,7 @@ static void test_backlog_is_left_out_when_the_store_is_away(void **state)
     metrics_render(metrics, &backlog, &text);
     assert_true(has_line(&text, "sagad_due_transactions 7"));
     assert_true(has_line(&text, "sagad_overdue_transactions 2"));
+    assert_true(has_line(&text, "sagad_parked_transactions 3"));
     buf_fini(&text);
 }
 

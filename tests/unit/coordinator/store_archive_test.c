@@ -280,23 +280,15 @@ static void test_list_of_a_silent_server_fails(void **state)
 
 /* ---- backlog, trimming, commands ---- */
 
-static void on_backlog(void *arg, const struct archive_backlog *backlog)
-{
-    *(struct archive_backlog *)arg = *backlog;
-}
-
 static void test_backlog(void **state)
 {
     struct fixture *f = *state;
-    struct archive_backlog backlog = {.due = -1};
-    struct archive *archive = store_redis_archive(f->a.store);
     for (int i = 0; i < 30; i++) {
         char gid[16];
         snprintf(gid, sizeof(gid), "g%d", i);
         saga_store(f, gid, i < 10 ? -1 : 60000);
     }
-    archive->ops->backlog(archive, on_backlog, &backlog);
-    wait_until(f, backlog.due >= 0);
+    struct archive_backlog backlog = count_backlog(f);
     assert_int_equal(backlog.status, STORE_OK);
     assert_int_equal(backlog.due, 30);
     assert_int_equal(backlog.overdue, 10);

@@ -116,3 +116,17 @@ void saga_store(struct fixture *f, const char *gid, int64_t due_ms)
     assert_int_equal(seen.status, STORE_OK);
     txn_free(txn);
 }
+
+static void on_backlog(void *arg, const struct archive_backlog *backlog)
+{
+    *(struct archive_backlog *)arg = *backlog;
+}
+
+struct archive_backlog count_backlog(struct fixture *f)
+{
+    struct archive_backlog backlog = {.due = -1};
+    struct archive *archive = store_redis_archive(f->a.store);
+    archive->ops->backlog(archive, on_backlog, &backlog);
+    wait_until(f, backlog.due >= 0);
+    return backlog;
+}

@@ -61,6 +61,7 @@ struct seen create(struct fixture *f, struct side *side, const struct txn *txn, 
 struct seen update(struct fixture *f, struct side *side, const struct store_update *update);
 struct seen take(struct fixture *f, struct side *side, struct slice gid, bool force);
 struct seen load(struct fixture *f, struct side *side, struct slice gid);
+struct archive_backlog count_backlog(struct fixture *f); /* asked of side a */
 
 /* A saga of two branches; free it with txn_free. */
 struct txn *saga_new(const char *gid);

@@ -295,6 +295,7 @@ static void test_damaged_records_are_refused(void **state)
         assert_null(seen.txn);
         assert_int_equal(take(f, &f->b, slice_str(gid), false).status, STORE_NOT_DUE);
     }
+    assert_int_equal(count_backlog(f).parked, sizeof(damages) / sizeof(damages[0]));
 }
 
 static void test_refused_and_unknown(void **state)
