@@ -85,6 +85,29 @@ void data_read(struct saga *saga, const struct slice *argv, size_t argc, data_cb
     saga_redis_command(saga, words, argc, on_answer, pending_new(cb, arg, false));
 }
 
+static void on_response(void *arg, const struct saga_response *response)
+{
+    struct pending *pending = arg;
+    struct data_answer answer = {.kind = DATA_AWAY, .text = slice_str(response->message)};
+    if (response->error == SAGA_E_NONE && response->result == SAGA_SUCCESS) {
+        answer = (struct data_answer){DATA_OK, service_slice(response->payload), NULL};
+    } else if (response->error == SAGA_E_NONE && response->result == SAGA_FAILURE) {
+        answer.kind = DATA_REFUSED;
+    }
+    pending->cb(pending->arg, &answer);
+    free(pending);
+}
+
+void data_ask(struct saga *saga, const char *address, const char *method, const void *fields,
+              const void *message, data_cb cb, void *arg)
+{
+    struct buf payload = {0};
+    wire_pb_encode(fields, message, &payload);
+    saga_request(saga, address, method, service_bytes(buf_slice(&payload)), on_response,
+                 pending_new(cb, arg, false));
+    buf_fini(&payload);
+}
+
 struct taking {
     int64_t shard, shards;
     data_id_cb cb;
@@ -137,7 +160,7 @@ static void fail_refused(struct web_request *request, struct slice reason)
 {
     char code[WEB_CODE_SIZE];
     struct slice text = web_split_reason(reason, "refused", code);
-    int status = strncmp(code, "no_", 3) == 0 ? 404 : 409;
+    int status = strncmp(code, "no_", 3) == 0 ? 404 : strncmp(code, "bad_", 4) == 0 ? 400 : 409;
     web_fail(request, status, code, "%.*s", SLICE_ARG(text));
 }
 

@@ -32,6 +32,9 @@ struct data_script_call {
 void data_run(struct saga *saga, const struct data_script_call *call, data_cb cb, void *arg);
 /* A read command; the answer's `value` is the reply. */
 void data_read(struct saga *saga, const struct slice *argv, size_t argc, data_cb cb, void *arg);
+/* A plain request to another service, at "host:port"; `text` of OK is the payload of its answer. */
+void data_ask(struct saga *saga, const char *address, const char *method, const void *fields,
+              const void *message, data_cb cb, void *arg);
 
 /* As data_run for a script that answers with a number n of the shard's counter: the callback gets
  * the id n·shards + shard (0 unless the answer is OK). */
@@ -50,8 +53,8 @@ struct slice data_text(const struct redis_value *hash, const char *field);
 /* Copies a text into a field of `size` bytes; it must fit. */
 void data_copy(struct slice text, char *out, size_t size);
 
-/* Answers a web request with what went wrong: 404 for codes that begin with "no_", 409 for other
- * refusals, 503 when away, 500 when broken. */
+/* Answers a web request with what went wrong: 404 for codes that begin with "no_", 400 for "bad_",
+ * 409 for other refusals, 503 when away, 500 when broken. */
 void data_fail_web(struct web_request *request, const struct data_answer *answer);
 /* For changes: a data_cb whose arg is the web request; answers 200 and {} when it went well. */
 void data_changed_web(void *arg, const struct data_answer *answer);

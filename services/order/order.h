@@ -56,9 +56,19 @@ void order_reserve(struct order_service *order, int64_t uid, struct slice key, s
                    data_id_cb cb, void *arg);
 void order_paid(struct order_service *order, const order_PaidRequest *request, data_cb cb,
                 void *arg);
+void order_remove(struct order_service *order, int64_t uid, int64_t id, data_cb cb, void *arg);
+
+/* ---- amounts ---- */
+
+/* `amount` counts only when the answer is OK. */
+typedef void (*order_amount_cb)(void *arg, const struct data_answer *answer, int64_t amount);
+/* What `num` pieces of a product that is on sale cost now. Refused with "bad_amount" when `given`
+ * is another amount; −1: none is given. */
+void order_cost(struct order_service *order, int64_t pid, int64_t num, int64_t given,
+                order_amount_cb cb, void *arg);
+/* Sets the amount of an unpaid order of this user to what it costs now. */
 void order_update(struct order_service *order, int64_t uid, const order_UpdateRequest *request,
                   data_cb cb, void *arg);
-void order_remove(struct order_service *order, int64_t uid, int64_t id, data_cb cb, void *arg);
 
 /* ---- the sides ---- */
 

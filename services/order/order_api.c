@@ -71,21 +71,35 @@ static void handle_list(void *arg, struct web_request *request)
     }
 }
 
-static enum err read_update(struct web_request *request, order_UpdateRequest *update,
-                            struct reason *reason)
+static enum err check_fixed(const struct web_request *request, struct reason *reason)
 {
-    static const char *const fixed[] = {"uid", "pid", "num", "status"};
+    static const char *const fixed[] = {"uid", "pid", "status"};
+    if (json_get(request->body, "num")) {
+        return reason_set(reason, ERR_INVALID,
+                          "field 'num' of an order cannot change, its pieces have left the stock: "
+                          "create a new order and remove this one");
+    }
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
         if (json_get(request->body, fixed[i])) {
             return reason_set(reason, ERR_INVALID,
                               "field '%s' of an order cannot change; only amount can", fixed[i]);
         }
     }
-    enum err err = web_need_id(request, "id", &update->id, reason);
-    if (err == ERR_OK) {
-        err = web_need_int(request, "amount", 0, ORDER_AMOUNT_MAX, &update->amount, reason);
-    }
+    return ERR_OK;
+}
+
+static enum err read_update(const struct web_request *request, order_UpdateRequest *update,
+                            struct reason *reason)
+{
+    update->has_amount = json_get(request->body, "amount") != NULL;
     update->has_ver = json_get(request->body, "ver") != NULL;
+    enum err err = check_fixed(request, reason);
+    if (err == ERR_OK) {
+        err = web_need_id(request, "id", &update->id, reason);
+    }
+    if (err == ERR_OK) {
+        err = json_read_int(request->body, "amount", 0, ORDER_AMOUNT_MAX, &update->amount, reason);
+    }
     if (err == ERR_OK) {
         err = json_read_int(request->body, "ver", 1, WEB_ID_MAX, &update->ver, reason);
     }

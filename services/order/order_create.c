@@ -15,7 +15,6 @@
 #include "base/mem.h"
 #include "mall/product.pb.h"
 #include "mall/user.pb.h"
-#include "wire/message.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -141,83 +140,27 @@ static void allocate_id(struct creation *creation)
     order_reserve(creation->order, uid, slice_str(key), slice_str(asked), on_id, creation);
 }
 
-/* ---- the product ---- */
+/* ---- what is asked before ---- */
 
-static bool check_amount(struct creation *creation, const product_DetailResponse *product)
+static void on_cost(void *arg, const struct data_answer *answer, int64_t amount)
 {
-    int64_t amount;
-    if (__builtin_mul_overflow(product->amount, creation->num, &amount) ||
-        amount > ORDER_AMOUNT_MAX) {
-        fail(creation, 400, "bad_num", "price times num is more than an order can hold");
-        return false;
-    }
-    if (creation->amount >= 0 && creation->amount != amount) {
-        web_fail(creation->request, 400, "bad_amount",
-                 "field 'amount': %" PRId64 " given, but %" PRId64 " × %" PRId64 " is %" PRId64,
-                 creation->amount, product->amount, creation->num, amount);
-        free(creation);
-        return false;
+    struct creation *creation = arg;
+    if (answer->kind != DATA_OK) {
+        fail_data(creation, answer);
+        return;
     }
     creation->amount = amount;
-    return true;
+    allocate_id(creation);
 }
 
-/* True when the peer answered SUCCESS with such a message; otherwise the creation has failed. */
-static bool peer_answered(struct creation *creation, const struct saga_response *response,
-                          const void *fields, void *message)
-{
-    struct data_answer refused = {DATA_REFUSED, slice_str(response->message), NULL};
-    struct data_answer away = {DATA_AWAY, slice_str(response->message), NULL};
-    if (response->error == SAGA_E_NONE && response->result == SAGA_FAILURE) {
-        fail_data(creation, &refused);
-        return false;
-    }
-    if (response->error != SAGA_E_NONE || response->result != SAGA_SUCCESS ||
-        wire_pb_decode(fields, message, service_slice(response->payload)) != ERR_OK) {
-        fail_data(creation, &away);
-        return false;
-    }
-    return true;
-}
-
-static void on_product(void *arg, const struct saga_response *response)
+static void on_user(void *arg, const struct data_answer *answer)
 {
     struct creation *creation = arg;
-    product_DetailResponse product = product_DetailResponse_init_zero;
-    if (!peer_answered(creation, response, product_DetailResponse_fields, &product)) {
+    if (answer->kind != DATA_OK) {
+        fail_data(creation, answer);
         return;
     }
-    if (product.status != 0) {
-        fail(creation, 409, "not_on_sale", "the product is off the shelf");
-        return;
-    }
-    if (check_amount(creation, &product)) {
-        allocate_id(creation);
-    }
-}
-
-static void ask(struct creation *creation, const char *address, const char *method,
-                const void *fields, const void *message, saga_response_cb cb)
-{
-    struct buf payload = {0};
-    wire_pb_encode(fields, message, &payload);
-    saga_request(creation->order->service.saga, address, method,
-                 (struct saga_bytes){payload.data, payload.len}, cb, creation);
-    buf_fini(&payload);
-}
-
-/* ---- the user ---- */
-
-static void on_user(void *arg, const struct saga_response *response)
-{
-    struct creation *creation = arg;
-    user_CheckResponse nothing = user_CheckResponse_init_zero;
-    if (!peer_answered(creation, response, user_CheckResponse_fields, &nothing)) {
-        return;
-    }
-    product_DetailRequest request = {.id = creation->pid};
-    ask(creation, creation->order->settings.product_rpc, "product.Product/Detail",
-        product_DetailRequest_fields, &request, on_product);
+    order_cost(creation->order, creation->pid, creation->num, creation->amount, on_cost, creation);
 }
 
 /* ---- the request ---- */
@@ -263,6 +206,6 @@ void order_create_handle(void *arg, struct web_request *request)
         return;
     }
     user_UserInfoRequest user = {.id = request->uid};
-    ask(creation, creation->order->settings.user_rpc, "user.User/Check",
-        user_UserInfoRequest_fields, &user, on_user);
+    data_ask(creation->order->service.saga, creation->order->settings.user_rpc, "user.User/Check",
+             user_UserInfoRequest_fields, &user, on_user, creation);
 }

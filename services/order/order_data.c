@@ -203,17 +203,6 @@ void order_paid(struct order_service *order, const order_PaidRequest *request, d
              arg);
 }
 
-void order_update(struct order_service *order, int64_t uid, const order_UpdateRequest *request,
-                  data_cb cb, void *arg)
-{
-    char key[ORDER_KEY_SIZE], text[3][DATA_NUMBER_SIZE];
-    struct slice keys[] = {order_key(order, request->id, key)};
-    struct slice args[] = {data_number(uid, text[0]), data_number(request->amount, text[1]),
-                           request->has_ver ? data_number(request->ver, text[2]) : slice_str("")};
-    data_run(order->service.saga, &(struct data_script_call){order->update, keys, 1, args, 3}, cb,
-             arg);
-}
-
 void order_remove(struct order_service *order, int64_t uid, int64_t id, data_cb cb, void *arg)
 {
     char key[ORDER_KEY_SIZE], list[ORDER_KEY_SIZE], text[2][DATA_NUMBER_SIZE];

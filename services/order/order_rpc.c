@@ -154,11 +154,13 @@ static void on_update(void *arg, struct saga_call *call)
     if (!data_decode(call, order_UpdateRequest_fields, &request)) {
         return;
     }
-    bool amount_only = request.has_amount && !request.has_pid && !request.has_status;
-    if (!request.has_uid || !amount_only || request.amount < 0 ||
-        request.amount > ORDER_AMOUNT_MAX) {
-        refuse(call, "bad_update: uid (the owner) and amount must be given; pid and status of an "
-                     "order cannot change");
+    if (!request.has_uid || request.has_pid || request.has_status) {
+        refuse(call, "bad_update: uid (the owner) must be given; pid and status of an order cannot "
+                     "change");
+        return;
+    }
+    if (request.has_amount && (request.amount < 0 || request.amount > ORDER_AMOUNT_MAX)) {
+        refuse(call, "bad_amount: allowed are 0 to 4294967295");
         return;
     }
     order_update(arg, request.uid, &request, data_changed_call, call);

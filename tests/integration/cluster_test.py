@@ -37,7 +37,7 @@ class FlowsOnCluster:
         self.assertEqual(mall.rows_refused(bad.body["gid"]), self.rows(bad.body["gid"]))
         self.assertEqual([good.body["id"], bad.body["id"]],
                          sorted(o["id"] for o in self.post("order", "list").body))
-        self.assertEqual(200, self.post("order", "update", id=good.body["id"], amount=6).status)
+        self.assertEqual(200, self.post("order", "update", id=good.body["id"], amount=5).status)
         self.assertEqual(200, self.post("order", "remove", id=bad.body["id"]).status)
         self.assertEqual(200, self.post("product", "update", id=pid, amount=7).status)
         self.assertEqual(10, self.post("score", "detail").body["total"])

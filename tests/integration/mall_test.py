@@ -144,12 +144,11 @@ class OrderTest(MallCase):
         self.assertEqual((200, expected),
                          (detail.status, {name: detail.body[name] for name in expected}))
         self.assertAlmostEqual(time.time() * 1000, detail.body["create_time_ms"], delta=60000)
-        self.assertEqual(200, self.post("order", "update", id=order_id, amount=0, ver=1).status)
+        self.assertEqual(200, self.post("order", "update", id=order_id, amount=10, ver=1).status)
         self.assert_error(409, "changed_meanwhile",
-                          self.post("order", "update", id=order_id, amount=3, ver=1))
-        self.assertEqual(0, self.post("order", "detail", id=order_id).body["amount"])
+                          self.post("order", "update", id=order_id, amount=10, ver=1))
         for field in ("uid", "pid", "num", "status"):
-            self.assert_error(400, "invalid", self.post("order", "update", id=order_id, amount=1,
+            self.assert_error(400, "invalid", self.post("order", "update", id=order_id, amount=10,
                                                         **{field: 1}), field)
         self.assertIn(order_id, [o["id"] for o in self.post("order", "list").body])
         self.assertEqual((200, {}), tuple(self.post("order", "remove", id=order_id)[:2]))
@@ -158,6 +157,60 @@ class OrderTest(MallCase):
             self.assert_error(404, "no_order", self.post("order", action, id=order_id, **more))
         self.assertEqual("1", self.order(order_id)["removed"])  # the books need it
         self.assert_books({pid: 10})
+
+    def test_an_update_sets_what_the_order_costs_now(self):
+        pid = self.make_product(10)
+        order_id = self.post("order", "create", pid=pid, num=2).body["id"]
+
+        def update(**fields):
+            return self.post("order", "update", id=order_id, **fields)
+
+        def price(amount, status=0):
+            reply = self.post("product", "update", id=pid, amount=amount, status=status)
+            self.assertEqual(200, reply.status, reply.text)
+
+        for amount in (0, 5, 9, 4294967295):
+            self.assert_error(400, "bad_amount", update(amount=amount), "5 × 2 is 10")
+        for amount in (-1, 4294967296, "x", 1.5):
+            self.assert_error(400, "invalid", update(amount=amount), "amount")
+        self.assertEqual(("10", "1"), tuple(self.order(order_id)[f] for f in ("amount", "ver")))
+        price(7)
+        self.assert_error(400, "bad_amount", update(amount=10), "7 × 2 is 14")
+        self.assertEqual((200, {}), tuple(update(amount=14, ver=1)[:2]))
+        price(0)
+        self.assertEqual(200, update().status)
+        self.assertEqual(("0", "3"), tuple(self.order(order_id)[f] for f in ("amount", "ver")))
+        price(4294967295)
+        self.assert_error(400, "bad_num", update())
+        price(8, status=1)
+        self.assert_error(409, "not_on_sale", update())
+        self.assertEqual(200, self.post("product", "remove", id=pid).status)
+        self.assert_error(404, "no_product", update())
+        self.assertEqual(("0", "3"), tuple(self.order(order_id)[f] for f in ("amount", "ver")))
+
+    def test_another_number_of_pieces_is_another_order(self):
+        pid = self.make_product(10)
+        order_id = self.post("order", "create", pid=pid, num=2).body["id"]
+        for more in ({}, {"amount": 15}):
+            self.assert_error(400, "invalid", self.post("order", "update", id=order_id, num=3,
+                                                        **more), "remove this one")
+        self.assertEqual(("2", "10"), tuple(self.order(order_id)[f] for f in ("num", "amount")))
+        self.assert_books({pid: 10})
+
+    def test_updates_of_other_services_set_the_same(self):
+        pid = self.make_product(10)
+        order_id = self.post("order", "create", pid=pid).body["id"]
+        client = self.wire("order")
+        for fields, code in ((((2, self.uid), (4, 4)), "bad_amount"), (((4, 5),), "bad_update"),
+                             (((2, self.uid), (4, -5)), "bad_amount"),
+                             (((2, self.uid), (3, pid)), "bad_update"),
+                             (((2, self.uid), (5, 1)), "bad_update"),
+                             (((2, self.other_uid), (4, 5)), "no_order")):
+            reply = client.call("order.Order/Update", encode((1, order_id), *fields))
+            self.assertEqual((FAILURE, code), (reply.result, reply.message.partition(":")[0]))
+        self.assertEqual("1", self.order(order_id)["ver"])
+        reply = client.call("order.Order/Update", encode((1, order_id), (2, self.uid), (4, 5)))
+        self.assertEqual((SUCCESS, "2"), (reply.result, self.order(order_id)["ver"]))
 
     def test_list_pages(self):
         uid, token = self.register_user()

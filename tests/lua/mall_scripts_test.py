@@ -99,8 +99,8 @@ class Order(Base):
     def paid(self, amount=""):
         return mall.plain("order_paid", [self.key], [amount])
 
-    def update(self, amount="12", ver="", uid="3"):
-        return mall.plain("order_update", [self.key], [uid, amount, ver])
+    def update(self, amount="12", ver="1"):
+        return mall.plain("order_update", [self.key], [ver, amount])
 
     def remove(self, uid="3"):
         return mall.plain("order_remove", [self.key, self.list], [uid, "7"])
@@ -199,27 +199,26 @@ class Order(Base):
         self.refused(self.paid, "no_order")
 
     def test_update(self):
-        self.refused(self.update, "no_order")
+        self.refused(self.update, "changed_meanwhile")
         self.create()
-        self.refused(lambda: self.update(uid="4"), "no_order")
-        self.refused(lambda: self.update(ver="2"), "changed_meanwhile")
-        self.assertEqual(self.update(ver="1"), ("OK", "2"))
-        self.refused(lambda: self.update(ver="1"), "changed_meanwhile")
-        self.assertEqual([self.update(), self.update()], [("OK", "3"), ("OK", "4")])
-        self.assertEqual(mall.hash(self.key)["amount"], "12")
+        for ver in ("2", "0", "", "1.0", "none"):
+            self.refused(lambda v=ver: self.update(ver=v), "changed_meanwhile")
+        self.assertEqual(self.update(), ("OK", "2"))
+        self.refused(self.update, "changed_meanwhile")
+        self.assertEqual(self.update("4294967295", ver="2"), ("OK", "3"))
+        self.assertEqual(mall.hash(self.key)["amount"], "4294967295")
 
     def test_update_to_no_amount_is_an_error(self):
         self.create()
         for amount in ("-1", "4294967296", "1.5", "x", "", "0x5", "nan"):
             self.broken(lambda a=amount: self.update(a), "order_update: ARGV.2. .amount.")
 
-    def test_update_only_of_unpaid_orders(self):
-        self.create()
-        self.paid()
-        self.refused(self.update, "not_unpaid")
-        redis("HSET", self.key, "status", "9")
-        self.refused(self.update, "not_unpaid")
-        self.assertEqual(mall.hash(self.key)["amount"], "10")
+    def test_whatever_changes_an_order_outdates_what_was_read(self):
+        for change in (self.paid, self.revert, self.remove, self.update):
+            redis("FLUSHALL")
+            self.create()
+            change()
+            self.refused(self.update, "changed_meanwhile")
 
     def test_remove(self):
         self.refused(self.remove, "no_order")
@@ -227,7 +226,6 @@ class Order(Base):
         self.refused(lambda: self.remove(uid="4"), "no_order")
         self.assertEqual(self.remove(), ("OK", ""))
         self.refused(self.remove, "no_order")
-        self.refused(self.update, "no_order")
         self.assertEqual(redis("EXISTS", self.list), 0)
         self.assertEqual(mall.hash(self.key)["removed"], "1")
 

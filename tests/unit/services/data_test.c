@@ -113,6 +113,8 @@ static void each_kind_has_its_http_status(void **state)
     assert_error(&answer, 404, "no_order", "there is none");
     answer = run(world, "return {'FAIL', 'order_paid: too late'}");
     assert_error(&answer, 409, "order_paid", "too late");
+    answer = run(world, "return {'FAIL', 'bad_amount: too much'}");
+    assert_error(&answer, 400, "bad_amount", "too much");
     answer = run(world, "return {'FAIL', 'without a code'}");
     assert_error(&answer, 409, "refused", "without a code");
 }
@@ -231,6 +233,46 @@ static void each_kind_has_its_result(void **state)
     }
 }
 
+struct asked {
+    bool done;
+    enum data_kind kind;
+    char text[128];
+};
+
+static void on_asked(void *arg, const struct data_answer *answer)
+{
+    struct asked *asked = arg;
+    *asked = (struct asked){true, answer->kind, ""};
+    data_copy(answer->text, asked->text, sizeof(asked->text));
+}
+
+static struct asked ask_peer(struct world *world, const char *address, const char *method)
+{
+    struct asked asked = {0};
+    product_DetailRequest request = {.id = 5};
+    data_ask(world->saga, address, method, product_DetailRequest_fields, &request, on_asked,
+             &asked);
+    assert_false(asked.done);
+    fixture_wait(world->web.loop, &asked.done);
+    return asked;
+}
+
+/* What the peer found broken is no fault of this service: it counts as away. */
+static void each_result_has_its_kind(void **state)
+{
+    static const enum data_kind kinds[REPLIES] = {DATA_OK, DATA_REFUSED, DATA_AWAY, DATA_AWAY};
+    struct world *world = *state;
+    char address[64];
+    snprintf(address, sizeof(address), "127.0.0.1:%d", saga_port(world->saga));
+    for (size_t i = 0; i < REPLIES; i++) {
+        saga_on_request(world->saga, replies[i].method, on_call, (void *)(uintptr_t)i);
+        struct asked asked = ask_peer(world, address, replies[i].method);
+        assert_int_equal(asked.kind, kinds[i]);
+        assert_string_equal(asked.text, i == 0 ? "\x08\x05" : replies[i].message);
+    }
+    assert_int_equal(ask_peer(world, "unix:/nonexistent/peer.sock", "t.T/Ok").kind, DATA_AWAY);
+}
+
 static void payload_of_another_kind_is_a_failure(void **state)
 {
     struct world *world = *state;
@@ -292,15 +334,11 @@ static void numbers_as_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(each_kind_has_its_http_status),
-        CASE(faults_of_ours_are_500_and_tell_nothing),
-        CASE(reads_give_the_reply),
-        CASE(redis_that_is_away_is_503),
-        CASE(refusals_for_now_are_503),
-        CASE(each_kind_has_its_result),
-        CASE(payload_of_another_kind_is_a_failure),
-        CASE(ids_carry_their_shard),
-        cmocka_unit_test(numbers_as_text),
+        CASE(each_kind_has_its_http_status), CASE(faults_of_ours_are_500_and_tell_nothing),
+        CASE(reads_give_the_reply),          CASE(redis_that_is_away_is_503),
+        CASE(refusals_for_now_are_503),      CASE(each_kind_has_its_result),
+        CASE(each_result_has_its_kind),      CASE(payload_of_another_kind_is_a_failure),
+        CASE(ids_carry_their_shard),         cmocka_unit_test(numbers_as_text),
     };
     return cmocka_run_group_tests(tests, start_redis, stop_redis);
 }
