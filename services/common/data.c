@@ -35,7 +35,7 @@ static struct data_answer broken(const char *error)
 
 static struct data_answer read_script_reply(const struct redis_value *value)
 {
-    if (redis_value_count(value) != 2) {
+    if (redis_value_count(value) < 2) {
         return broken("a script answered no pair");
     }
     struct slice verdict = redis_value_str(redis_value_at(value, 0));

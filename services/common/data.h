@@ -21,7 +21,7 @@ struct data_answer {
 };
 typedef void (*data_cb)(void *arg, const struct data_answer *answer);
 
-/* Runs a plain script that returns {"OK", text} or {"FAIL", "code: why"}. */
+/* Runs a plain script that returns {"OK", text, …} or {"FAIL", "code: why"}. */
 struct data_script_call {
     const struct saga_script *script;
     const struct slice *keys;

@@ -50,10 +50,13 @@ void order_list(struct order_service *order, const order_ListRequest *request, o
                 void *arg);
 void order_new_id(struct order_service *order, int64_t uid, int64_t count, data_id_cb cb,
                   void *arg);
-/* As order_new_id for one id, remembered under the idempotency key; `asked` is what the request
- * wants, in words that are compared. */
+/* As order_new_id for one id, remembered under the idempotency key together with `amount`; `asked`
+ * is what the request wants, in words that are compared. A key that is known gives what it was
+ * remembered with. −1 for `amount`: it is only looked for, and "no_key" when it is not known. */
 void order_reserve(struct order_service *order, int64_t uid, struct slice key, struct slice asked,
-                   data_id_cb cb, void *arg);
+                   int64_t amount, data_id_cb cb, void *arg);
+/* Of the answer of order_reserve, when it is OK. */
+int64_t order_reserved_amount(const struct data_answer *answer);
 void order_paid(struct order_service *order, const order_PaidRequest *request, data_cb cb,
                 void *arg);
 void order_remove(struct order_service *order, int64_t uid, int64_t id, data_cb cb, void *arg);

@@ -6,9 +6,12 @@
  *     02  product.Product/DecrStock           product.Product/DecrStockRevert
  *
  *     request → user? → product? → id → submit → answer
+ *                  └───────┴─ no ─► key known? ─┘
  *
- * With an Idempotency-Key the id and the gid are those of the first request with that key, so that
- * a repeated POST is the same transaction.
+ * With an Idempotency-Key the id, the gid and the amount are those of the first request with that
+ * key, so that a repeated POST submits the same transaction: what is new begins, what is known
+ * gives its outcome. User and product may have changed since; so a request that they refuse looks
+ * first whether its key is known, and only then is refused.
  */
 #include "services/order/order.h"
 
@@ -26,23 +29,33 @@ enum { GID_SIZE = 384 };
 struct creation {
     struct order_service *order;
     struct web_request *request;
+    const char *key; /* the idempotency key, or NULL */
     int64_t pid, num;
-    int64_t amount; /* −1: not given by the client */
+    int64_t given;  /* amount that the client sent; −1: none */
+    int64_t amount; /* price times num */
     int64_t id;
     bool wait;
     char gid[GID_SIZE];
+    struct data_answer refusal; /* of user or product, while the key is looked for */
+    char *refusal_text;
 };
+
+static void creation_free(struct creation *creation)
+{
+    free(creation->refusal_text);
+    free(creation);
+}
 
 static void fail(struct creation *creation, int status, const char *code, const char *message)
 {
     web_fail(creation->request, status, code, "%s", message);
-    free(creation);
+    creation_free(creation);
 }
 
 static void fail_data(struct creation *creation, const struct data_answer *answer)
 {
     data_fail_web(creation->request, answer);
-    free(creation);
+    creation_free(creation);
 }
 
 /* ---- the last step: submit and answer ---- */
@@ -61,7 +74,7 @@ static void answer(struct creation *creation, const struct saga_answer *saga)
     json_put_text(w, "status", saga->status);
     json_close_object(w);
     web_answer_send(&body, creation->request, status);
-    free(creation);
+    creation_free(creation);
 }
 
 static void on_submitted(void *arg, const struct saga_answer *saga)
@@ -76,7 +89,7 @@ static void on_submitted(void *arg, const struct saga_answer *saga)
         web_fail(creation->request, 503, "unavailable",
                  "the coordinator is away; with an Idempotency-Key it is safe to ask again: %s",
                  saga->message);
-        free(creation);
+        creation_free(creation);
         break;
     }
 }
@@ -109,58 +122,83 @@ static void submit(struct creation *creation)
 
 /* The id is part of a key's gid: when the key is forgotten and comes again, it is another order and
  * must not be taken for the transaction of the first. */
-static void on_id(void *arg, const struct data_answer *data, int64_t id)
+static void on_id(void *arg, const struct data_answer *answer, int64_t id)
 {
     struct creation *creation = arg;
-    const char *key = web_header(creation->request, "Idempotency-Key");
-    if (data->kind != DATA_OK) {
-        fail_data(creation, data);
+    if (answer->kind != DATA_OK) {
+        fail_data(creation, answer);
         return;
     }
     creation->id = id;
-    if (key) {
+    if (creation->key) {
+        creation->amount = order_reserved_amount(answer);
         snprintf(creation->gid, sizeof(creation->gid), "order:%" PRId64 ":%" PRId64 ":%s",
-                 creation->request->uid, id, key);
+                 creation->request->uid, id, creation->key);
     } else {
         saga_gid(creation->gid);
     }
     submit(creation);
 }
 
-static void allocate_id(struct creation *creation)
+/* amount −1: only looks whether the key is known. */
+static void reserve(struct creation *creation, int64_t amount, data_id_cb cb)
 {
-    int64_t uid = creation->request->uid;
-    const char *key = web_header(creation->request, "Idempotency-Key");
-    if (!key) {
-        order_new_id(creation->order, uid, 1, on_id, creation);
-        return;
-    }
     char asked[96];
-    snprintf(asked, sizeof(asked), "%" PRId64 "|%" PRId64, creation->pid, creation->num);
-    order_reserve(creation->order, uid, slice_str(key), slice_str(asked), on_id, creation);
+    snprintf(asked, sizeof(asked), "%" PRId64 "|%" PRId64 "|%" PRId64, creation->pid, creation->num,
+             creation->given);
+    order_reserve(creation->order, creation->request->uid, slice_str(creation->key),
+                  slice_str(asked), amount, cb, creation);
+}
+
+static void on_found(void *arg, const struct data_answer *answer, int64_t id)
+{
+    struct creation *creation = arg;
+    char code[WEB_CODE_SIZE];
+    (void)web_split_reason(answer->text, "", code);
+    if (answer->kind == DATA_REFUSED && strcmp(code, "no_key") == 0) {
+        fail_data(creation, &creation->refusal);
+    } else {
+        on_id(creation, answer, id);
+    }
 }
 
 /* ---- what is asked before ---- */
+
+/* Looked for after the refusal, not before: a request with the same key that runs beside this one
+ * may have come further meanwhile. */
+static void refuse(struct creation *creation, const struct data_answer *refusal)
+{
+    if (!creation->key) {
+        fail_data(creation, refusal);
+        return;
+    }
+    creation->refusal_text = slice_dup(refusal->text);
+    creation->refusal =
+        (struct data_answer){refusal->kind, slice_str(creation->refusal_text), NULL};
+    reserve(creation, -1, on_found);
+}
 
 static void on_cost(void *arg, const struct data_answer *answer, int64_t amount)
 {
     struct creation *creation = arg;
     if (answer->kind != DATA_OK) {
-        fail_data(creation, answer);
-        return;
+        refuse(creation, answer);
+    } else if (creation->key) {
+        reserve(creation, amount, on_id);
+    } else {
+        creation->amount = amount;
+        order_new_id(creation->order, creation->request->uid, 1, on_id, creation);
     }
-    creation->amount = amount;
-    allocate_id(creation);
 }
 
 static void on_user(void *arg, const struct data_answer *answer)
 {
     struct creation *creation = arg;
     if (answer->kind != DATA_OK) {
-        fail_data(creation, answer);
+        refuse(creation, answer);
         return;
     }
-    order_cost(creation->order, creation->pid, creation->num, creation->amount, on_cost, creation);
+    order_cost(creation->order, creation->pid, creation->num, creation->given, on_cost, creation);
 }
 
 /* ---- the request ---- */
@@ -177,8 +215,7 @@ static enum err read_request(struct creation *creation, struct reason *reason)
         err = json_read_int(request->body, "num", 1, ORDER_NUM_MAX, &creation->num, reason);
     }
     if (err == ERR_OK) {
-        err =
-            json_read_int(request->body, "amount", 0, ORDER_AMOUNT_MAX, &creation->amount, reason);
+        err = json_read_int(request->body, "amount", 0, ORDER_AMOUNT_MAX, &creation->given, reason);
     }
     if (err == ERR_OK) {
         err = json_read_bool(request->body, "wait", &creation->wait, reason);
@@ -198,8 +235,9 @@ void order_create_handle(void *arg, struct web_request *request)
     struct reason reason;
     creation->order = arg;
     creation->request = request;
+    creation->key = web_header(request, "Idempotency-Key");
     creation->num = 1;
-    creation->amount = -1;
+    creation->given = -1;
     creation->wait = true;
     if (read_request(creation, &reason) != ERR_OK) {
         fail(creation, 400, "invalid", reason.text);

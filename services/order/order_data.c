@@ -177,17 +177,24 @@ void order_new_id(struct order_service *order, int64_t uid, int64_t count, data_
 }
 
 void order_reserve(struct order_service *order, int64_t uid, struct slice key, struct slice asked,
-                   data_id_cb cb, void *arg)
+                   int64_t amount, data_id_cb cb, void *arg)
 {
-    char seq[ORDER_KEY_SIZE], ttl[DATA_NUMBER_SIZE];
+    char seq[ORDER_KEY_SIZE], kept[DATA_NUMBER_SIZE], ttl[DATA_NUMBER_SIZE];
     struct buf record = {0};
     buf_printf(&record, "{ord:%lld}:k:%lld:%.*s", (long long)shard(order, uid), (long long)uid,
                SLICE_ARG(key));
     struct slice keys[] = {key_format(order, uid, ":seq", -1, seq), buf_slice(&record)};
-    struct slice args[] = {asked, data_number(order->settings.key_ttl_ms, ttl)};
-    data_take_id(order->service.saga, &(struct data_script_call){order->reserve, keys, 2, args, 2},
+    struct slice args[] = {asked, data_number(amount, kept),
+                           amount < 0 ? slice_str("")
+                                      : data_number(order->settings.key_ttl_ms, ttl)};
+    data_take_id(order->service.saga, &(struct data_script_call){order->reserve, keys, 2, args, 3},
                  shard(order, uid), order->settings.common.shards, cb, arg);
     buf_fini(&record);
+}
+
+int64_t order_reserved_amount(const struct data_answer *answer)
+{
+    return redis_value_int(redis_value_at(answer->value, 2));
 }
 
 /* ---- changes ---- */

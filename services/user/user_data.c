@@ -144,8 +144,8 @@ void user_reserve(struct user_service *user, struct slice mobile, struct slice k
     buf_printf(&record, "{usr:%lld}:k:%.*s:%.*s", (long long)shard_number, SLICE_ARG(mobile),
                SLICE_ARG(key));
     struct slice keys[] = {counter_key(shard_number, seq), buf_slice(&record)};
-    struct slice args[] = {asked, data_number(user->settings.key_ttl_ms, ttl)};
-    data_take_id(user->service.saga, &(struct data_script_call){user->reserve, keys, 2, args, 2},
+    struct slice args[] = {asked, slice_str(""), data_number(user->settings.key_ttl_ms, ttl)};
+    data_take_id(user->service.saga, &(struct data_script_call){user->reserve, keys, 2, args, 3},
                  shard_number, user->settings.common.shards, cb, arg);
     buf_fini(&record);
 }

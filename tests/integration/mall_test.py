@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """The mall through its HTTP APIs: what is no saga, and what every request has in common."""
+import concurrent.futures
+import functools
 import http.client
 import json
+import threading
 import time
 import unittest
 
@@ -290,6 +293,101 @@ class OrderTest(MallCase):
         self.assertEqual("0", self.order(reply.body["id"])["status"])
 
 
+class RepeatTest(MallCase):
+    """A request with an idempotency key that comes again has the outcome of the first, whatever has
+    happened since to what is asked before the saga."""
+
+    def key(self):
+        return {"Idempotency-Key": f"key {self.number()}"}
+
+    def create(self, key, **fields):
+        return self.post("order", "create", headers=key, **fields)
+
+    def change(self, pid, **fields):
+        reply = self.post("product", "update", id=pid, **fields)
+        self.assertEqual(200, reply.status, reply.text)
+
+    def test_the_product_has_changed(self):
+        for change in ({"status": 1}, {"amount": 6}, {"amount": 4294967295}, None):
+            pid, key = self.make_product(5), self.key()
+            body = {"pid": pid, "num": 2, "amount": 10}
+            first = self.create(key, **body)
+            self.assertEqual(200, first.status, first.text)
+            if change:
+                self.change(pid, **change)
+            else:
+                self.assertEqual(200, self.post("product", "remove", id=pid).status)
+            for _ in range(2):
+                again = self.create(key, **body)
+                self.assertEqual((200, first.body), (again.status, again.body), change)
+            self.assertEqual(3, self.stock(pid))
+            for other in ({"num": 1}, {"amount": 12}, {"pid": pid + 1000}):
+                self.assert_error(409, "key_reused", self.create(key, **{**body, **other}))
+
+    def test_a_failure_stays_one_without_the_product(self):
+        pid, key = self.make_product(1), self.key()
+        first = self.create(key, pid=pid, num=2)
+        self.assert_error(409, "stock_exhausted", first)
+        self.assertEqual(200, self.post("product", "remove", id=pid).status)
+        again = self.create(key, pid=pid, num=2)
+        self.assertEqual((409, first.body), (again.status, again.body))
+
+    def test_a_refusal_is_no_outcome(self):
+        """Nothing came of it, so the key is still free."""
+        pid, key = self.make_product(5), self.key()
+        self.assert_error(400, "bad_amount", self.create(key, pid=pid, amount=6))
+        self.assert_error(404, "no_product", self.create(key, pid=pid + 1000))
+        self.change(pid, status=1)
+        self.assert_error(409, "not_on_sale", self.create(key, pid=pid, amount=5))
+        self.change(pid, status=0)
+        self.assertEqual(200, self.create(key, pid=pid, amount=5).status)
+        self.assertEqual(4, self.stock(pid))
+
+    def test_many_at_once_while_the_product_comes_and_goes(self):
+        pid, key, done = self.make_product(5), self.key(), threading.Event()
+        outcomes = [[] for _ in range(8)]
+
+        def flip():
+            while not done.is_set():
+                self.change(pid, status=1)
+                self.change(pid, status=0)
+
+        def repeat(i):
+            for _ in range(20):
+                reply = self.create(key, pid=pid)
+                if "gid" in reply.body:  # the saga may fail too, when the product went just then
+                    outcomes[i].append((reply.status, reply.body))
+                else:
+                    self.assert_error(409, "not_on_sale", reply)
+                    self.assertEqual([], outcomes[i])  # what was there once stays
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            flips = pool.submit(flip)
+            try:
+                self.in_threads(len(outcomes), repeat)
+            finally:
+                done.set()
+            flips.result()
+        last = self.create(key, pid=pid)
+        for outcome in sum(outcomes, []):
+            self.assertEqual((last.status, last.body), outcome)
+        self.assertEqual(4 if last.status == 200 else 5, self.stock(pid))
+
+    def test_a_registration_stays_as_it_ended(self):
+        """What refused or allowed it has changed since."""
+        for most, then, status in ((5, 1000, 409), (1000, 5, 200)):
+            body = {"name": "a", "mobile": f"156{self.number():08d}", "password": PASSWORD}
+            key, register = self.key(), functools.partial(
+                self.stack["user"].post, "/api/user/register", body)
+            self.stack["score"].restart(grant_max=most)
+            first = register(headers=key)
+            self.assertEqual(status, first.status, first.text)
+            self.stack["score"].restart(grant_max=then)
+            again = register(headers=key)
+            self.assertEqual((status, first.body), (again.status, again.body))
+        self.stack["score"].restart()
+
+
 class PeersTest(MallCase):
     """A peer that is away: 503 at once, nothing done."""
 
@@ -312,6 +410,32 @@ class PeersTest(MallCase):
         wait_for(lambda: self.post("order", "create", pid=pid, headers=key).status == 200,
                  "the repeat goes through")
         self.assertEqual(2, self.stock(pid))
+
+    def test_a_repeat_needs_no_peer(self):
+        pid, key = self.make_product(3), {"Idempotency-Key": "once"}
+        first = self.post("order", "create", pid=pid, headers=key)
+        self.assertEqual(200, first.status, first.text)
+        for name in ("user", "product"):
+            self.stack[name].kill()
+            again = self.post("order", "create", pid=pid, headers=key)
+            self.assertEqual((200, first.body), (again.status, again.body))
+            self.assert_error(503, "unavailable", self.post("order", "create", pid=pid, headers={
+                "Idempotency-Key": "new"}))
+            self.stack[name].start()
+
+    def test_what_was_not_submitted_keeps_its_price(self):
+        """The coordinator was away between the id and the submit."""
+        pid, key = self.make_product(3, amount=5), {"Idempotency-Key": "price"}
+        self.sagad.kill()
+        self.assert_error(503, "unavailable", self.post("order", "create", pid=pid, headers=key))
+        self.assertEqual(200, self.post("product", "update", id=pid, amount=6).status)
+        self.sagad.start()
+
+        def again():
+            reply = self.post("order", "create", pid=pid, headers=key)
+            return reply.status == 200 and reply.body
+        made = wait_for(again, "the repeat goes through")
+        self.assertEqual("5", self.order(made["id"])["amount"])
 
     def test_the_saga_that_takes_longer_than_the_wait(self):
         pid = self.make_product(3)

@@ -252,10 +252,15 @@ class Order(Base):
 
     def test_reserved_id_is_found_again(self):
         key = "{ord:0}:k:3:\u00fc {x}"
-        run = lambda asked, key=key: mall.plain("id_reserve", [self.seq, key], [asked, "60000"])
-        self.twice(lambda: run("1|2"), ("OK", "1"), ("OK", "1"))
-        self.refused(lambda: run("1|3"), "key_reused")
-        self.assertEqual(run("1|2", "{ord:0}:k:3:b"), ("OK", "2"))
+
+        def run(asked, kept="10", life="60000", key=key):
+            return mall.plain("id_reserve", [self.seq, key], [asked, kept, life])
+        self.refused(lambda: run("1|2", life=""), "no_key")
+        self.twice(lambda: run("1|2"), ("OK", "1", "10"), ("OK", "1", "10"))
+        for life in ("60000", ""):
+            self.assertEqual(run("1|2", "12", life), ("OK", "1", "10"))
+            self.refused(lambda l=life: run("1|3", life=l), "key_reused")
+        self.assertEqual(run("1|2", key="{ord:0}:k:3:b"), ("OK", "2", "10"))
         self.assertTrue(50000 < redis("PTTL", key) <= 60000)
 
 
@@ -501,8 +506,8 @@ class User(Base):
 
     def test_reserved_number_is_found_again(self):
         key = "{usr:0}:k:123:k"
-        run = lambda asked: mall.plain("id_reserve", [self.seq, key], [asked, "60000"])
-        self.twice(lambda: run("1|n"), ("OK", "1"), ("OK", "1"))
+        run = lambda asked: mall.plain("id_reserve", [self.seq, key], [asked, "", "60000"])
+        self.twice(lambda: run("1|n"), ("OK", "1", ""), ("OK", "1", ""))
         self.refused(lambda: run("1|other"), "key_reused")
         self.assertEqual(redis("GET", self.seq), b"1")
         self.assertTrue(50000 < redis("PTTL", key) <= 60000)
