@@ -9,39 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    EXIT_USAGE = 2,
-    EXIT_CONFIG = 3,
-    EXIT_BIND = 4,
-    DRAIN_MS = 10000,
-    DRAIN_LOOK_MS = 20,
-    SECRET_MIN = 32
-};
-
-static const char *const dev_secret = "development only: everybody knows this secret";
-
-static const char *secret_of(const struct service_settings *settings)
-{
-    bool dev = strcmp(settings->mode, "dev") == 0;
-    return dev && !settings->jwt_secret[0] ? dev_secret : settings->jwt_secret;
-}
-
-static bool settings_are_safe(const char *name, const struct service_settings *settings)
-{
-    if ((settings->shards & (settings->shards - 1)) != 0) {
-        fprintf(stderr, "%s: shards: %lld is not a power of two\n", name,
-                (long long)settings->shards);
-        return false;
-    }
-    if (strlen(secret_of(settings)) < SECRET_MIN) {
-        fprintf(stderr,
-                "%s: jwt_secret: %d characters or more are wanted; set it in the configuration or "
-                "environment (only mode = dev may leave it empty)\n",
-                name, SECRET_MIN);
-        return false;
-    }
-    return true;
-}
+enum { EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_BIND = 4, DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
 
 static const char *or_null(const char *text)
 {
@@ -90,7 +58,7 @@ static struct web *open_web(const struct service_program *program)
     struct web_conf web = {
         .listen = settings->listen_http,
         .body_max = (size_t)settings->body_max,
-        .jwt_secret = secret_of(settings),
+        .jwt_secret = service_settings_secret(settings),
         .routes = program->routes,
         .counters = program->service->counters,
         .arg = program->arg,
@@ -126,7 +94,7 @@ static int open_all(const struct service_program *program)
                                 .loop = loop_new(),
                                 .counters = counters_new(program->conf->name),
                                 .settings = program->settings,
-                                .jwt_secret = secret_of(program->settings)};
+                                .jwt_secret = service_settings_secret(program->settings)};
     service->saga = open_saga(service->loop, service->name, program->settings);
     service->web = service->saga ? open_web(program) : NULL;
     if (!service->web) {
@@ -201,9 +169,6 @@ static int run(const struct service_program *program)
     if (log_level_parse(program->settings->log_level, &level) == ERR_OK) {
         log_set_level(level);
     }
-    if (!settings_are_safe(program->conf->name, program->settings)) {
-        return EXIT_CONFIG;
-    }
     open_scripts(program);
     int code = open_all(program);
     if (code == 0) {
@@ -215,7 +180,7 @@ static int run(const struct service_program *program)
 
 int service_main(const struct service_program *program, int argc, char **argv)
 {
-    enum conf_verdict verdict = conf_load(program->conf, program->settings, argc, argv);
+    enum conf_verdict verdict = service_settings_load(program->conf, program->settings, argc, argv);
     int code = verdict == CONF_RUN ? run(program) : exit_code(verdict);
     conf_fini(program->conf, program->settings);
     return code;

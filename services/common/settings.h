@@ -26,6 +26,14 @@ struct service_settings {
     char *log_level;
 };
 
+/* conf_load, and what no line of a table can check: `shards` and `jwt_secret`. --check-config looks
+ * at all of it. */
+enum conf_verdict service_settings_load(const struct conf_program *program,
+                                        struct service_settings *settings, int argc,
+                                        char **argv) MUST_CHECK;
+/* What signs the users' tokens: in mode dev there is one without being set. */
+const char *service_settings_secret(const struct service_settings *settings);
+
 /* One line of an option table; `owner` is the settings struct. */
 #define SETTINGS_OPTION(owner, option_name, option_type, member, value, lowest, highest, allowed,  \
                         text)                                                                      \
