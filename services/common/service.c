@@ -90,7 +90,8 @@ static void close_all(struct service *service)
 static int open_all(const struct service_program *program)
 {
     struct service *service = program->service;
-    *service = (struct service){.name = program->conf->name,
+    *service = (struct service){.program = program,
+                                .name = program->conf->name,
                                 .loop = loop_new(),
                                 .counters = counters_new(program->conf->name),
                                 .settings = program->settings,
@@ -101,8 +102,23 @@ static int open_all(const struct service_program *program)
         close_all(service);
         return EXIT_BIND;
     }
-    program->opened(program->arg);
     return 0;
+}
+
+/* Until Redis has answered, calls of branches find no such method, which is an error that is tried
+ * again. */
+static void on_start(struct service *service, bool good)
+{
+    if (!good) {
+        service->exit_code = EXIT_CONFIG;
+        saga_stop(service->saga);
+        return;
+    }
+    service->serving = true;
+    service->program->opened(service->program->arg);
+    web_hold(service->web, NULL);
+    log_info("service", "msg=\"ready\" program=%s http=%d rpc=%d", service->name,
+             web_port(service->web), saga_port(service->saga));
 }
 
 /* Requests in flight end first; looked at now and then, because they end anywhere. */
@@ -129,20 +145,24 @@ static void on_signal(void *arg)
     loop_timer_set(&service->drain_timer, loop_now_ms(service->loop) + DRAIN_LOOK_MS);
 }
 
-static void serve(const struct service_program *program)
+static int serve(const struct service_program *program)
 {
     struct service *service = program->service;
     loop_timer_init(&service->drain_timer, service->loop, drain_look, service);
     loop_on_signal(service->loop, SIGTERM, on_signal, service);
     loop_on_signal(service->loop, SIGINT, on_signal, service);
-    log_info("service", "msg=\"ready\" program=%s http=%d rpc=%d", service->name,
-             web_port(service->web), saga_port(service->saga));
+    web_hold(service->web, "the service is waiting for Redis");
+    struct service_start *start = service_start_new(service, program->meta_key, on_start);
     saga_run(service->saga);
+    service_start_stop(start);
     loop_timer_clear(&service->drain_timer);
-    if (program->closing) {
+    if (service->serving && program->closing) {
         program->closing(program->arg);
     }
+    int code = service->exit_code;
     close_all(service);
+    service_start_free(start);
+    return code;
 }
 
 static void open_scripts(const struct service_program *program)
@@ -172,7 +192,7 @@ static int run(const struct service_program *program)
     open_scripts(program);
     int code = open_all(program);
     if (code == 0) {
-        serve(program);
+        code = serve(program);
     }
     close_scripts(program);
     return code;

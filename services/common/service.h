@@ -21,6 +21,9 @@ struct service {
     const char *jwt_secret;
     struct loop_timer drain_timer;
     struct service_delay *delays; /* answers that the injected fault holds back */
+    const struct service_program *program;
+    bool serving;
+    int exit_code;
 };
 
 /* A script of the service: composed with the barrier gate when `gated`. */
@@ -36,16 +39,29 @@ struct service_program {
     struct service *service;
     const struct service_script *scripts;
     size_t script_count;
+    const char *meta_key; /* where Redis keeps the number of shards; NULL: ids have none */
     const struct web_route *routes;
-    void (*opened)(void *arg);  /* registers the RPC handlers */
+    void (*opened)(void *arg);  /* when it may serve: registers the RPC handlers */
     void (*closing)(void *arg); /* before requests that are left are cancelled; may be NULL */
     void *arg;                  /* of these two and of the routes' handlers */
 };
 
-/* The main of a service: reads the settings, opens everything, serves until SIGTERM or SIGINT, lets
- * requests end (10 s at most; a second signal: at once) and closes everything. Returns the exit
- * code. */
+/* The main of a service: reads the settings, opens everything, waits for Redis to say that its data
+ * fit, serves until SIGTERM or SIGINT, lets requests end (10 s at most; a second signal: at once)
+ * and closes everything. Returns the exit code. */
 int service_main(const struct service_program *program, int argc, char **argv) MUST_CHECK;
+
+/* ---- the look at Redis (start.c) ---- */
+
+struct service_start;
+typedef void (*service_start_cb)(struct service *service, bool good);
+/* Asks, again until Redis answers, whether the ids of the data in it are spread over as many shards
+ * as are set. The callback comes once: true, or false after a line on standard error that says what
+ * to do. Without a meta_key it comes at once. */
+struct service_start *service_start_new(struct service *service, const char *meta_key,
+                                        service_start_cb cb);
+void service_start_stop(struct service_start *start); /* no callback any more */
+void service_start_free(struct service_start *start); /* after the saga is closed */
 
 /* ---- branches (branch.c) ---- */
 

@@ -73,8 +73,8 @@ const char *service_settings_secret(const struct service_settings *settings);
         SERVICE_OPTION("barrier_ttl", CONF_DURATION, barrier_ttl_ms, "7d", 1000, 31536000000,      \
                        NULL, "How long a barrier record lives after its last change."),            \
         SERVICE_OPTION("shards", CONF_INT, shards, "1", 1, 1024, NULL,                             \
-                       "Hash tags over which the records are spread; a power of two, never "       \
-                       "changed afterwards."),                                                     \
+                       "Hash tags over which the records are spread, a power of two; fixed in "    \
+                       "Redis at the first start."),                                               \
         SERVICE_OPTION("timeout", CONF_DURATION, timeout_ms, "3s", 10, 600000, NULL,               \
                        "Deadline of one Redis command or request to another service."),            \
         SERVICE_OPTION("body_max", CONF_SIZE, body_max, "64kb", 1024, 16777216, NULL,              \

@@ -15,6 +15,7 @@ struct web {
     struct web_conf conf;
     struct http_server *server;
     bool draining;
+    const char *held; /* why every request is refused for now, or NULL */
 };
 
 enum { KEY_CHARS_MAX = 64 };
@@ -305,8 +306,11 @@ static void on_request(void *arg, struct http_request *http)
 {
     struct web *web = arg;
     const char *path = http_request_path(http);
-    if (web->draining) { /* what arrives now would find the service half closed */
-        send_error(web, http, NULL, 503, "unavailable", stopping);
+    /* What arrives while it stops would find the service half closed. */
+    const char *held = web->draining ? stopping : web->held;
+    if (held) {
+        http_reply_header(http, "Retry-After", "1");
+        send_error(web, http, NULL, 503, "unavailable", held);
         return;
     }
     if (serve_builtin(web, http, path)) {
@@ -344,6 +348,11 @@ struct web *web_open(struct loop *loop, const struct web_conf *conf, struct reas
 int web_port(const struct web *web)
 {
     return http_server_port(web->server);
+}
+
+void web_hold(struct web *web, const char *why)
+{
+    web->held = why;
 }
 
 void web_drain(struct web *web)

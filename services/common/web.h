@@ -45,6 +45,8 @@ struct web_conf {
 /* GET /api/ping and GET /api/metrics are served too. */
 struct web *web_open(struct loop *loop, const struct web_conf *conf, struct reason *reason);
 int web_port(const struct web *web);
+/* Every request, ping and metrics too, is answered 503 with this text, until NULL. */
+void web_hold(struct web *web, const char *why);
 void web_drain(struct web *web);
 int web_in_flight(const struct web *web);
 void web_close(struct web *web);

@@ -53,6 +53,7 @@ int main(int argc, char **argv)
         .service = &order.service,
         .scripts = scripts,
         .script_count = sizeof(scripts) / sizeof(scripts[0]),
+        .meta_key = "{ord:meta}",
         .routes = order_routes,
         .opened = opened,
         .arg = &order,

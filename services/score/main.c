@@ -34,6 +34,7 @@ int main(int argc, char **argv)
         .service = &score.service,
         .scripts = scripts,
         .script_count = sizeof(scripts) / sizeof(scripts[0]),
+        .meta_key = "{scr:meta}",
         .routes = score_routes,
         .opened = opened,
         .arg = &score,

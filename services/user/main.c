@@ -56,6 +56,7 @@ int main(int argc, char **argv)
         .service = &user.service,
         .scripts = scripts,
         .script_count = sizeof(scripts) / sizeof(scripts[0]),
+        .meta_key = "{usr:meta}",
         .routes = user_routes,
         .opened = opened,
         .closing = closing,

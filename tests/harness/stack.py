@@ -30,11 +30,14 @@ class Program:
         self.http, self.rpc = Port(), Port()
         self.process = Process(name, os.path.join(stack.dir, f"{name}.log"))
 
-    def start(self, **settings):
-        """With these settings too, this time only."""
+    def launch(self, **settings):
+        """With these settings too, this time only; whether it serves is not awaited."""
         options = {**self.settings, **settings}
         self.process.start([os.path.join(BUILD, self.binary),
                             *(f"--{name}={value}" for name, value in options.items())])
+
+    def start(self, **settings):
+        self.launch(**settings)
         self.process.await_ready(self.is_healthy)
 
     def is_healthy(self):

@@ -49,7 +49,7 @@ class Base(unittest.TestCase):
 
 class Texts(Base):
     def test_all_scripts_are_known_and_compile(self):
-        self.assertEqual(len(names()), 18)
+        self.assertEqual(len(names()), 19)
         for name in names():
             digest = hashlib.sha1(text(name).encode()).hexdigest().encode()
             self.assertEqual(redis("SCRIPT", "LOAD", text(name)), digest, name)
@@ -63,7 +63,7 @@ class Texts(Base):
 
     def test_plain_scripts_refuse_a_wrong_number_of_keys_and_arguments_by_name(self):
         plain = [name for name in names() if not is_gated(name)]
-        self.assertEqual(len(plain), 10)
+        self.assertEqual(len(plain), 11)
         for name in plain:
             keys = int(re.search(r"(?m)^-- KEYS: (\d)$", body(name)).group(1))
             for k, a in ((0, 0), (keys - 1, 1), (keys + 1, 1), (keys, 12)):
@@ -249,6 +249,14 @@ class Order(Base):
     def test_new_ids_of_a_large_counter_are_whole_numbers(self):
         redis("SET", self.seq, 2 ** 52)
         self.assertEqual(mall.plain("id_block", [self.seq], ["1"]), ("OK", str(2 ** 52 + 1)))
+
+    def test_number_of_shards_never_changes(self):
+        run = lambda shards: mall.plain("id_shards", ["{ord:meta}"], [shards])
+        self.twice(lambda: run("4"), ("OK", "4"), ("OK", "4"))
+        self.twice(lambda: run("8"), ("OK", "4"), ("OK", "4"))
+        self.assertEqual(mall.hash("{ord:meta}"), {"shards": "4"})
+        for shards in ("0", "-1", "1.5", "x", ""):
+            self.broken(lambda s=shards: run(s), "id_shards: ARGV.1. .shards.")
 
     def test_reserved_id_is_found_again(self):
         key = "{ord:0}:k:3:\u00fc {x}"

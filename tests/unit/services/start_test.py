@@ -1,9 +1,14 @@
-"""What a service of the mall looks at before it serves: its settings."""
+"""What a service of the mall looks at before it serves: its settings, and the shards in its Redis."""
 import os
 import subprocess
 import unittest
 
+from harness.case import StackCase
+from harness.process import DEADLINE, wait_for
 from harness.stack import BUILD, SECRET, SERVICES
+from harness.wire import ERROR, FAILURE, encode
+
+TAGS = {"user": "usr", "score": "scr", "order": "ord"}  # ids of products have no shard
 
 
 def binary(name):
@@ -41,6 +46,80 @@ class Settings(unittest.TestCase):
                     code, out, error = run(name, *options)
                     self.assertEqual((3, ""), (code, out), (name, options))
                     self.assertIn(says, error)
+
+
+class Shards(StackCase):
+    """The number of shards is fixed with the first start, because ids tell by it where they lie."""
+
+    # always: a Redis that is killed may lose its last second, and the number with it, under everysec
+    stack_options = {"coordinators": 0, "fsync": "always", "settings": {"all": {"shards": 4}}}
+    has_user = False
+
+    def refused(self, name, shards, **settings):
+        """The start with another number."""
+        program = self.stack[name]
+        program.launch(shards=shards, **settings)
+        self.assertEqual(3, program.process.popen.wait(DEADLINE), program.process.log())
+        self.assertRegex(program.process.log(), rf"(?m)^{name}d: shards: {shards} is set, but the "
+                         r"data in Redis are spread over 4.*: set shards = 4, or use a Redis")
+        self.assertNotIn("ready", program.process.log())
+
+    def test_another_number_is_refused(self):
+        for name, tag in TAGS.items():
+            meta = f"{{{tag}:meta}}"
+            self.assertEqual({"shards": "4"}, self.redis.client.hash(meta))
+            self.stack[name].kill()
+            for shards in (1, 2, 8):
+                self.refused(name, shards)
+            self.assertEqual({"shards": "4"}, self.redis.client.hash(meta))
+            self.stack[name].start()
+
+    def test_another_database_is_another_start(self):
+        for name in TAGS:
+            self.stack[name].restart(shards=8, redis_db=1)
+            self.stack[name].restart()
+
+    def test_products_have_no_shards(self):
+        self.stack["product"].restart(shards=8)
+        self.assertEqual([], self.redis.client.keys("{prd:*}"))
+        self.stack["product"].restart()
+
+    def test_until_redis_answers_nothing_is_served(self):
+        orders, scores = self.stack["order"], self.stack["score"]
+        for program in (orders, scores):
+            program.kill()
+        self.redis.kill()
+        try:
+            orders.launch(timeout="200ms")
+            wait_for(lambda: orders.process.has_logged("waiting for Redis"), "the service waits")
+            for path in ("/api/ping", "/api/metrics", "/api/order/list", "/nowhere"):
+                reply = orders.post(path, {})
+                self.assertEqual((503, "unavailable", "1"), (
+                    reply.status, reply.body["code"], reply.headers["Retry-After"]), path)
+            # An ERROR is tried again; a FAILURE would undo transactions.
+            with orders.wire() as client:
+                self.assertEqual(ERROR, client.call("order.Order/NewId", encode((1, 4))).result)
+                self.assertEqual(ERROR, client.call("order.Order/Create", gid=self.gid()).result)
+            scores.launch(shards=8, timeout="200ms")
+            wait_for(lambda: scores.process.has_logged("waiting for Redis"), "the service waits")
+        finally:
+            self.redis.start()
+        wait_for(orders.is_healthy, "the service serves")
+        with orders.wire() as client:
+            self.assertEqual(FAILURE, client.call("order.Order/Create", gid=self.gid()).result)
+        self.assertEqual(3, scores.process.popen.wait(DEADLINE), scores.process.log())
+        scores.start()
+
+    def test_what_redis_says_is_logged(self):
+        score = self.stack["score"]
+        score.kill()
+        score.launch(redis_user="nobody", redis_password="wrong")
+        wait_for(lambda: score.process.has_logged('waiting for Redis.*AUTH refused: WRONGPASS'),
+                 "the log says why")
+        self.assertFalse(score.is_healthy())
+        self.redis.ask("ACL", "SETUSER", "nobody", "on", ">wrong", "~*", "+@all")
+        wait_for(score.is_healthy, "the service serves")
+        score.restart()
 
 
 if __name__ == "__main__":

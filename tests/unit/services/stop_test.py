@@ -15,24 +15,28 @@ SECRET = "the secret of this test, long enough"
 
 
 class SilentRedis:
-    """Takes connections and never answers."""
+    """Takes connections, and answers nothing but how many shards there are."""
 
     def __init__(self):
         self.server = socket.create_server(("127.0.0.1", 0))
+        self.server.settimeout(20)
         self.address = "127.0.0.1:%d" % self.server.getsockname()[1]
         self.connection = None
 
-    def wait_command(self):
+    def wait_command(self, word):
         """Until a command that holds `word` came: then the request hangs in Redis."""
         if not self.connection:
-            self.server.settimeout(20)
             self.connection = self.server.accept()[0]
             self.connection.settimeout(20)
         got = b""
-        while b"GET" not in got:
+        while word not in got:
             part = self.connection.recv(65536)
             assert part, got
             got += part
+
+    def tell_shards(self):
+        self.wait_command(b":meta}\r\n$1\r\n1\r\n")
+        self.connection.sendall(b"*2\r\n$2\r\nOK\r\n$1\r\n1\r\n")
 
     def close(self):
         self.server.close()
@@ -41,13 +45,16 @@ class SilentRedis:
 
 
 class Service:
-    def __init__(self, program, redis):
+    def __init__(self, program, redis, timeout="600s"):
         name = os.path.basename(program).upper()
         environment = dict(os.environ, **{
             name + "_LISTEN_HTTP": "127.0.0.1:0", name + "_LISTEN_RPC": "127.0.0.1:0",
-            name + "_REDIS": redis, name + "_TIMEOUT": "600s", name + "_JWT_SECRET": SECRET})
+            name + "_REDIS": redis, name + "_TIMEOUT": timeout, name + "_JWT_SECRET": SECRET})
         self.process = subprocess.Popen([program], env=environment, stderr=subprocess.PIPE, text=True)
         self.lines = []
+        self.port = None
+
+    def wait_ready(self):
         self.port = int(self.wait_line(r"msg=\"?ready\"? .*http=(\d+)").group(1))
 
     def wait_line(self, pattern):
@@ -91,11 +98,18 @@ def read_all(client):
 
 
 class Stop(unittest.TestCase):
-    def start(self, program):
+    def launch(self, program, **options):
         self.redis = SilentRedis()
         self.addCleanup(self.redis.close)
-        service = Service(program, self.redis.address)
+        service = Service(program, self.redis.address, **options)
         self.addCleanup(service.kill)
+        return service
+
+    def start(self, program):
+        service = self.launch(program)
+        if program != PRODUCTD:  # it has no shards
+            self.redis.tell_shards()
+        service.wait_ready()
         return service
 
     def ends_cleanly(self, service):
@@ -106,11 +120,19 @@ class Stop(unittest.TestCase):
     def test_idle(self):
         self.ends_cleanly(self.start(PRODUCTD))
 
+    def test_while_it_waits_for_redis(self):
+        service = self.launch(USERD)
+        self.redis.wait_command(b"{usr:meta}")
+        self.ends_cleanly(service)
+        service = self.launch(USERD, timeout="50ms")
+        service.wait_line("waiting for Redis")
+        self.ends_cleanly(service)
+
     def test_requests_that_wait_for_redis_are_answered(self):
         service = self.start(USERD)
         clients = [service.post("/api/user/login", {"mobile": "123%d" % i, "password": "secret"})
                    for i in range(3)]
-        self.redis.wait_command()
+        self.redis.wait_command(b"GET")
         self.ends_cleanly(service)
         for client in clients:
             self.assertRegex(read_all(client), rb"^$|^HTTP/1.1 503 ")

@@ -253,6 +253,22 @@ static void ping_and_metrics_need_no_token(void **state)
     assert_null(strstr(answer.body, "nowhere")); /* what clients send makes no label */
 }
 
+/* Ping too: it tells who waits that the service serves. */
+static void held_requests_are_503_until_they_are_let_in(void **state)
+{
+    struct fixture *fx = *state;
+    web_hold(fx->web, "waiting for something");
+    static const char *const paths[] = {"/api/ping", "/api/metrics", "/nowhere", "/echo"};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        struct answer answer = fixture_ask(fx, &(struct ask){HTTP_GET, paths[i], "", NULL, NULL});
+        assert_error(&answer, 503, "unavailable", "waiting for something");
+        assert_string_equal(answer.retry_after, "1");
+    }
+    web_hold(fx->web, NULL);
+    struct answer answer = fixture_ask(fx, &(struct ask){HTTP_GET, "/api/ping", "", NULL, NULL});
+    assert_int_equal(answer.status, 200);
+}
+
 static void reasons_are_split_into_code_and_text(void **state)
 {
     (void)state;
@@ -330,6 +346,7 @@ int main(void)
         CASE(members_are_named_when_they_are_wrong),
         CASE(idempotency_key_has_up_to_64_characters),
         CASE(ping_and_metrics_need_no_token),
+        CASE(held_requests_are_503_until_they_are_let_in),
         cmocka_unit_test(reasons_are_split_into_code_and_text),
         cmocka_unit_test(failure_of_a_transaction_tells_what_the_participant_said),
         cmocka_unit_test(status_of_a_transaction_as_http_status),
