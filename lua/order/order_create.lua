@@ -6,19 +6,19 @@
 -- Repeat: the gate answers DUP.
 
 return barrier(function(keys, args)
-  local id, uid, pid = args[1], args[2], args[3]
-  local num, amount = tonumber(args[4]), tonumber(args[5])
-  if not num or num < 1 or num > 1000000 or num % 1 ~= 0 then
-    return fail("bad_num: num is " .. args[4] .. ", allowed 1 to 1000000")
+  local call, id, num, amount = redis.call, args[1], args[4], args[5]
+  -- As text: tonumber costs more, and takes "1e3".
+  if not num:find("^[1-9]%d*$") or #num > 6 and num ~= "1000000" then
+    return fail("bad_num: num is " .. num .. ", allowed 1 to 1000000")
   end
-  if not amount or amount < 0 or amount > 4294967295 or amount % 1 ~= 0 then
-    return fail("bad_amount: amount is " .. args[5] .. ", allowed 0 to 4294967295")
+  if not amount:find("^%d+$") or #amount > 9 and (#amount > 10 or amount + 0 > 4294967295) then
+    return fail("bad_amount: amount is " .. amount .. ", allowed 0 to 4294967295")
   end
-  if redis.call("EXISTS", keys[1]) == 1 then
+  if call("EXISTS", keys[1]) == 1 then
     return fail("order_exists: order " .. id .. " exists already")
   end
-  redis.call("HSET", keys[1], "id", id, "uid", uid, "pid", pid, "num", args[4], "amount", args[5],
+  call("HSET", keys[1], "id", id, "uid", args[2], "pid", args[3], "num", num, "amount", amount,
     "status", "0", "gid", gid, "ver", "1", "ctime", now_ms)
-  redis.call("ZADD", keys[2], id, id)
+  call("ZADD", keys[2], id, id)
   return ok("", id)
 end)

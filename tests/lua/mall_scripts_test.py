@@ -123,9 +123,10 @@ class Order(Base):
         self.assertEqual(mall.rows(self.tag, OTHER, "01"), {})
 
     def test_numbers_out_of_range_are_refused(self):
-        for num in ("0", "-1", "1000001", "1.5", "x", "", "nan", "inf", "9223372036854775807"):
+        for num in ("0", "-1", "1000001", "1.5", "x", "", "nan", "inf", "9223372036854775807", "1e3",
+                    "2000000", "01", " 1", "0x1"):
             self.refused(lambda n=num: self.create(num=n), "bad_num")
-        for amount in ("-1", "4294967296", "0.5", "x", "", "nan"):
+        for amount in ("-1", "4294967296", "0.5", "x", "", "nan", "10000000000", "1e3", "5 ", "0x5"):
             self.refused(lambda a=amount: self.create(amount=a), "bad_amount")
         self.assertEqual(self.create(num="1000000", amount="4294967295")[0], "OK")
         self.assertEqual(self.create(order="8", gid=OTHER, amount="0")[0], "OK")
@@ -324,7 +325,7 @@ class Product(Base):
     def test_each_refusal_has_its_reason(self):
         self.refused(self.decr, "no_product")
         self.create()
-        for num in ("0", "-1", "1000001", "1.5", "x", "", "nan", "inf"):
+        for num in ("0", "-1", "1000001", "1.5", "x", "", "nan", "inf", "1e0", "2000000", "01", " 1"):
             self.refused(lambda n=num: self.decr(n), "bad_num")
         self.refused(lambda: self.decr("6"), "stock_exhausted")
         self.assertEqual(self.decr("6")[1], "stock_exhausted: 5 left, 6 wanted")
