@@ -66,7 +66,7 @@ class Stack:
         for key in self.redis("keys", f"*:br:{gid}:*"):
             branch = key.rsplit(":", 1)[1]
             for field, value in self.redis("hgetall", key).items():
-                if value.count("|") == 1 and field.count(":") == 1 and field[:2] not in ("j:", "r:"):
+                if field.count(":") == 1:  # the others are replies, r:<op>:<barrier id>
                     rows.add((branch, field.split(":")[0], value.split("|")[0]))
         return rows
 

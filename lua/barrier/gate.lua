@@ -28,9 +28,10 @@
 --   LATE      undo without a record of its origin, so late that it may have expired; nothing written
 -- or an error reply when the call or the body is wrong.
 --
--- The hash: `tt`; `<op>:<barrier_id>` = `<op that wrote it>|<ms>`, one per row of DTM's barrier
--- table; `j:<op>:<barrier_id>` journal; `r:<op>:<barrier_id>` reply (only when not empty). It lives
--- ttl_ms after its last change.
+-- The hash has one field for each row of DTM's barrier table, `<op>:<barrier_id>` =
+-- `<op that wrote it>|<ms>|<trans_type>|<journal>`: the journal is all that follows the third '|',
+-- any bytes or none. Besides `r:<op>:<barrier_id>`, the reply, only when there is one. The hash
+-- lives ttl_ms after its last change.
 --
 -- A repeat is harmless: the own field is there, so the body does not run again.
 --
@@ -41,93 +42,124 @@
 
 -- luacheck: read globals redis KEYS ARGV, ignore 211 (ok, fail and barrier are for the body)
 
--- This runs for every branch call, inside the one thread of Redis. Hence it is flat, without
--- functions or tables that the common case (an action that was never called) does not need.
+-- This runs for every branch call, inside the one thread of Redis. Hence no function, table or call
+-- that the common case (an action that was never called) does not need, names that are looked up
+-- once, and as few of them as possible outside the block: what the functions below it and the body
+-- share costs an allocation each.
 
-local call = redis.call
-local gid, branch_id, op = ARGV[2], ARGV[3], ARGV[4]
-
--- KEYS and ARGV must be right before anything is read.
-local tag = KEYS[1] and KEYS[1]:match('^({[^}]+}):')
-local wrong
-if not KEYS[1] then
-    wrong = 'KEYS[1], the barrier hash, is missing'
-elseif #ARGV < 7 then
-    wrong = 'ARGV has ' .. #ARGV .. ' entries, needs 7: trans_type, gid, branch_id, op, ' ..
-        'barrier_id, ttl_ms, started_ms'
-elseif ARGV[1] == '' then
-    wrong = 'ARGV[1], trans_type, is empty'
-elseif gid == '' then
-    wrong = 'ARGV[2], gid, is empty'
-elseif branch_id == '' then
-    wrong = 'ARGV[3], branch_id, is empty'
-elseif branch_id:find(':', 1, true) then -- the last one ends the gid in KEYS[1]
-    wrong = "ARGV[3], branch_id, is '" .. branch_id .. "', must not have a ':'"
-elseif not ARGV[5]:find('^%d%d$') then
-    wrong = "ARGV[5], barrier_id, is '" .. ARGV[5] .. "', must be two digits"
-elseif not ARGV[6]:find('^[1-9]%d*$') or #ARGV[6] > 15 then
-    wrong = "ARGV[6], ttl_ms, is '" .. ARGV[6] .. "', must be a whole number from 1"
-elseif not ARGV[7]:find('^%d+$') or #ARGV[7] > 15 then
-    wrong = "ARGV[7], started_ms, is '" .. ARGV[7] .. "', must be a whole number from 0"
-elseif not tag or KEYS[1] ~= tag .. ':br:' .. gid .. ':' .. branch_id then
-    wrong = "KEYS[1] is '" .. KEYS[1] .. "', must be {tag}:br:" .. gid .. ':' .. branch_id
-end
-for i = 2, wrong and 1 or #KEYS do
-    if KEYS[i]:find(tag, 1, true) ~= 1 then
-        wrong = 'KEYS[' .. i .. "] is '" .. KEYS[i] .. "', must begin with the tag " .. tag
-        break
-    end
-end
-if wrong then
-    return redis.error_reply('ERR gate: ' .. wrong)
-end
-
-local clock = call('TIME')
--- As text: Redis and Lua turn numbers of this size into text very slowly.
-local now_ms = string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000))
-local own = op .. ':' .. ARGV[5]
+local gid, branch_id, own, now_ms
 local undo, tried -- what an op that looks back finds
 
-if op == 'action' or op == 'try' then
-    local mark = call('HGET', KEYS[1], own)
-    if mark then
-        local writer = mark:match('^(%a+)|')
-        if writer == op then
-            return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
-        end
-        return {'VOID', (writer or '?') .. ' came before ' .. op}
+do
+    local call, KEYS, ARGV = redis.call, KEYS, ARGV
+    local trans_type, op, barrier_id = ARGV[1], ARGV[4], ARGV[5]
+    gid, branch_id = ARGV[2], ARGV[3]
+
+    local origin -- the op that this one looks back at; false when it is no op at all
+    if op ~= 'action' and op ~= 'try' then
+        origin = (op == 'compensate' or op == 'rollback') and 'action'
+            or (op == 'confirm' or op == 'cancel') and 'try'
     end
-else
-    local origin = op == 'compensate' and 'action' or op == 'rollback' and 'action'
-        or op == 'cancel' and 'try' or op == 'confirm' and 'try'
+
+    -- KEYS and ARGV must be right before anything is read. Whether they are is asked first, what is
+    -- wrong only when they are not. Patterns are dear, hence the frequent values before them.
+    local tag = KEYS[1] and KEYS[1]:match('^{[^}]+}')
+    if not tag or #ARGV < 7 or gid == '' or origin == false
+        or KEYS[1] ~= tag .. ':br:' .. gid .. ':' .. branch_id
+        or branch_id == '' or branch_id:find(':', 1, true)
+        or trans_type ~= 'saga' and not trans_type:find('^[^|]+$')
+        or barrier_id ~= '01' and not barrier_id:find('^%d%d$')
+        or not ARGV[6]:find('^[1-9]%d*$') or #ARGV[6] > 15
+        or not ARGV[7]:find('^%d+$') or #ARGV[7] > 15 then
+        local wrong
+        if not KEYS[1] then
+            wrong = 'KEYS[1], the barrier hash, is missing'
+        elseif #ARGV < 7 then
+            wrong = 'ARGV has ' .. #ARGV .. ' entries, needs 7: trans_type, gid, branch_id, op, ' ..
+                'barrier_id, ttl_ms, started_ms'
+        elseif trans_type == '' then
+            wrong = 'ARGV[1], trans_type, is empty'
+        elseif trans_type:find('|', 1, true) then -- the next one ends it in the record
+            wrong = "ARGV[1], trans_type, is '" .. trans_type .. "', must not have a '|'"
+        elseif gid == '' then
+            wrong = 'ARGV[2], gid, is empty'
+        elseif branch_id == '' then
+            wrong = 'ARGV[3], branch_id, is empty'
+        elseif branch_id:find(':', 1, true) then -- the last one ends the gid in KEYS[1]
+            wrong = "ARGV[3], branch_id, is '" .. branch_id .. "', must not have a ':'"
+        elseif origin == false then
+            wrong = "ARGV[4], op, is '" .. op .. "', must be action, compensate, rollback, try, " ..
+                'confirm or cancel'
+        elseif not barrier_id:find('^%d%d$') then
+            wrong = "ARGV[5], barrier_id, is '" .. barrier_id .. "', must be two digits"
+        elseif not ARGV[6]:find('^[1-9]%d*$') or #ARGV[6] > 15 then
+            wrong = "ARGV[6], ttl_ms, is '" .. ARGV[6] .. "', must be a whole number from 1"
+        elseif not ARGV[7]:find('^%d+$') or #ARGV[7] > 15 then
+            wrong = "ARGV[7], started_ms, is '" .. ARGV[7] .. "', must be a whole number from 0"
+        else
+            wrong = "KEYS[1] is '" .. KEYS[1] .. "', must be {tag}:br:" .. gid .. ':' .. branch_id
+        end
+        return redis.error_reply('ERR gate: ' .. wrong)
+    end
+    for i = 2, #KEYS do
+        if KEYS[i]:find(tag, 1, true) ~= 1 then
+            return redis.error_reply('ERR gate: KEYS[' .. i .. "] is '" .. KEYS[i] ..
+                "', must begin with the tag " .. tag)
+        end
+    end
+
+    -- As text: Redis and Lua turn numbers of this size into text very slowly.
+    local clock = call('TIME')
+    local micros = clock[2]
+    if #micros < 6 then
+        micros = string.format('%06d', micros)
+    end
+    now_ms = clock[1] .. micros:sub(1, 3)
+    own = op .. ':' .. barrier_id
+
     if not origin then
-        return redis.error_reply("ERR gate: ARGV[4], op, is '" .. op .. "', must be action, " ..
-            'compensate, rollback, try, confirm or cancel')
-    end
-    local rival = op == 'confirm' and 'cancel' or op == 'cancel' and 'confirm' or nil
-    local first = origin .. ':' .. ARGV[5]
-    local got = call('HMGET', KEYS[1], own, first, 'j:' .. first, (rival or op) .. ':' .. ARGV[5])
-    -- By itself, not as the mark of an undo.
-    local happened = got[2] and got[2]:match('^(%a+)|') == origin
-    if got[1] then
-        return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
-    elseif rival and got[4] then
-        return {'CONFLICT', rival .. ' came before ' .. op}
-    elseif op == 'confirm' then
-        tried = happened and (got[3] or '') or nil
-    elseif happened then
-        undo = got[3] or ''
-    else -- undo of what is not recorded: it never happened, or its record has expired
-        local ttl, started = tonumber(ARGV[6]), tonumber(ARGV[7])
-        if started > 0 and now_ms - started > ttl - math.floor(ttl / 10) then
-            return {'LATE', string.format('%s without a record of %s, and the transaction began ' ..
-                '%d ms ago: records live %d ms, so it may have expired', op, origin,
-                now_ms - started, ttl)}
+        local mark = call('HGET', KEYS[1], own)
+        if mark then
+            local writer = mark:match('^(%a+)|')
+            if writer == op then
+                return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
+            end
+            return {'VOID', (writer or '?') .. ' came before ' .. op}
         end
-        local mark = op .. '|' .. now_ms
-        call('HSET', KEYS[1], own, mark, first, mark, 'tt', ARGV[1])
-        call('PEXPIRE', KEYS[1], ARGV[6])
-        return {'NULL', ''}
+    else
+        local rival = op == 'confirm' and 'cancel' or op == 'cancel' and 'confirm' or nil
+        local first = origin .. ':' .. barrier_id
+        local got = call('HMGET', KEYS[1], own, first, (rival or op) .. ':' .. barrier_id)
+        if got[1] then
+            return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
+        elseif rival and got[3] then
+            return {'CONFLICT', rival .. ' came before ' .. op}
+        end
+        local writer, journal
+        if got[2] then
+            writer, journal = got[2]:match('^(%a+)|%d+|[^|]+|(.*)$')
+            if not writer then -- taken for nothing it would never be undone
+                return redis.error_reply('ERR gate: ' .. first .. " in KEYS[1] is '" ..
+                    got[2]:sub(1, 60) .. "', must be op|ms|trans_type|journal")
+            end
+        end
+        local happened = writer == origin -- by itself, not as the mark of an undo
+        if op == 'confirm' then
+            tried = happened and journal or nil
+        elseif happened then
+            undo = journal
+        else -- undo of what is not recorded: it never happened, or its record has expired
+            local ttl, started = tonumber(ARGV[6]), tonumber(ARGV[7])
+            if started > 0 and now_ms - started > ttl - math.floor(ttl / 10) then
+                return {'LATE', string.format('%s without a record of %s, and the transaction ' ..
+                    'began %d ms ago: records live %d ms, so it may have expired', op, origin,
+                    now_ms - started, ttl)}
+            end
+            local mark = op .. '|' .. now_ms .. '|' .. trans_type .. '|'
+            call('HSET', KEYS[1], own, mark, first, mark)
+            call('PEXPIRE', KEYS[1], ARGV[6])
+            return {'NULL', ''}
+        end
     end
 end
 
@@ -139,41 +171,37 @@ local function fail(reason)
     return fail, reason
 end
 
--- Never raises: it runs after the body has written.
-local function gate_text(value)
-    if type(value) == 'string' then
-        return value
-    elseif value == nil then
-        return ''
-    elseif type(value) == 'number' then
-        return string.format('%.17g', value)
-    end
-    return tostring(value)
-end
-
 -- Runs the body and records what it did.
 local function barrier(business)
+    local call, KEYS, ARGV = redis.call, KEYS, ARGV
     local result, reply, journal = business({unpack(KEYS, 2)}, {unpack(ARGV, 8)}, undo, tried)
-    reply, journal = gate_text(reply), gate_text(journal)
-    if result == fail and (op == 'action' or op == 'try') then
-        return {'FAIL', reply}
-    elseif result == fail then
-        return redis.error_reply('ERR gate: the body answers fail(' .. reply .. '), but ' .. op ..
-            ' must not fail')
-    elseif type(result) == 'table' and result.err then
-        return result
-    elseif result ~= ok then
+    if reply ~= '' and type(reply) ~= 'string' or type(journal) ~= 'string' then
+        -- Never raises: it runs after the body has written.
+        local function text(value)
+            if type(value) == 'number' then
+                return string.format('%.17g', value)
+            end
+            return value == nil and '' or tostring(value)
+        end
+        reply, journal = text(reply), text(journal)
+    end
+    local op = ARGV[4]
+    if result ~= ok then
+        if result == fail and (op == 'action' or op == 'try') then
+            return {'FAIL', reply}
+        elseif result == fail then
+            return redis.error_reply('ERR gate: the body answers fail(' .. reply .. '), but ' ..
+                op .. ' must not fail')
+        elseif type(result) == 'table' and result.err then
+            return result
+        end
         return redis.error_reply('ERR gate: the body must return ok(…) or fail(…)')
     end
-    local mark = op .. '|' .. now_ms
-    if journal == '' and reply == '' then
-        call('HSET', KEYS[1], own, mark, 'tt', ARGV[1])
-    elseif reply == '' then
-        call('HSET', KEYS[1], own, mark, 'tt', ARGV[1], 'j:' .. own, journal)
-    elseif journal == '' then
-        call('HSET', KEYS[1], own, mark, 'tt', ARGV[1], 'r:' .. own, reply)
+    local mark = op .. '|' .. now_ms .. '|' .. ARGV[1] .. '|' .. journal
+    if reply == '' then
+        call('HSET', KEYS[1], own, mark)
     else
-        call('HSET', KEYS[1], own, mark, 'tt', ARGV[1], 'j:' .. own, journal, 'r:' .. own, reply)
+        call('HSET', KEYS[1], own, mark, 'r:' .. own, reply)
     end
     call('PEXPIRE', KEYS[1], ARGV[6])
     return {'OK', reply}

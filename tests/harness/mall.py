@@ -57,7 +57,8 @@ def rows_of(key, record):
     for field, value in record.items():
         op, _, barrier_id = field.partition(":")
         if barrier_id.isdigit():
-            rows.add((record["tt"], gid, branch, op, barrier_id, value.partition("|")[0]))
+            reason, _, trans_type, _ = value.split("|", 3)
+            rows.add((trans_type, gid, branch, op, barrier_id, reason))
     return rows
 
 

@@ -79,6 +79,15 @@ static const char *record(const char *gid, const char *branch)
     return test_redis_askv(server, (const char *[]){"HGETALL", key}, 2);
 }
 
+/* Whether this is "<reason>|<ms>|saga|" and then anything. */
+static bool is_mark(const char *value, const char *reason)
+{
+    size_t len = strlen(reason);
+    return strncmp(value, reason, len) == 0 && value[len] == '|' &&
+           strspn(value + len + 1, "0123456789") == 13 &&
+           strncmp(value + len + 14, "|saga|", 6) == 0;
+}
+
 /* Whether the branch has exactly these rows: "op=reason" texts, ended by NULL. */
 static void expect_rows(const char *branch, const char *const *rows)
 {
@@ -90,10 +99,9 @@ static void expect_rows(const char *branch, const char *const *rows)
         assert_int_equal(sscanf(rows[count], "%31[a-z]=%31[a-z]", op, reason), 2);
         snprintf(field, sizeof(field), "%s:01", op);
         const char *value = test_redis_askv(server, (const char *[]){"HGET", key, field}, 3);
-        assert_int_equal(strncmp(value, reason, strlen(reason)), 0);
-        assert_int_equal(value[strlen(reason)], '|');
+        assert_true(is_mark(value, reason));
     }
-    size_t found = 0; /* j:<op>:01 and r:<op>:01 are no rows */
+    size_t found = 0; /* r:<op>:01 is no row */
     const char *text = record("g", branch);
     for (const char *line = text; line; line = strchr(line, '\n')) {
         line += *line == '\n';
@@ -139,6 +147,7 @@ static void compensate_before_action(void **state)
     expect("action", "VOID\ncompensate came before action", "VOID\ncompensate came before action");
     expect("compensate", "DUP\n", "DUP\n");
     expect_rows("01", ROWS("action=compensate", "compensate=compensate"));
+    assert_string_equal(test_redis_ask(server, "HLEN {p}:br:g:01"), "2");
     assert_int_equal(stock(), 5);
 }
 
@@ -354,9 +363,106 @@ static void an_undo_without_journal_gets_an_empty_one(void **state)
 static void numbers_are_kept_exactly(void **state)
 {
     (void)state;
-    const char *body = "return barrier(function() return ok(9007199254740991, true) end)";
+    const char *body = "return barrier(function(_, _, undo)\n"
+                       "  if undo then return ok(undo) end\n"
+                       "  return ok(9007199254740991, 9007199254740990)\n"
+                       "end)";
     assert_string_equal(run_body("action", body), "OK\n9007199254740991");
-    assert_string_equal(test_redis_ask(server, "HGET {p}:br:g:07 j:action:01"), "true");
+    assert_string_equal(run_body("action", body), "DUP\n9007199254740991");
+    assert_string_equal(run_body("compensate", body), "OK\n9007199254740990");
+}
+
+static void what_is_no_text_is_kept_as_one(void **state)
+{
+    (void)state;
+    const char *body = "return barrier(function(_, _, undo)\n"
+                       "  if undo then return ok(undo, false) end\n"
+                       "  return ok('', true)\n"
+                       "end)";
+    assert_string_equal(run_body("action", body), "OK\n");
+    assert_string_equal(run_body("compensate", body), "OK\ntrue");
+    const char *mark = test_redis_ask(server, "HGET {p}:br:g:07 compensate:01");
+    assert_true(is_mark(mark, "compensate"));
+    assert_string_equal(mark + strlen("compensate|1700000000000|saga|"), "false");
+}
+
+static void a_journal_is_any_bytes(void **state)
+{
+    (void)state;
+    static const char *const journals[] = {
+        "|",    "||", "compensate|1|saga|", "action|1|saga|x", "a|b\\n|\\0|\\r\\255|", " ",
+        "%d()", "7",
+    };
+    for (size_t i = 0; i < sizeof(journals) / sizeof(journals[0]); i++) {
+        char body[512];
+        snprintf(body, sizeof(body),
+                 "return barrier(function(_, _, undo, tried)\n"
+                 "  local journal = '%s'\n"
+                 "  local back = undo or tried\n"
+                 "  if back then return ok(back == journal and 'same' or 'not ' .. back) end\n"
+                 "  return ok('', journal)\n"
+                 "end)",
+                 journals[i]);
+        begin(NULL);
+        assert_string_equal(run_body("action", body), "OK\n");
+        assert_string_equal(test_redis_ask(server, "HLEN {p}:br:g:07"),
+                            "1"); /* one row, one field */
+        assert_string_equal(run_body("action", body), "DUP\n");
+        assert_string_equal(run_body("compensate", body), "OK\nsame");
+        assert_string_equal(run_body("try", body), "OK\n");
+        assert_string_equal(run_body("confirm", body), "OK\nsame");
+        assert_string_equal(test_redis_ask(server, "HLEN {p}:br:g:07"),
+                            "6"); /* 4 rows, 2 replies */
+    }
+}
+
+/* Taken for nothing, the change of its op would never be undone. */
+static void a_damaged_row_is_an_error(void **state)
+{
+    (void)state;
+    static const char *const marks[] = {"action|1700000000000",
+                                        "action|1700000000000|saga",
+                                        "action||saga|1",
+                                        "action",
+                                        "",
+                                        "|1|saga|1"};
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+        test_redis_askv(
+            server,
+            (const char *[]){"HSET", "{p}:br:g:01", "action:01", marks[i], "try:01", marks[i]}, 6);
+        static const char *const ops[] = {"compensate", "rollback", "cancel", "confirm"};
+        for (size_t j = 0; j < sizeof(ops) / sizeof(ops[0]); j++) {
+            assert_non_null(strstr(run_op(ops[j]), "must be op|ms|trans_type|journal"));
+        }
+        assert_string_equal(test_redis_ask(server, "HLEN {p}:br:g:01"), "2");
+        assert_int_equal(stock(), 5);
+    }
+}
+
+/* ---- the time ---- */
+
+static int64_t redis_now_ms(void)
+{
+    int64_t seconds = 0, micros = 0;
+    assert_int_equal(
+        sscanf(test_redis_ask(server, "TIME"), "%" SCNd64 "%" SCNd64, &seconds, &micros), 2);
+    return seconds * 1000 + micros / 1000;
+}
+
+/* Also in the first tenth of a second, whose microseconds have fewer digits. */
+static void now_ms_is_the_time_of_redis(void **state)
+{
+    (void)state;
+    const char *body = "return barrier(function() return fail(now_ms) end)";
+    int64_t until_ms = clock_mono_ms() + 20000;
+    for (int early = 0; early < 5;) {
+        assert_true(clock_mono_ms() < until_ms);
+        int64_t before = redis_now_ms();
+        int64_t now = 0;
+        assert_int_equal(sscanf(run_body("action", body), "FAIL\n%" SCNd64, &now), 1);
+        assert_in_range(now, before, redis_now_ms());
+        early += now % 1000 < 100;
+    }
 }
 
 static void a_wrong_body_is_an_error_and_leaves_no_record(void **state)
@@ -406,23 +512,47 @@ static void wrong_keys_and_arguments_are_named(void **state)
         {{"1", "{p}:br:g:01"}, "ARGV has 0 entries, needs 7"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "1000"}, "ARGV has 6 entries"},
         {{"1", "{p}:br:g:01", "", "g", "01", "action", "01", "1000", "0"}, "trans_type, is empty"},
+        {{"1", "{p}:br:g:01", "a|b", "g", "01", "action", "01", "1000", "0"},
+         "trans_type, is 'a|b', must not have a '|'"},
         {{"1", "{p}:br::01", "saga", "", "01", "action", "01", "1000", "0"}, "gid, is empty"},
         {{"1", "{p}:br:g:", "saga", "g", "", "action", "01", "1000", "0"}, "branch_id, is empty"},
         {{"1", "{p}:br:g:1:2", "saga", "g", "1:2", "action", "01", "1000", "0"},
          "branch_id, is '1:2', must not have a ':'"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "Action", "01", "1000", "0"}, "op, is 'Action'"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "", "01", "1000", "0"}, "op, is ''"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "actions", "01", "1000", "0"}, "op, is 'actions'"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "1", "1000", "0"}, "two digits"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "", "1000", "0"}, "two digits"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "001", "1000", "0"}, "two digits"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "compensate", "0a", "1000", "0"}, "two digits"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "", "0"}, "ttl_ms, is ''"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "0", "0"}, "ttl_ms, is '0'"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "-1", "0"}, "ttl_ms, is '-1'"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "1000 ", "0"},
+         "ttl_ms, is '1000 '"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "1000000000000000", "0"},
+         "ttl_ms, is '1000000000000000'"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "1e9", "0"}, "ttl_ms, is '1e9'"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "1000", "-1"},
          "started_ms, is '-1'"},
         {{"1", "{p}:br:g:01", "saga", "g", "01", "action", "01", "1000", ""}, "started_ms, is ''"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "compensate", "01", "1000", "now"},
+         "started_ms, is 'now'"},
+        {{"1", "{p}:br:g:01", "saga", "g", "01", "try", "01", "1000", "1000000000000000"},
+         "started_ms, is '1000000000000000'"},
         {{"1", "{p}:br:g:02", "saga", "g", "01", "action", "01", "1000", "0"},
          "KEYS[1] is '{p}:br:g:02', must be {tag}:br:g:01"},
         {{"1", "p:br:g:01", "saga", "g", "01", "action", "01", "1000", "0"}, "must be {tag}"},
         {{"1", "{}:br:g:01", "saga", "g", "01", "action", "01", "1000", "0"}, "must be {tag}"},
+        {{"1", "{p}q}:br:g:01", "saga", "g", "01", "action", "01", "1000", "0"}, "must be {tag}"},
+        {{"1", "x{p}:br:g:01", "saga", "g", "01", "action", "01", "1000", "0"}, "must be {tag}"},
+        {{"1", "{p}br:g:01", "saga", "g", "01", "action", "01", "1000", "0"}, "must be {tag}"},
+        {{"1", "{p}:br:g:01:02", "saga", "g", "01", "action", "01", "1000", "0"}, "must be {tag}"},
+        {{"1", "", "saga", "g", "01", "action", "01", "1000", "0"}, "KEYS[1] is ''"},
         {{"2", "{p}:br:g:01", "{q}:n", "saga", "g", "01", "action", "01", "1000", "0"},
          "KEYS[2] is '{q}:n', must begin with the tag {p}"},
+        {{"3", "{p}:br:g:01", "{p}:n", "x{p}:n", "saga", "g", "01", "action", "01", "1000", "0"},
+         "KEYS[3] is 'x{p}:n', must begin with the tag {p}"},
     };
     struct saga_script *script = saga_script_new("stock", stock_body, strlen(stock_body));
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -461,6 +591,10 @@ int main(void)
         GATE_TEST(the_body_sees_its_call),
         GATE_TEST(an_undo_without_journal_gets_an_empty_one),
         GATE_TEST(numbers_are_kept_exactly),
+        GATE_TEST(what_is_no_text_is_kept_as_one),
+        GATE_TEST(a_journal_is_any_bytes),
+        GATE_TEST(a_damaged_row_is_an_error),
+        GATE_TEST(now_ms_is_the_time_of_redis),
         GATE_TEST(a_wrong_body_is_an_error_and_leaves_no_record),
         GATE_TEST(wrong_keys_and_arguments_are_named),
     };

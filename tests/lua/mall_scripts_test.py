@@ -76,7 +76,7 @@ class Texts(Base):
             op = "compensate" if name.endswith("_revert") else "action"
             redis("FLUSHALL")
             if op == "compensate":  # something to undo, else the body does not run
-                redis("HSET", "{t}:br:g:01", "action:01", "action|1", "j:action:01", "1|1")
+                redis("HSET", "{t}:br:g:01", "action:01", "action|1|saga|1|1")
             self.broken(lambda n=name, o=op: mall.gated(n, o, "{t}", "g", "01", [], []), ".")
 
     def test_gated_scripts_refuse_a_key_of_another_slot(self):

@@ -182,7 +182,7 @@ static int compare_texts(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* A row is a field "<op>:01" whose value is "<reason>|<ms>". */
+/* A row is a field "<op>:01" whose value is "<reason>|<ms>|<trans_type>|<journal>". */
 const char *rows_of(struct world *world, const char *gid)
 {
     static char out[TEXT_SIZE];
