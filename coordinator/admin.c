@@ -102,7 +102,7 @@ static enum err query_words(const struct api_call *call, struct archive_filter *
 {
     struct slice status = slice_str(http_request_query(call->request, "status"));
     struct slice type_name = slice_str(http_request_query(call->request, "transType"));
-    enum txn_type type;
+    filter->has_type = type_name.len > 0;
     filter->has_status = status.len > 0;
     if (status.len > 0 && txn_status_parse(status, &filter->status)) {
         return reason_set(reason, ERR_INVALID,
@@ -110,9 +110,9 @@ static enum err query_words(const struct api_call *call, struct archive_filter *
                           "succeed or failed",
                           status.ptr);
     }
-    if (type_name.len > 0 && txn_type_parse(type_name, &type)) {
+    if (type_name.len > 0 && txn_type_parse(type_name, &filter->type)) {
         return reason_set(reason, ERR_INVALID,
-                          "parameter 'transType': '%.40s' is not supported; allowed now: saga",
+                          "parameter 'transType': '%.40s' must be saga, tcc, msg, xa or workflow",
                           type_name.ptr);
     }
     return ERR_OK;

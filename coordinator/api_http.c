@@ -24,6 +24,11 @@ struct api_route {
 static const struct api_route routes[] = {
     {"/api/dtmsvr/version", ALLOW_GET, false, api_handle_version},
     {"/api/dtmsvr/newGid", ALLOW_GET | ALLOW_POST, false, api_handle_new_gid},
+    {"/api/dtmsvr/prepare", ALLOW_POST, false, api_handle_prepare},
+    {"/api/dtmsvr/prepareWorkflow", ALLOW_POST, false, api_handle_prepare_workflow},
+    {"/api/dtmsvr/registerBranch", ALLOW_POST, false, api_handle_register},
+    {"/api/dtmsvr/registerTccBranch", ALLOW_POST, false, api_handle_register},
+    {"/api/dtmsvr/registerXaBranch", ALLOW_POST, false, api_handle_register},
     {"/api/dtmsvr/submit", ALLOW_POST, false, api_handle_submit},
     {"/api/dtmsvr/abort", ALLOW_POST, false, api_handle_abort},
     {"/api/dtmsvr/query", ALLOW_GET, false, api_handle_query},

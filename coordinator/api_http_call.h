@@ -24,8 +24,9 @@ struct api_call {
     struct http_request *request;
     int route; /* -1: no such path */
     int64_t started_us;
-    struct slice gid; /* owned */
-    bool waits;       /* submit: for the result */
+    struct slice gid;   /* owned */
+    bool waits;         /* submit: for the result */
+    enum txn_type type; /* submit, abort: of the request */
     struct api_call *prev, *next;
 };
 
@@ -55,6 +56,9 @@ bool api_read_gid_body(struct api_call *call, struct json **out);
 /* Handlers of the routes. */
 void api_handle_version(struct api_call *call);
 void api_handle_new_gid(struct api_call *call);
+void api_handle_prepare(struct api_call *call);
+void api_handle_prepare_workflow(struct api_call *call);
+void api_handle_register(struct api_call *call);
 void api_handle_submit(struct api_call *call);
 void api_handle_abort(struct api_call *call);
 void api_handle_query(struct api_call *call);

@@ -1,5 +1,7 @@
 #include "coordinator/api_http_submit.h"
 
+#include "coordinator/api_http_custom.h"
+
 #include <stdio.h>
 
 enum { MS_PER_S = 1000 };
@@ -12,21 +14,20 @@ static bool is_null(const struct json *value)
 
 /* ---- steps and payloads ---- */
 
-static enum err step_decode(const struct json *item, size_t index, struct txn_step *out,
-                            struct reason *reason)
+static enum err step_decode(const struct json *item, enum txn_type type, size_t index,
+                            struct txn_step *out, struct reason *reason)
 {
+    struct reason inner;
     if (!json_is_object(item)) {
-        return reason_set(reason, ERR_INVALID,
-                          "field 'steps[%zu]': must be an object with action and compensate",
+        return reason_set(reason, ERR_INVALID, "field 'steps[%zu]': must be an object with urls",
                           index);
     }
-    struct reason inner;
-    if (json_read_string(item, "action", &out->action, &inner) ||
-        json_read_string(item, "compensate", &out->compensate, &inner) ||
-        json_read_string(item, "data", &out->payload, &inner)) {
-        return reason_set(reason, ERR_INVALID, "steps[%zu]: %.200s", index, inner.text);
+    enum err err = json_read_string(item, "data", &out->payload, &inner);
+    for (size_t op = 0; op < TXN_BRANCH_OPS && !err; op++) {
+        const char *name = txn_op_name(type, (enum txn_op)op);
+        err = name ? json_read_string(item, name, &out->urls[op], &inner) : ERR_OK;
     }
-    return ERR_OK;
+    return err ? reason_set(reason, ERR_INVALID, "steps[%zu]: %.200s", index, inner.text) : ERR_OK;
 }
 
 /* The array `name`, or NULL when it is absent, null or empty. */
@@ -57,13 +58,14 @@ static enum err steps_decode(struct submit_request *request, struct txn_step **o
     struct txn_step *steps = arena_alloc(&request->arena, (count + 1) * sizeof(*steps));
     size_t i = 0;
     for (const struct json *item = json_first(array); item; item = json_next(item), i++) {
-        err = step_decode(item, i, &steps[i], reason);
+        err = step_decode(item, request->type, i, &steps[i], reason);
         if (err) {
             return err;
         }
     }
     request->spec.steps = steps;
     request->spec.step_count = count;
+    request->spec.options.declared = request->type == TXN_TCC && count > 0;
     *out = steps;
     return ERR_OK;
 }
@@ -240,21 +242,76 @@ static enum err wait_decode(struct submit_request *request, struct reason *reaso
 
 /* ---- the whole ---- */
 
-static enum err custom_data_check(struct slice text, struct reason *reason)
+static enum err type_decode(struct submit_request *request, struct reason *reason)
 {
-    struct json *custom = NULL;
+    struct slice *name = &request->spec.trans_type;
+    enum err err = json_read_string(request->json, "trans_type", name, reason);
+    if (!err && txn_type_parse(*name, &request->type)) {
+        char shown[64];
+        err = reason_set(reason, ERR_INVALID,
+                         "field 'trans_type': '%s' is not supported; allowed: saga, tcc, msg, xa, "
+                         "workflow",
+                         slice_printable(*name, shown, sizeof(shown)));
+    }
+    return err;
+}
+
+/* What only some types have. */
+static enum err specials_decode(struct submit_request *request, struct txn_step *steps,
+                                struct reason *reason)
+{
+    struct txn_spec *spec = &request->spec;
     bool concurrent = false;
-    /* What is not JSON is the client's own business: it is kept and shown. */
-    if (text.len > 0 && json_parse(text, &custom, NULL) == ERR_OK) {
-        concurrent = json_is_object(custom) && json_bool(json_get(custom, "concurrent"));
+    enum err err = json_read_string(request->json, "custom_data", &spec->custom_data, reason);
+    if (!err) {
+        err = json_read_string(request->json, "query_prepared", &spec->query_prepared, reason);
     }
-    json_free(custom);
-    if (concurrent) {
-        return reason_set(reason, ERR_INVALID,
-                          "field 'custom_data': a concurrent saga is not supported yet; leave "
-                          "\"concurrent\" out to run the steps in order");
+    if (!err) {
+        err = json_read_bool(request->json, "concurrent", &concurrent, reason);
     }
-    return ERR_OK;
+    if (!err) {
+        err = custom_data_decode(spec, request->type, steps, &request->arena, reason);
+    }
+    spec->options.concurrent |= concurrent && request->type == TXN_MSG;
+    return err;
+}
+
+static enum err finish_result_decode(struct submit_request *request, const struct json *extra,
+                                     struct reason *reason)
+{
+    struct slice text = {0};
+    struct buf bytes = {0};
+    enum err err = json_read_string(extra, "result", &text, reason);
+    if (!err && (buf_add_base64_decoded(&bytes, text) || bytes.len > TXN_PAYLOAD_MAX)) {
+        err = reason_set(reason, ERR_INVALID,
+                         "field 'req_extra': result must be base64 of at most %d bytes",
+                         TXN_PAYLOAD_MAX);
+    }
+    request->finish.result = arena_copy(&request->arena, buf_slice(&bytes));
+    buf_fini(&bytes);
+    return err;
+}
+
+/* The submit of a workflow. */
+static enum err finish_decode(struct submit_request *request, struct reason *reason)
+{
+    const struct json *extra = json_get(request->json, "req_extra");
+    struct slice status = {0};
+    enum err err =
+        json_is_object(extra)
+            ? json_read_string(extra, "status", &status, reason)
+            : reason_set(reason, ERR_INVALID, "field 'req_extra': must be an object with status");
+    if (!err && (txn_status_parse(status, &request->finish.status) ||
+                 !txn_status_is_final(request->finish.status))) {
+        char shown[40];
+        err = reason_set(reason, ERR_INVALID,
+                         "field 'req_extra': status is '%s'; must be succeed or failed",
+                         slice_printable(status, shown, sizeof(shown)));
+    }
+    if (!err) {
+        err = json_read_string(extra, "rollback_reason", &request->finish.reason, reason);
+    }
+    return err ? err : finish_result_decode(request, extra, reason);
 }
 
 static enum err body_decode(struct submit_request *request, struct reason *reason)
@@ -263,17 +320,13 @@ static enum err body_decode(struct submit_request *request, struct reason *reaso
     struct txn_step *steps = NULL;
     enum err err = json_read_string(request->json, "gid", &spec->gid, reason);
     if (!err) {
-        err = json_read_string(request->json, "trans_type", &spec->trans_type, reason);
-    }
-    if (!err) {
         err = txn_gid_check(spec->gid, reason);
     }
-    enum txn_type type;
-    if (!err && txn_type_parse(spec->trans_type, &type)) {
-        char shown[64];
-        err = reason_set(reason, ERR_INVALID,
-                         "field 'trans_type': '%s' is not supported; allowed now: saga",
-                         slice_printable(spec->trans_type, shown, sizeof(shown)));
+    if (!err) {
+        err = type_decode(request, reason);
+    }
+    if (!err && request->type == TXN_WORKFLOW && !spec->prepare) {
+        return finish_decode(request, reason);
     }
     if (!err) {
         err = steps_decode(request, &steps, reason);
@@ -288,14 +341,15 @@ static enum err body_decode(struct submit_request *request, struct reason *reaso
         err = wait_decode(request, reason);
     }
     if (!err) {
-        err = json_read_string(request->json, "custom_data", &spec->custom_data, reason);
+        err = specials_decode(request, steps, reason);
     }
-    return err ? err : custom_data_check(spec->custom_data, reason);
+    return err ? err : txn_spec_check(spec, reason);
 }
 
-enum err submit_request_decode(struct slice body, struct submit_request *out, struct reason *reason)
+enum err submit_request_decode(struct slice body, bool prepare, struct submit_request *out,
+                               struct reason *reason)
 {
-    *out = (struct submit_request){0};
+    *out = (struct submit_request){.spec.prepare = prepare};
     enum err err = json_parse(body, &out->json, reason);
     if (err) {
         return err;
@@ -303,8 +357,7 @@ enum err submit_request_decode(struct slice body, struct submit_request *out, st
     if (!json_is_object(out->json)) {
         return reason_set(reason, ERR_INVALID, "the body must be a JSON object");
     }
-    err = body_decode(out, reason);
-    return err ? err : txn_spec_check(&out->spec, reason);
+    return body_decode(out, reason);
 }
 
 void submit_request_fini(struct submit_request *request)

@@ -1,19 +1,23 @@
 /*
- * The body of a submit: DTM's JSON of a saga, turned into a checked txn_spec. Pure; fuzzed.
+ * The body of prepare and submit: DTM's JSON of a transaction, turned into a checked txn_spec.
+ * Pure; fuzzed.
  *
  *   gid, trans_type                    strings
- *   steps                              [{"action": url, "compensate": url, "data": text}, …]
+ *   steps                              [{"action": url, "compensate": url, "data": text}, …]; of a
+ *                                      declared tcc: "try", "confirm", "cancel"
  *   payloads                           [text, …] one for each step; null: empty
  *   bin_payloads                       [base64, …] instead of payloads, for native branches
- *   custom_data                        string; kept and shown
+ *   custom_data                        string; kept and shown; see api_http_custom.h
+ *   query_prepared                     url
+ *   concurrent                         bool, honoured for msg (what SDKs send for a saga is in
+ *                                      custom_data)
+ *   req_extra                          {status, rollback_reason, result: base64}: how a workflow
+ *                                      ended, by its client
  *   timeout_to_fail, retry_interval, request_timeout   whole seconds; retry_limit: count
  *   branch_headers                     {name: value}
  *   wait_result, wait_timeout          bool; seconds, needs wait_result
  *
- * null counts as absent everywhere, unknown fields are ignored (what SDKs rely on). The field
- * `concurrent` is ignored for a saga, as DTM does; what DTM honours, concurrent inside custom_data,
- * is refused: running such a saga in order would be legal but not what its author measured and
- * meant.
+ * null counts as absent everywhere, unknown fields are ignored (what SDKs rely on).
  */
 #ifndef COORDINATOR_API_HTTP_SUBMIT_H
 #define COORDINATOR_API_HTTP_SUBMIT_H
@@ -33,14 +37,16 @@ enum {
 
 struct submit_request {
     struct txn_spec spec; /* views on the memory below */
+    enum txn_type type;
     struct engine_wait wait;
+    struct engine_finish finish; /* workflow */
     struct json *json;
     struct arena arena;
 };
 
 /* ERR_INVALID or ERR_LIMIT with a reason that names field, value and what is allowed. `out` must be
  * given to submit_request_fini in either case. */
-enum err submit_request_decode(struct slice body, struct submit_request *out,
+enum err submit_request_decode(struct slice body, bool prepare, struct submit_request *out,
                                struct reason *reason) MUST_CHECK;
 void submit_request_fini(struct submit_request *request);
 

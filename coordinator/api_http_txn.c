@@ -67,7 +67,7 @@ static void on_submitted(void *arg, const struct engine_answer *answer)
         return;
     }
     if (!answer->existed) {
-        metrics_submitted(call->api->env.metrics, TXN_SAGA);
+        metrics_submitted(call->api->env.metrics, call->type);
     }
     if (call->waits) {
         reply_result(call, answer);
@@ -76,18 +76,38 @@ static void on_submitted(void *arg, const struct engine_answer *answer)
     }
 }
 
+/* The end of a workflow, told by its client; told again it is fine. */
+static void on_workflow_finished(void *arg, const struct engine_answer *answer)
+{
+    struct api_call *call = arg;
+    if (answer->err == ERR_CONFLICT) {
+        api_reply_failure(call, "current status '%s', cannot submit.",
+                          txn_status_name(answer->status));
+    } else if (answer->err) {
+        api_reply_engine_error(call, answer);
+    } else {
+        api_reply_success(call, txn_status_name(answer->status));
+    }
+}
+
 void api_handle_submit(struct api_call *call)
 {
     struct submit_request submit;
     struct reason reason;
-    if (submit_request_decode(http_request_body(call->request), &submit, &reason)) {
+    if (submit_request_decode(http_request_body(call->request), false, &submit, &reason)) {
         submit_request_fini(&submit);
         api_reply_error(call, 400, "%s", reason.text);
         return;
     }
+    struct engine *engine = call->api->env.engine;
     call->waits = submit.wait.mode != ENGINE_WAIT_STORED;
+    call->type = submit.type;
     api_call_keep_gid(call, submit.spec.gid);
-    engine_submit(call->api->env.engine, &submit.spec, submit.wait, on_submitted, call);
+    if (submit.type == TXN_WORKFLOW) {
+        engine_finish(engine, call->gid, &submit.finish, on_workflow_finished, call);
+    } else {
+        engine_submit(engine, &submit.spec, submit.wait, on_submitted, call);
+    }
     submit_request_fini(&submit);
 }
 
@@ -97,8 +117,8 @@ static void on_aborted(void *arg, const struct engine_answer *answer)
 {
     struct api_call *call = arg;
     if (answer->err == ERR_CONFLICT) {
-        api_reply_failure(call, "trans type: 'saga' current status '%s', cannot abort.",
-                          txn_status_name(answer->status));
+        api_reply_failure(call, "trans type: '%s' current status '%s', cannot abort.",
+                          txn_type_name(call->type), txn_status_name(answer->status));
     } else if (answer->err) {
         api_reply_engine_error(call, answer);
     } else {
@@ -106,16 +126,15 @@ static void on_aborted(void *arg, const struct engine_answer *answer)
     }
 }
 
-static enum err abort_decode(const struct json *body, struct slice *rollback_reason,
-                             struct reason *reason)
+static enum err abort_decode(const struct json *body, enum txn_type *type,
+                             struct slice *rollback_reason, struct reason *reason)
 {
     struct slice type_name = {0};
-    enum txn_type type;
     enum err err = json_read_string(body, "trans_type", &type_name, reason);
-    if (!err && type_name.len > 0 && txn_type_parse(type_name, &type)) {
+    if (!err && type_name.len > 0 && txn_type_parse(type_name, type)) {
         char shown[64];
         return reason_set(reason, ERR_INVALID,
-                          "field 'trans_type': '%s' is not supported; allowed now: saga",
+                          "field 'trans_type': '%s' is not supported; allowed: saga, tcc, msg, xa",
                           slice_printable(type_name, shown, sizeof(shown)));
     }
     return err ? err : json_read_string(body, "rollback_reason", rollback_reason, reason);
@@ -129,7 +148,7 @@ void api_handle_abort(struct api_call *call)
     }
     struct reason reason;
     struct slice why = SLICE_LIT("aborted by request");
-    if (abort_decode(body, &why, &reason)) {
+    if (abort_decode(body, &call->type, &why, &reason)) {
         api_reply_error(call, 400, "%s", reason.text);
     } else {
         engine_abort(call->api->env.engine, call->gid, why, on_aborted, call);

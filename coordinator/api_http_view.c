@@ -76,6 +76,15 @@ static void put_transaction(struct json_writer *w, const char *name, const struc
     if (txn->custom_data.len > 0) {
         json_put_string(w, "custom_data", txn->custom_data);
     }
+    if (txn->result.len > 0) {
+        struct buf result = {0};
+        buf_add_base64(&result, txn->result);
+        json_put_string(w, "result", buf_slice(&result));
+        buf_fini(&result);
+    }
+    if (txn_check_url(txn).len > 0) {
+        json_put_string(w, "query_prepared", txn_check_url(txn));
+    }
     put_options_text(w, &txn->options);
     put_options(w, &txn->options);
     if (txn->retry_count > 0) {
@@ -88,7 +97,7 @@ static void put_transaction(struct json_writer *w, const char *name, const struc
 static int64_t op_end_ms(const struct archive_record *record, const struct txn_branch *branch,
                          enum txn_op op)
 {
-    const char *op_name = txn_op_name(op);
+    const char *op_name = txn_op_name(record->txn->type, op);
     int64_t at = 0;
     for (size_t i = 0; i < record->line_count; i++) {
         struct slice name = record->lines[i].op;
@@ -117,13 +126,61 @@ static void put_branch(struct json_writer *w, const struct archive_record *recor
     json_put_string(w, "url", state->url);
     json_put_string(w, "bin_data", buf_slice(&payload));
     json_put_string(w, "branch_id", branch->id);
-    json_put_text(w, "op", txn_op_name(op));
-    json_put_text(w, "status", op_status_name(state->status));
-    if (state->status != OP_PREPARED && end_ms > 0) {
+    json_put_text(w, "op", txn_op_name(record->txn->type, op));
+    /* SDKs know three; one that was started may have been done or not. */
+    bool open = state->status == OP_PREPARED || state->status == OP_STARTED;
+    json_put_text(w, "status", op_status_name(open ? OP_PREPARED : state->status));
+    if (!open && end_ms > 0) {
         put_time(w, "finish_time", end_ms);
     }
     json_close_object(w);
     buf_fini(&payload);
+}
+
+/* In DTM's order: the way back first. */
+static void put_ops(struct json_writer *w, const struct archive_record *record,
+                    const struct txn_branch *branch)
+{
+    static const enum txn_op order[] = {OP_UNDO, OP_CONFIRM, OP_ACTION};
+    const struct txn *txn = record->txn;
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        bool own = order[i] == OP_ACTION && txn->type == TXN_TCC && !txn->options.declared;
+        if (!own && txn_op_name(txn->type, order[i])) {
+            put_branch(w, record, branch, order[i]);
+        }
+    }
+}
+
+static void put_progress(struct json_writer *w, const struct txn_progress *progress)
+{
+    struct buf data = {0};
+    buf_add_base64(&data, progress->data);
+    json_open_object(w, NULL);
+    json_put_string(w, "branch_id", progress->id);
+    json_put_string(w, "op", progress->op);
+    json_put_text(w, "status", op_status_name(progress->status));
+    json_put_string(w, "bin_data", buf_slice(&data));
+    json_close_object(w);
+    buf_fini(&data);
+}
+
+static void put_progresses(struct json_writer *w, const char *name, const struct txn *txn)
+{
+    json_open_array(w, name);
+    for (size_t i = 0; i < txn->progress_count; i++) {
+        put_progress(w, &txn->progress[i]);
+    }
+    json_close_array(w);
+}
+
+void view_workflow(struct buf *out, const struct txn *txn)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_open_object(&w, NULL);
+    put_transaction(&w, "transaction", txn);
+    put_progresses(&w, "progresses", txn);
+    json_close_object(&w);
 }
 
 static void put_line(struct json_writer *w, const struct archive_line *line)
@@ -169,12 +226,15 @@ void view_record(struct buf *out, const struct archive_record *record)
     } else {
         json_put_null(&w, "transaction");
     }
-    json_open_array(&w, "branches");
-    for (size_t i = 0; record->txn && i < record->txn->branch_count; i++) {
-        put_branch(&w, record, &record->txn->branches[i], OP_COMPENSATE);
-        put_branch(&w, record, &record->txn->branches[i], OP_ACTION);
+    if (record->txn && record->txn->type == TXN_WORKFLOW) {
+        put_progresses(&w, "branches", record->txn);
+    } else {
+        json_open_array(&w, "branches");
+        for (size_t i = 0; record->txn && i < record->txn->branch_count; i++) {
+            put_ops(&w, record, &record->txn->branches[i]);
+        }
+        json_close_array(&w);
     }
-    json_close_array(&w);
     json_open_array(&w, "history");
     for (size_t i = 0; i < record->line_count; i++) {
         put_line(&w, &record->lines[i]);

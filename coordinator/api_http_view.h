@@ -9,6 +9,8 @@
 
 /* {"transaction": {…} | null, "branches": […], "history": […], "keys": {…}}; no keys when there is
  * no transaction */
+/* What the client of a workflow needs to go on: {"transaction": …, "progresses": […]}. */
+void view_workflow(struct buf *out, const struct txn *txn);
 void view_record(struct buf *out, const struct archive_record *record);
 /* {"transactions": […], "next_position": "…"} */
 void view_page(struct buf *out, const struct archive_page *page);

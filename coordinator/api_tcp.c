@@ -33,7 +33,8 @@ static enum wire_status wire_status_of(enum txn_status status)
 static enum wire_status wire_status_of_op(enum op_status status)
 {
     switch (status) {
-    case OP_PREPARED: return WIRE_STATUS_PREPARED;
+    case OP_PREPARED:
+    case OP_STARTED: return WIRE_STATUS_PREPARED;
     case OP_SUCCEED: return WIRE_STATUS_SUCCEED;
     case OP_FAILED: return WIRE_STATUS_FAILED;
     }
@@ -115,7 +116,7 @@ static void on_submitted(void *arg, const struct engine_answer *answer)
         return;
     }
     if (!answer->existed) {
-        metrics_submitted(metrics, TXN_SAGA);
+        metrics_submitted(metrics, answer->type);
     }
     struct wire_message reply = {.kind = WIRE_SUBMIT_REPLY,
                                  .submit_reply = {.gid = rpc_request_message(request)->submit.gid,
@@ -149,7 +150,9 @@ static void handle_submit(struct api_tcp *api, struct rpc_request *request)
     struct txn_header headers[WIRE_HEADERS_MAX];
     for (size_t i = 0; i < submit->step_count; i++) {
         const struct wire_step *step = &submit->steps[i];
-        steps[i] = (struct txn_step){step->action, step->compensate, step->payload};
+        steps[i] =
+            (struct txn_step){.urls = {[OP_ACTION] = step->action, [OP_UNDO] = step->compensate},
+                              .payload = step->payload};
     }
     for (size_t i = 0; i < submit->options.header_count; i++) {
         const struct wire_header *header = &submit->options.headers[i];
@@ -188,13 +191,17 @@ static void reply_record(struct rpc_request *request, const struct archive_recor
     struct wire_branch_op *ops =
         mem_zalloc((txn->branch_count * TXN_BRANCH_OPS + 1) * sizeof(*ops));
     struct wire_history_entry *history = mem_zalloc((lines + 1) * sizeof(*history));
+    size_t op_count = 0;
     for (size_t i = 0; i < txn->branch_count * TXN_BRANCH_OPS; i++) {
         const struct txn_branch *branch = &txn->branches[i / TXN_BRANCH_OPS];
-        /* DTM's order: the compensation first */
-        enum txn_op op = i % TXN_BRANCH_OPS == 0 ? OP_COMPENSATE : OP_ACTION;
-        ops[i] =
-            (struct wire_branch_op){branch->id, slice_str(txn_op_name(op)), branch->ops[op].url,
-                                    wire_status_of_op(branch->ops[op].status)};
+        /* DTM's order: the way back first */
+        enum txn_op op = (enum txn_op)(TXN_BRANCH_OPS - 1 - i % TXN_BRANCH_OPS);
+        const char *name = txn_op_name(txn->type, op);
+        if (name) {
+            ops[op_count++] =
+                (struct wire_branch_op){branch->id, slice_str(name), branch->ops[op].url,
+                                        wire_status_of_op(branch->ops[op].status)};
+        }
     }
     for (size_t i = 0; i < lines; i++) {
         const struct archive_line *line = &record->lines[skipped + i];
@@ -210,7 +217,7 @@ static void reply_record(struct rpc_request *request, const struct archive_recor
                                                  .create_time_ms = txn->created_ms,
                                                  .update_time_ms = txn->updated_ms,
                                                  .branches = ops,
-                                                 .branch_count = txn->branch_count * TXN_BRANCH_OPS,
+                                                 .branch_count = op_count,
                                                  .history = history,
                                                  .history_count = lines}};
     rpc_request_reply(request, &reply);

@@ -30,7 +30,8 @@ typedef void (*archive_record_cb)(void *arg, const struct archive_record *record
 
 /* What to list, newest first. */
 struct archive_filter {
-    bool has_status;
+    bool has_status, has_type;
+    enum txn_type type;
     enum txn_status status;
     int64_t created_from_ms, created_to_ms; /* both included; 0: no bound */
     int limit;                              /* 1 … ARCHIVE_PAGE_MAX */

@@ -10,7 +10,7 @@
 struct branch_call {       /* views, valid during the start of the call only */
     const struct txn *txn; /* gid, type, headers, created_ms */
     const struct txn_branch *branch;
-    enum txn_op op;
+    const char *op;   /* txn_op_label; for the resume of a workflow its name, as DTM has it */
     struct slice url; /* never empty: the engine itself succeeds with an empty one */
     int64_t timeout_ms;
 };

@@ -399,7 +399,7 @@ static void port_start(struct caller *port, const struct branch_call *call, call
     struct link_call what = {
         .gid = txn->gid,
         .branch_id = call->branch->id,
-        .op = slice_str(txn_op_name(call->op)),
+        .op = slice_str(call->op),
         .trans_type = slice_str(txn_type_name(txn->type)),
         .rest = to.rest,
         .payload = call->branch->payload,

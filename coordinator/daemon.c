@@ -99,7 +99,7 @@ static void on_txn_finished(void *arg, const struct txn *txn, int64_t duration_m
     metrics_finished(daemon->env->metrics, txn->type, txn->status, duration_ms);
 }
 
-static void on_branch_called(void *arg, const struct txn *txn, enum txn_op op,
+static void on_branch_called(void *arg, const struct txn *txn, const char *op,
                              enum call_verdict verdict, int64_t duration_us)
 {
     struct daemon *daemon = arg;
@@ -213,6 +213,7 @@ static void engine_start(struct daemon *daemon)
 {
     const struct settings *settings = daemon->settings;
     struct engine_conf conf = {
+        .timeout_to_fail_ms = settings->timeout_to_fail_ms,
         .retry_interval_ms = settings->retry_interval_ms,
         .retry_interval_max_ms = settings->retry_interval_max_ms,
         .request_timeout_ms = settings->request_timeout_ms,

@@ -38,6 +38,11 @@ void engine_free(struct engine *engine)
     while (engine->loose) {
         ticket_cancel(engine->loose);
     }
+    while (engine->idle_calls) {
+        struct live_call *call_next = engine->idle_calls->next;
+        free(engine->idle_calls);
+        engine->idle_calls = call_next;
+    }
     heap_fini(&engine->live_timers);
     heap_fini(&engine->ticket_timers);
     free(engine);
@@ -151,13 +156,41 @@ void engine_drain(struct engine *engine, void (*done)(void *arg), void *arg)
 
 /* ---- requests ---- */
 
-static void submit_new(struct engine *engine, const struct txn_spec *spec, struct ticket *ticket)
+/* Of a tcc, xa or msg that gives none, its client shall be waited for so long. */
+static struct txn *txn_of(const struct engine *engine, const struct txn_spec *spec)
 {
-    if (engine_has_room(engine)) {
-        ticket_attach(ticket, live_create(engine, txn_new(spec)));
-    } else {
+    struct txn *txn = txn_new(spec);
+    bool waits = txn->status == TXN_PREPARED && txn->type != TXN_SAGA && txn->type != TXN_WORKFLOW;
+    if (waits && txn->options.timeout_to_fail_ms == 0) {
+        txn->options.timeout_to_fail_ms = engine->conf.timeout_to_fail_ms;
+    }
+    return txn;
+}
+
+/* Is it more likely that the client has prepared it than that it is new? */
+static bool was_prepared(const struct txn *txn)
+{
+    switch (txn->type) {
+    case TXN_SAGA: return false;
+    case TXN_TCC: return !txn->options.declared;
+    case TXN_MSG: return txn_check_url(txn).len > 0;
+    case TXN_XA:
+    case TXN_WORKFLOW: return true;
+    }
+    unreachable("type");
+}
+
+static void submit_new(struct engine *engine, struct txn *txn, struct ticket *ticket)
+{
+    if (!engine_has_room(engine)) {
         ticket_refuse(ticket, ERR_BUSY,
                       engine->draining ? "shutting down" : "too many transactions in progress");
+        txn_free(txn);
+    } else if (was_prepared(txn)) {
+        ticket->fresh = txn;
+        ticket_take(ticket, txn->gid);
+    } else {
+        ticket_attach(ticket, live_create(engine, txn));
     }
 }
 
@@ -166,6 +199,10 @@ void engine_submit(struct engine *engine, const struct txn_spec *spec, struct en
 {
     struct ticket *ticket = ticket_new(engine, TICKET_SUBMIT, cb, arg);
     ticket->mode = wait.mode;
+    enum err err = txn_type_parse(spec->trans_type, &ticket->type);
+    check(err == ERR_OK); /* the spec was checked */
+    ticket->starts = !spec->options.declared;
+    ticket->delay_ms = spec->options.delay_ms;
     if (wait.mode == ENGINE_WAIT_END || wait.wait_ms > 0) {
         ticket->end_ms = engine_now(engine) + wait.wait_ms;
     }
@@ -175,7 +212,7 @@ void engine_submit(struct engine *engine, const struct txn_spec *spec, struct en
         ticket_attach(ticket, live);
         live_poke(live);
     } else {
-        submit_new(engine, spec, ticket);
+        submit_new(engine, txn_of(engine, spec), ticket);
     }
     engine_announce(engine);
 }
@@ -190,6 +227,38 @@ static void request(struct engine *engine, struct ticket *ticket, struct slice g
         ticket_take(ticket, gid);
     }
     engine_announce(engine);
+}
+
+void engine_prepare(struct engine *engine, const struct txn_spec *spec, engine_cb cb, void *arg)
+{
+    struct ticket *ticket = ticket_new(engine, TICKET_PREPARE, cb, arg);
+    ticket->fresh = txn_of(engine, spec);
+    if (engine->draining) {
+        ticket_refuse(ticket, ERR_BUSY, "shutting down");
+    } else {
+        ticket_prepare(ticket);
+    }
+    engine_announce(engine);
+}
+
+void engine_register(struct engine *engine, struct slice gid, const struct store_branch *branch,
+                     engine_cb cb, void *arg)
+{
+    ticket_register(ticket_new(engine, TICKET_REGISTER, cb, arg), gid, branch);
+    engine_announce(engine);
+}
+
+void engine_finish(struct engine *engine, struct slice gid, const struct engine_finish *finish,
+                   engine_cb cb, void *arg)
+{
+    check(txn_status_is_final(finish->status));
+    struct ticket *ticket = ticket_new(engine, TICKET_FINISH, cb, arg);
+    ticket->told = finish->status;
+    ticket->text = slice_dup(finish->reason);
+    ticket->text_len = finish->reason.len;
+    ticket->result = slice_dup(finish->result);
+    ticket->result_len = finish->result.len;
+    request(engine, ticket, gid);
 }
 
 void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,

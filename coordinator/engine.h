@@ -23,6 +23,7 @@ struct engine_conf {
     int64_t retry_interval_ms;     /* base of the back-off when the transaction gives none */
     int64_t retry_interval_max_ms; /* cap of the back-off */
     int64_t request_timeout_ms;    /* of one branch call when the transaction gives none */
+    int64_t timeout_to_fail_ms;    /* of a prepared tcc, xa or msg that gives none */
     int64_t lease_ms;              /* an owner that is silent for so long is taken for dead */
     int64_t lazy_ms;               /* progress is stored after at most so long; 20 */
     int64_t live_max;              /* transactions in memory; beyond: ERR_BUSY */
@@ -31,8 +32,8 @@ struct engine_conf {
 /* For metrics; all members may be NULL. */
 struct engine_observer {
     void (*finished)(void *arg, const struct txn *txn, int64_t duration_ms);
-    void (*called)(void *arg, const struct txn *txn, enum txn_op op, enum call_verdict verdict,
-                   int64_t duration_us);
+    void (*called)(void *arg, const struct txn *txn, const char *op, enum call_verdict verdict,
+                   int64_t duration_us);                                   /* `op`: txn_op_label */
     void (*released)(void *arg, const struct txn *txn, int64_t due_in_ms); /* waits in the store
                                   now: tells recovery when to look */
     void *arg;
@@ -72,6 +73,7 @@ struct engine_answer {
                    * status forbids it), CANCELLED. */
     enum txn_status status;
     bool existed;                 /* submit: the gid was known before */
+    enum txn_type type;           /* submit: of the spec */
     struct slice rollback_reason; /* valid during the callback */
     const char *message;          /* with an error: for a person */
 };
@@ -88,13 +90,34 @@ struct engine_wait {
     int64_t wait_ms; /* ENGINE_WAIT_END; for SETTLE an upper bound as well (0: none) */
 };
 
-/* Stores and starts a checked spec. A known gid is never restarted: the answer tells its real
+/* Stores and starts a checked spec, or lets the prepared transaction of this gid go on (then its
+ * steps are those that were prepared). A known gid is never restarted: the answer tells its real
  * state, and with a wait mode it is waited for, also when another coordinator has it (by looking
- * into the store now and then). */
+ * into the store now and then). A tcc without declared tries and xa must have been prepared:
+ * NOT_FOUND. */
 void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
                    engine_cb cb, void *arg);
-/* Turns an unfinished transaction round (status submitted → aborting); repeated: OK. When another
- * coordinator has it, it is taken over (epoch + 1). CONFLICT when it has succeeded. */
+/* Stores a checked spec as prepared: it waits for the client's submit or abort, or for its
+ * time-out. Nobody owns it meanwhile. Known and still prepared: OK, nothing is changed; else
+ * CONFLICT. */
+void engine_prepare(struct engine *engine, const struct txn_spec *spec, engine_cb cb, void *arg);
+/* Adds a branch to a prepared transaction. The same again: OK. CONFLICT when it is not prepared any
+ * more, is of another type, or has another branch with this id; INVALID when it has too many;
+ * NOT_FOUND. */
+void engine_register(struct engine *engine, struct slice gid, const struct store_branch *branch,
+                     engine_cb cb, void *arg);
+/* The client of a workflow says how it ended: succeed or failed; CONFLICT when it had ended
+ * otherwise before, or is no workflow. */
+struct engine_finish {
+    enum txn_status status;
+    struct slice reason; /* of a failure */
+    struct slice result;
+};
+void engine_finish(struct engine *engine, struct slice gid, const struct engine_finish *finish,
+                   engine_cb cb, void *arg);
+/* Turns an unfinished transaction round: a saga also when it was submitted; a prepared msg fails at
+ * once. Repeated: OK. When another coordinator has it, it is taken over (epoch + 1). CONFLICT when
+ * it cannot be aborted (any more). */
 void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
                   void *arg);
 /* Ends it as failed without calling any branch; CONFLICT when it has ended. */

@@ -20,19 +20,28 @@
 #include <utlist.h>
 
 enum {
-    LIVE_OP_NAME_SIZE = 24, /* "100.compensate" */
-    LIVE_NOTES_SAVE = 16,   /* so many lines of history are stored before more are gathered */
+    LIVE_OP_NAME_SIZE = TXN_BRANCH_ID_MAX + 16, /* "100.compensate" */
+    LIVE_NOTES_SAVE = 16, /* so many lines of history are stored before more are gathered */
     LIVE_NOTES_MAX = LIVE_NOTES_SAVE + 8,
     LIVE_NOTE_TEXT_MAX = 256, /* bytes */
     POLL_FIRST_MS = 25,
     POLL_MAX_MS = 250,
     RESEND_FIRST_MS = 20,
     RESEND_MAX_MS = 1000,
+    WAIT_MAX_MS = 3600 * 1000, /* what waits for nothing in particular is looked at so often */
 };
 
 /* ---- those who wait ---- */
 
-enum ticket_kind { TICKET_SUBMIT, TICKET_ABORT, TICKET_FORCE_STOP, TICKET_RETRY_NOW };
+enum ticket_kind {
+    TICKET_SUBMIT,
+    TICKET_ABORT,
+    TICKET_FINISH, /* of a workflow, by its client */
+    TICKET_FORCE_STOP,
+    TICKET_RETRY_NOW,
+    TICKET_PREPARE,  /* these two are between the client and the store: */
+    TICKET_REGISTER, /* nothing is live */
+};
 
 enum ticket_state {
     TICKET_NEW,      /* at a live transaction, not looked at yet */
@@ -60,9 +69,16 @@ struct ticket {
     int64_t sent_ms;
     char *gid; /* heap; only while it is loose */
     size_t gid_len;
-    char *text; /* heap; why a client aborts */
+    char *text; /* heap; why a client aborts, or why its workflow failed */
     size_t text_len;
-    enum err err; /* of the answer that is ready */
+    enum txn_status told; /* FINISH: how it ended */
+    char *result;         /* FINISH, heap: what came of it */
+    size_t result_len;
+    enum txn_type type; /* SUBMIT: of the spec */
+    bool starts;        /* SUBMIT: lets a prepared one go on */
+    int64_t delay_ms;   /* SUBMIT */
+    struct txn *fresh;  /* SUBMIT: to be created when the store does not know it; PREPARE */
+    enum err err;       /* of the answer that is ready */
     const char *message;
     enum txn_status seen; /* status when last looked */
 };
@@ -79,6 +95,9 @@ void ticket_attach(struct ticket *ticket, struct live *live);
 void ticket_detach(struct ticket *ticket);
 /* Takes the transaction from whoever owns it, then attaches itself. */
 void ticket_take(struct ticket *ticket, struct slice gid);
+/* Stores ticket->fresh as prepared; it belongs to nobody then. */
+void ticket_prepare(struct ticket *ticket);
+void ticket_register(struct ticket *ticket, struct slice gid, const struct store_branch *branch);
 /* Its transaction is driven by somebody else now: looks for the end in the store. */
 void ticket_look(struct ticket *ticket, struct slice gid, enum txn_status seen);
 void ticket_arm(struct ticket *ticket); /* sets the timer to the end of the wait */
@@ -109,6 +128,18 @@ struct live_note {
     size_t text_len;
 };
 
+/* A call in flight, or its result that the rules do not know yet. */
+struct live_call {
+    struct live_call *prev, *next; /* in live->results; next alone in engine->idle_calls */
+    struct live *live;
+    size_t branch;
+    enum txn_op op;
+    enum call_verdict verdict;
+    int64_t duration_ms;
+    struct slice text; /* points to held, or to what the callback was given */
+    char *held;        /* heap or NULL */
+};
+
 struct live {
     UT_hash_handle hh;
     struct live *prev, *next; /* in engine->gone */
@@ -128,11 +159,7 @@ struct live {
     int64_t resend_at_ms;
     int64_t resend_delay_ms;
 
-    bool has_result; /* the call in flight has ended; the rules do not know yet */
-    enum call_verdict verdict;
-    int64_t call_ms;
-    struct slice text; /* points to held_text, or to what the callback was given */
-    char *held_text;
+    struct live_call *results; /* in the order in which they came */
 
     struct live_note *notes;
     size_t note_count, note_cap;
@@ -146,7 +173,8 @@ struct engine {
     struct rng rng;
     struct live *live; /* hash by gid */
     struct live *gone;
-    struct ticket *loose; /* tickets without a live transaction */
+    struct ticket *loose;         /* tickets without a live transaction */
+    struct live_call *idle_calls; /* free list */
     struct heap live_timers, ticket_timers;
     int64_t announced_ms; /* engine_next_ms as the owner knows it */
     void (*wake)(void *arg);
@@ -174,6 +202,9 @@ struct live *live_adopt(struct engine *engine, struct txn *txn, int64_t sent_ms)
 /* The driver: gives the rules what has happened and performs what they want. */
 void live_drive(struct live *live);
 void live_poke(struct live *live); /* drives at the next tick */
+/* The times of txn->run out of those that are stored; the store's clock stood at txn->seen_ms when
+ * ours stood at sent_ms, or a little later. */
+void live_clocks_set(struct live *live, int64_t sent_ms);
 void live_timer_set(struct live *live);
 int64_t live_timeout_at(const struct live *live); /* INT64_MAX: it cannot time out any more */
 /* Four ways out of the table. The memory stays while a callback may still name it. */
@@ -194,7 +225,7 @@ void live_send(struct live *live); /* sends the same update again */
 bool live_may_release(const struct live *live);
 /* Answers those whose wish is in what the store has acknowledged. */
 void live_answer_applied(struct live *live);
-void live_note_attempt(struct live *live); /* the call whose result is held */
+void live_note_attempt(struct live *live, const struct live_call *call);
 void live_note_transition(struct live *live);
 void live_notes_clear(struct live *live);
 

@@ -2,17 +2,30 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "coordinator/saga.h"
+#include "coordinator/rules.h"
 
 #include <stdlib.h>
 
 /* ---- memory ---- */
 
-static void result_clear(struct live *live)
+static struct live_call *call_new(struct live *live, size_t branch, enum txn_op op)
 {
-    free(live->held_text);
-    live->held_text = NULL;
-    live->has_result = false;
+    struct live_call *call = live->engine->idle_calls;
+    if (call) {
+        live->engine->idle_calls = call->next;
+    } else {
+        call = mem_alloc(sizeof(*call));
+    }
+    *call = (struct live_call){.live = live, .branch = branch, .op = op};
+    return call;
+}
+
+static void call_free(struct live_call *call)
+{
+    struct engine *engine = call->live->engine;
+    free(call->held);
+    call->next = engine->idle_calls;
+    engine->idle_calls = call;
 }
 
 void live_discard(struct live *live)
@@ -27,7 +40,11 @@ void live_discard(struct live *live)
     heap_remove(&live->engine->live_timers, &live->timer);
     live_notes_clear(live);
     free(live->notes);
-    free(live->held_text);
+    while (live->results) {
+        struct live_call *call = live->results;
+        DL_DELETE(live->results, call);
+        call_free(call);
+    }
     txn_free(live->txn);
     free(live);
 }
@@ -71,13 +88,14 @@ static int64_t live_renew_at(const struct live *live)
 
 int64_t live_timeout_at(const struct live *live)
 {
-    return live->txn->status == TXN_SUBMITTED ? live->txn->run.timeout_at_ms : INT64_MAX;
+    return rules_can_time_out(live->txn) ? live->txn->run.timeout_at_ms : INT64_MAX;
 }
 
 static int64_t next_time(const struct live *live)
 {
     int64_t at = min_ms(live->lazy_at_ms, min_ms(live_renew_at(live), live_timeout_at(live)));
-    return live->step.next == NEXT_WAIT ? min_ms(at, live->step.until_ms) : at;
+    bool waits = live->step.next == NEXT_WAIT || live->step.next == NEXT_AWAIT;
+    return waits ? min_ms(at, live->step.until_ms) : at;
 }
 
 void live_timer_set(struct live *live)
@@ -101,6 +119,12 @@ void live_poke(struct live *live)
 
 /* ---- leaving ---- */
 
+/* A submit of a prepared transaction that is not in the store yet. */
+static bool wants_start(const struct live *live, const struct ticket *ticket)
+{
+    return ticket->kind == TICKET_SUBMIT && ticket->starts && live->stored == TXN_PREPARED;
+}
+
 /* Another coordinator has it, or will: who waits for it looks into the store from now on. */
 void live_drop(struct live *live, const char *why)
 {
@@ -109,7 +133,7 @@ void live_drop(struct live *live, const char *why)
              SLICE_ARG(live->txn->gid));
     while ((ticket = live->tickets)) {
         ticket_detach(ticket);
-        if (ticket->kind == TICKET_SUBMIT) {
+        if (ticket->kind == TICKET_SUBMIT && !wants_start(live, ticket)) {
             ticket_look(ticket, live->txn->gid, live->stored);
         } else {
             ticket_fail(ticket, ERR_UNAVAILABLE, "another coordinator took it over; ask again");
@@ -124,10 +148,12 @@ void live_released(struct live *live)
     struct ticket *ticket;
     while ((ticket = live->tickets)) {
         ticket_detach(ticket);
-        bool wait = ticket->kind == TICKET_SUBMIT && ticket->mode == ENGINE_WAIT_END;
+        bool wait = ticket->kind == TICKET_SUBMIT && ticket->mode == ENGINE_WAIT_END &&
+                    !wants_start(live, ticket);
         if (wait && !live->engine->draining) {
             ticket_look(ticket, live->txn->gid, live->stored);
-        } else if (ticket->kind == TICKET_SUBMIT || ticket->state == TICKET_APPLIED) {
+        } else if ((ticket->kind == TICKET_SUBMIT && !wants_start(live, ticket)) ||
+                   ticket->state == TICKET_APPLIED) {
             ticket_answer_state(ticket, live->stored, live->txn->rollback_reason);
         } else {
             ticket_take(ticket, live->txn->gid);
@@ -156,58 +182,62 @@ void live_ended(struct live *live)
 
 /* ---- calling ---- */
 
-static void result_keep(struct live *live, const struct call_result *result)
+static void result_keep(struct live_call *call, const struct call_result *result)
 {
-    live->has_result = true;
-    live->verdict = result->verdict;
-    live->call_ms = result->duration_us / 1000;
-    live->text = result->message;
+    struct live *live = call->live;
+    check(live->state != LIVE_RUNNING || !live->results); /* so the rules get it at once */
+    call->verdict = result->verdict;
+    call->duration_ms = result->duration_us / 1000;
+    call->text = result->message;
     if (live->state != LIVE_RUNNING) { /* the rules get it later */
-        live->held_text = slice_dup(result->message);
-        live->text.ptr = live->held_text;
+        call->held = slice_dup(result->message);
+        call->text.ptr = call->held;
     }
+    DL_APPEND(live->results, call);
 }
 
 static void on_called(void *arg, const struct call_result *result)
 {
-    struct live *live = arg;
+    struct live_call *call = arg;
+    struct live *live = call->live;
     struct engine *engine = live->engine;
     const struct engine_observer *observer = &engine->env.observer;
     live->in_flight--;
     if (observer->called) {
-        observer->called(observer->arg, live->txn, live->txn->run.op, result->verdict,
-                         result->duration_us);
+        observer->called(observer->arg, live->txn,
+                         txn_op_label(live->txn, &live->txn->branches[call->branch], call->op),
+                         result->verdict, result->duration_us);
     }
     if (live->state != LIVE_GONE) {
-        result_keep(live, result);
+        result_keep(call, result);
         live_drive(live);
-    } else if (live->in_flight == 0) {
-        live_discard(live);
+    } else {
+        call_free(call);
+        if (live->in_flight == 0) {
+            live_discard(live);
+        }
     }
     engine_announce(engine);
 }
 
-static void live_call(struct live *live)
+static void live_call_branch(struct live *live)
 {
     struct engine *engine = live->engine;
     struct txn *txn = live->txn;
-    const struct txn_branch *branch = &txn->branches[live->step.branch];
-    enum txn_op op = live->step.op;
+    struct live_call *record = call_new(live, live->step.branch, live->step.op);
+    const struct txn_branch *branch = &txn->branches[record->branch];
     int64_t timeout_ms = txn->options.request_timeout_ms;
-    txn->run.calling = true;
-    txn->run.branch = live->step.branch;
-    txn->run.op = op;
-    txn->run.maybe_started = txn->run.maybe_started || op == OP_ACTION;
-    live->step = (struct step){.next = NEXT_AWAIT};
+    rules_call_begins(txn, record->branch, record->op);
     live->in_flight++;
+    bool resumes = record->branch == txn->branch_count && txn->workflow;
     struct branch_call call = {
         .txn = txn,
         .branch = branch,
-        .op = op,
-        .url = branch->ops[op].url,
+        .op = resumes ? txn->workflow : txn_op_label(txn, branch, record->op),
+        .url = branch->ops[record->op].url,
         .timeout_ms = timeout_ms > 0 ? timeout_ms : engine->conf.request_timeout_ms,
     };
-    engine->env.caller->ops->start(engine->env.caller, &call, on_called, live);
+    engine->env.caller->ops->start(engine->env.caller, &call, on_called, record);
 }
 
 /* ---- the driver ---- */
@@ -223,11 +253,17 @@ static void greet_submit(struct live *live, struct ticket *ticket)
     }
 }
 
-/* The first request that the rules do not know of. Waiting submits only want to be seen. */
+/* A submit that must only be told, or must wait for the end. */
+static bool is_spectator(const struct live *live, const struct ticket *ticket)
+{
+    return ticket->kind == TICKET_SUBMIT && !(ticket->starts && live->txn->status == TXN_PREPARED);
+}
+
+/* The first request that the rules do not know of. */
 static struct ticket *next_request(struct live *live)
 {
     struct ticket *ticket = live->tickets;
-    while (ticket && (ticket->state != TICKET_NEW || ticket->kind == TICKET_SUBMIT)) {
+    while (ticket && (ticket->state != TICKET_NEW || is_spectator(live, ticket))) {
         struct ticket *next = ticket->next;
         if (ticket->state == TICKET_NEW) {
             greet_submit(live, ticket);
@@ -238,18 +274,48 @@ static struct ticket *next_request(struct live *live)
     return ticket;
 }
 
+static enum event_kind event_of(const struct ticket *request)
+{
+    switch (request->kind) {
+    case TICKET_SUBMIT: return EVENT_SUBMIT;
+    case TICKET_ABORT: return EVENT_ABORT;
+    case TICKET_FINISH: return EVENT_FINISH;
+    case TICKET_FORCE_STOP: return EVENT_FORCE_STOP;
+    case TICKET_RETRY_NOW: return EVENT_RETRY_NOW;
+    case TICKET_PREPARE:
+    case TICKET_REGISTER: break;
+    }
+    unreachable("never at a live transaction");
+}
+
+/* What the client brought along with its request belongs to the record from now on. */
+static void request_unpack(struct live *live, const struct ticket *request)
+{
+    struct txn *txn = live->txn;
+    if (request->kind == TICKET_SUBMIT && request->delay_ms > 0) {
+        txn->options.delay_ms = request->delay_ms;
+    }
+    if (request->kind == TICKET_FINISH && txn->status == TXN_PREPARED) {
+        struct slice result = slice_make(request->result, request->result_len);
+        txn->result = arena_copy(&txn->arena, result);
+    }
+}
+
 static struct event next_event(struct live *live, struct ticket *request, int64_t now_ms)
 {
     struct event event = {.kind = EVENT_TICK, .now_ms = now_ms};
-    if (live->has_result) {
+    const struct live_call *call = live->results;
+    if (call) {
         event.kind = EVENT_CALLED;
-        event.verdict = live->verdict;
-        event.text = live->text;
-        event.random = live->verdict == CALL_SUCCESS ? 0 : rng_next(&live->engine->rng);
+        event.branch = call->branch;
+        event.op = call->op;
+        event.verdict = call->verdict;
+        event.text = call->text;
+        event.random = call->verdict == CALL_SUCCESS ? 0 : rng_next(&live->engine->rng);
     } else if (request) {
-        event.kind = request->kind == TICKET_ABORT        ? EVENT_ABORT
-                     : request->kind == TICKET_FORCE_STOP ? EVENT_FORCE_STOP
-                                                          : EVENT_RETRY_NOW;
+        request_unpack(live, request);
+        event.kind = event_of(request);
+        event.status = request->told;
         event.text = slice_make(request->text, request->text_len);
     }
     return event;
@@ -259,17 +325,17 @@ static struct event next_event(struct live *live, struct ticket *request, int64_
 static void live_feed(struct live *live, const struct event *event)
 {
     enum txn_status before = live->txn->status;
-    if (event->kind == EVENT_CALLED) {
-        live_note_attempt(live);
+    struct live_call *call = event->kind == EVENT_CALLED ? live->results : NULL;
+    if (call) {
+        live_note_attempt(live, call);
+        DL_DELETE(live->results, call);
     }
-    switch (live->txn->type) {
-    case TXN_SAGA: live->step = saga_step(live->txn, &live->engine->limits, event); break;
-    }
+    live->step = rules_step(live->txn, &live->engine->limits, event);
     if (live->txn->status != before) {
         live_note_transition(live);
     }
-    if (event->kind == EVENT_CALLED) {
-        result_clear(live);
+    if (call) {
+        call_free(call);
     }
     if (live->step.save == SAVE_LAZY) {
         live->lazy_at_ms = min_ms(live->lazy_at_ms, event->now_ms + live->engine->conf.lazy_ms);
@@ -306,6 +372,18 @@ static void answer_settled(struct live *live)
     } while (ticket);
 }
 
+/* Calls whatever can be called now. */
+static void live_call_all(struct live *live, int64_t now_ms)
+{
+    const struct event tick = {.kind = EVENT_TICK, .now_ms = now_ms};
+    while (live->step.next == NEXT_CALL && live->step.save != SAVE_FIRST &&
+           !live->engine->draining) {
+        live_call_branch(live);
+        live_feed(live, &tick);
+    }
+}
+
+/* Nothing must be stored before it: does live->step. */
 static void live_perform(struct live *live, int64_t now_ms)
 {
     if (live->step.next == NEXT_WAIT) {
@@ -315,11 +393,9 @@ static void live_perform(struct live *live, int64_t now_ms)
         live_save(live);
         return;
     }
-    if (live->step.next == NEXT_CALL) {
-        live_call(live);
-    }
-    if (now_ms >= live->lazy_at_ms || now_ms >= live_renew_at(live) ||
-        live->note_count >= LIVE_NOTES_SAVE) {
+    live_call_all(live, now_ms);
+    if (live->step.save == SAVE_FIRST || now_ms >= live->lazy_at_ms ||
+        now_ms >= live_renew_at(live) || live->note_count >= LIVE_NOTES_SAVE) {
         live_save(live);
     }
 }
@@ -341,7 +417,7 @@ void live_drive(struct live *live)
     bool more;
     do {
         request = next_request(live);
-        more = live->has_result || request;
+        more = live->results || request;
         live_turn(live, request, now_ms);
     } while (more && live->step.save != SAVE_FIRST);
     if (live->step.save == SAVE_FIRST) {
@@ -365,6 +441,33 @@ static void tickets_move(struct live *from, struct live *to)
     }
 }
 
+/* When the client is asked, unless it comes by itself. */
+static int64_t check_back_ms(const struct txn *txn, const struct engine *engine)
+{
+    if (txn->type == TXN_MSG && txn->options.timeout_to_fail_ms > 0) {
+        return txn->options.timeout_to_fail_ms;
+    }
+    return txn->options.retry_interval_ms > 0 ? txn->options.retry_interval_ms
+                                              : engine->conf.retry_interval_ms;
+}
+
+void live_clocks_set(struct live *live, int64_t sent_ms)
+{
+    struct txn *txn = live->txn;
+    int64_t age_ms = txn->seen_ms > txn->created_ms ? txn->seen_ms - txn->created_ms : 0;
+    if (txn->options.timeout_to_fail_ms > 0) {
+        txn->run.timeout_at_ms = sent_ms + txn->options.timeout_to_fail_ms - age_ms;
+    }
+    if (txn->status == TXN_PREPARED) {
+        txn_check_branch(txn)->ops[OP_ACTION].retry_at_ms =
+            sent_ms + check_back_ms(txn, live->engine) - age_ms;
+    }
+    if (txn->status == TXN_SUBMITTED && txn->options.delay_ms > 0) {
+        int64_t left_ms = txn->start_ms > 0 ? txn->start_ms - txn->seen_ms : txn->options.delay_ms;
+        txn->run.start_at_ms = sent_ms + left_ms;
+    }
+}
+
 struct live *live_adopt(struct engine *engine, struct txn *txn, int64_t sent_ms)
 {
     struct live *old = engine_find(engine, txn->gid);
@@ -380,10 +483,7 @@ struct live *live_adopt(struct engine *engine, struct txn *txn, int64_t sent_ms)
         tickets_move(old, live);
         live_bury(old);
     }
-    int64_t age_ms = txn->seen_ms > txn->created_ms ? txn->seen_ms - txn->created_ms : 0;
-    if (txn->options.timeout_to_fail_ms > 0) {
-        txn->run.timeout_at_ms = sent_ms + txn->options.timeout_to_fail_ms - age_ms;
-    }
+    live_clocks_set(live, sent_ms);
     live->acked_ms = sent_ms;
     live->lease_until_ms = sent_ms + engine->conf.lease_ms;
     live_poke(live);

@@ -44,15 +44,15 @@ static void op_add(struct live_note *note, struct slice text)
     note->op_len += text.len;
 }
 
-void live_note_attempt(struct live *live)
+void live_note_attempt(struct live *live, const struct live_call *call)
 {
-    const struct txn *txn = live->txn;
-    bool well = live->verdict == CALL_SUCCESS;
-    struct live_note *note = note_add(live, call_verdict_name(live->verdict), live->call_ms,
-                                      well ? (struct slice){0} : live->text);
-    op_add(note, txn->branches[txn->run.branch].id);
+    const struct txn_branch *branch = &live->txn->branches[call->branch];
+    bool well = call->verdict == CALL_SUCCESS;
+    struct live_note *note = note_add(live, call_verdict_name(call->verdict), call->duration_ms,
+                                      well ? (struct slice){0} : call->text);
+    op_add(note, branch->id);
     op_add(note, slice_str("."));
-    op_add(note, slice_str(txn_op_name(txn->run.op)));
+    op_add(note, slice_str(txn_op_label(live->txn, branch, call->op)));
 }
 
 void live_note_transition(struct live *live)
@@ -80,6 +80,9 @@ static bool somebody_waits_for_end(const struct live *live)
 bool live_may_release(const struct live *live)
 {
     const struct engine *engine = live->engine;
+    if (live->txn->run.calls > 0) {
+        return false;
+    }
     if (engine->draining) {
         return live->step.next == NEXT_WAIT || live->step.next == NEXT_CALL;
     }
@@ -96,7 +99,7 @@ static struct store_due due_of(const struct live *live, int64_t now_ms)
     int64_t wait_ms = 0;
     if (live->step.next == NEXT_WAIT) {
         int64_t until = min_ms(live->step.until_ms, live_timeout_at(live));
-        wait_ms = until > now_ms ? until - now_ms : 0;
+        wait_ms = min_ms(until > now_ms ? until - now_ms : 0, WAIT_MAX_MS);
     }
     int64_t lease_ms = release ? 0 : live->engine->conf.lease_ms;
     return (struct store_due){.in_ms = wait_ms + lease_ms, .release = release};
@@ -163,15 +166,25 @@ static void acknowledged(struct live *live, int64_t store_now_ms)
 {
     struct txn *txn = live->txn;
     for (size_t i = 0; i < txn->branch_count; i++) {
-        txn->branches[i].ops[OP_ACTION].dirty = false;
-        txn->branches[i].ops[OP_COMPENSATE].dirty = false;
+        for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
+            txn->branches[i].ops[op].dirty = false;
+        }
     }
     live_notes_clear(live);
+    if (txn->status == TXN_SUBMITTED && txn->options.delay_ms > 0 && txn->start_ms == 0) {
+        txn->start_ms = store_now_ms + txn->options.delay_ms;
+    }
     txn->updated_ms = store_now_ms;
     live->stored = txn->status;
     live->acked_ms = live->sent_ms;
     live->lease_until_ms = live->sent_ms + live->due.in_ms;
     live->lazy_at_ms = INT64_MAX;
+}
+
+/* It is the end, not the store's answer, that it waits for. */
+static bool waits_on(const struct ticket *ticket)
+{
+    return ticket->kind == TICKET_SUBMIT && ticket->mode != ENGINE_WAIT_STORED;
 }
 
 /* Those whose wish was in the update that the store has just acknowledged. */
@@ -180,7 +193,7 @@ void live_answer_applied(struct live *live)
     struct ticket *ticket;
     do {
         ticket = live->tickets;
-        while (ticket && (ticket->kind == TICKET_SUBMIT || ticket->state != TICKET_APPLIED)) {
+        while (ticket && (ticket->state != TICKET_APPLIED || waits_on(ticket))) {
             ticket = ticket->next;
         }
         if (ticket) {
@@ -222,6 +235,7 @@ static void saved(struct live *live, const struct store_result *result)
         return;
     case STORE_FENCED:
     case STORE_EXISTS: live_drop(live, "another owner"); return;
+    case STORE_CONFLICT:
     case STORE_NOT_DUE:
     case STORE_FINISHED: break;
     }
@@ -251,7 +265,9 @@ static void create_exists(struct live *live, const struct store_result *result)
         ticket_detach(ticket);
         ticket->existed = true;
         bool ended = txn_status_is_final(result->state);
-        if (ticket->kind == TICKET_SUBMIT && !ended && ticket->mode != ENGINE_WAIT_STORED) {
+        if (ticket->kind == TICKET_SUBMIT && ticket->starts && result->state == TXN_PREPARED) {
+            ticket_take(ticket, live->txn->gid);
+        } else if (ticket->kind == TICKET_SUBMIT && !ended && ticket->mode != ENGINE_WAIT_STORED) {
             ticket_look(ticket, live->txn->gid, result->state);
         } else if (ticket->kind == TICKET_SUBMIT || ended) {
             ticket_answer_state(ticket, result->state, result->rollback_reason);
@@ -274,11 +290,9 @@ static void create_failed(struct live *live, const struct store_result *result)
 
 static void create_ok(struct live *live, int64_t store_now_ms)
 {
-    live->txn->created_ms = store_now_ms;
+    live->txn->created_ms = live->txn->seen_ms = store_now_ms;
     acknowledged(live, store_now_ms);
-    if (live->txn->options.timeout_to_fail_ms > 0) {
-        live->txn->run.timeout_at_ms = live->sent_ms + live->txn->options.timeout_to_fail_ms;
-    }
+    live_clocks_set(live, live->sent_ms);
     live->state = LIVE_RUNNING;
     for (struct ticket *t = live->tickets; t; t = t->next) {
         ticket_arm(t);
@@ -295,6 +309,7 @@ static void created(struct live *live, const struct store_result *result)
     case STORE_UNKNOWN: create_failed(live, result); return;
     case STORE_FENCED:
     case STORE_NOT_FOUND:
+    case STORE_CONFLICT:
     case STORE_NOT_DUE:
     case STORE_FINISHED: break;
     }

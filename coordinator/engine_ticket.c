@@ -25,6 +25,8 @@ static void ticket_free(struct ticket *ticket)
     heap_remove(&ticket->engine->ticket_timers, &ticket->timer);
     free(ticket->gid);
     free(ticket->text);
+    free(ticket->result);
+    txn_free(ticket->fresh);
     free(ticket);
 }
 
@@ -69,13 +71,23 @@ void ticket_fail(struct ticket *ticket, enum err err, const char *message)
 /* What a request that was not carried out gets from a transaction in this state. */
 static const char *conflict_with(const struct ticket *ticket, enum txn_status status)
 {
+    bool done = ticket->state == TICKET_APPLIED;
     switch (ticket->kind) {
-    case TICKET_SUBMIT: return NULL;
-    case TICKET_ABORT: return status == TXN_SUCCEED ? "it has succeeded already" : NULL;
+    case TICKET_SUBMIT:
+    case TICKET_REGISTER: return NULL;
+    case TICKET_PREPARE: return status != TXN_PREPARED ? "it is not prepared any more" : NULL;
+    case TICKET_ABORT:
+        return status == TXN_SUCCEED ? "it has succeeded already"
+               : status == TXN_ABORTING || status == TXN_FAILED
+                   ? NULL
+                   : "it cannot be aborted in its present state";
+    case TICKET_FINISH:
+        return status == ticket->told        ? NULL
+               : txn_status_is_final(status) ? "it has ended otherwise"
+                                             : "it is no workflow";
     case TICKET_FORCE_STOP:
     case TICKET_RETRY_NOW: break;
     }
-    bool done = ticket->state == TICKET_APPLIED;
     return txn_status_is_final(status) && !done ? "it has ended already" : NULL;
 }
 
@@ -86,6 +98,7 @@ void ticket_answer_state(struct ticket *ticket, enum txn_status status, struct s
         .err = conflict ? ERR_CONFLICT : ERR_OK,
         .status = status,
         .existed = ticket->existed,
+        .type = ticket->type,
         .rollback_reason = reason,
         .message = conflict ? conflict : "",
     };
@@ -213,6 +226,21 @@ void ticket_look(struct ticket *ticket, struct slice gid, enum txn_status seen)
 
 /* ---- taking a transaction over ---- */
 
+/* A msg may be submitted without having been prepared. */
+static void take_found_nothing(struct ticket *ticket)
+{
+    struct txn *fresh = ticket->fresh;
+    if (fresh && fresh->type == TXN_MSG && engine_has_room(ticket->engine) &&
+        !engine_find(ticket->engine, fresh->gid)) {
+        ticket->fresh = NULL;
+        ticket_attach(ticket, live_create(ticket->engine, fresh));
+    } else {
+        ticket_fail(ticket, ERR_NOT_FOUND,
+                    fresh ? "no such transaction; it must be prepared first"
+                          : "no such transaction");
+    }
+}
+
 static void taken(struct ticket *ticket, const struct store_result *result)
 {
     struct engine *engine = ticket->engine;
@@ -225,11 +253,12 @@ static void taken(struct ticket *ticket, const struct store_result *result)
         ticket_answer_state(ticket, result->txn->status, result->txn->rollback_reason);
         txn_free(result->txn);
         return;
-    case STORE_NOT_FOUND: ticket_fail(ticket, ERR_NOT_FOUND, "no such transaction"); return;
+    case STORE_NOT_FOUND: take_found_nothing(ticket); return;
     case STORE_REFUSED:
     case STORE_UNKNOWN: ticket_fail(ticket, ERR_UNAVAILABLE, result->message); return;
     case STORE_EXISTS:
     case STORE_FENCED:
+    case STORE_CONFLICT:
     case STORE_NOT_DUE: break;
     }
     unreachable("no answer to a forced take");
@@ -281,4 +310,56 @@ void ticket_timer_fired(struct ticket *ticket)
     } else {
         look_now(ticket);
     }
+}
+
+/* ---- between the client and the store ---- */
+
+/* Both answer with the state that the store tells, or with its error. */
+static void stored(struct ticket *ticket, const struct store_result *result)
+{
+    switch (result->status) {
+    case STORE_OK: ticket_answer_state(ticket, TXN_PREPARED, (struct slice){0}); return;
+    case STORE_EXISTS:
+        ticket->existed = true;
+        ticket_answer_state(ticket, result->state, result->rollback_reason);
+        return;
+    case STORE_NOT_FOUND: ticket_fail(ticket, ERR_NOT_FOUND, "no such transaction"); return;
+    case STORE_CONFLICT: ticket_fail(ticket, ERR_CONFLICT, result->message); return;
+    case STORE_REFUSED:
+    case STORE_UNKNOWN: ticket_fail(ticket, ERR_UNAVAILABLE, result->message); return;
+    case STORE_FENCED:
+    case STORE_FINISHED:
+    case STORE_NOT_DUE: break;
+    }
+    unreachable("no answer to a create or a branch");
+}
+
+static void on_stored(void *arg, const struct store_result *result)
+{
+    struct ticket *ticket = arg;
+    struct engine *engine = ticket->engine;
+    ticket->in_store = false;
+    stored(ticket, result);
+    engine_announce(engine);
+}
+
+void ticket_prepare(struct ticket *ticket)
+{
+    struct engine *engine = ticket->engine;
+    struct txn *txn = ticket->fresh;
+    int64_t wait_ms = txn->options.timeout_to_fail_ms;
+    if (txn->type == TXN_WORKFLOW || wait_ms == 0) {
+        wait_ms = txn->options.retry_interval_ms > 0 ? txn->options.retry_interval_ms
+                                                     : engine->conf.retry_interval_ms;
+    }
+    struct store_due due = {.in_ms = wait_ms, .release = true};
+    ticket->in_store = true;
+    engine->env.store->ops->create(engine->env.store, txn, due, on_stored, ticket);
+}
+
+void ticket_register(struct ticket *ticket, struct slice gid, const struct store_branch *branch)
+{
+    struct store *store = ticket->engine->env.store;
+    ticket->in_store = true;
+    store->ops->add_branch(store, gid, branch, on_stored, ticket);
 }

@@ -9,12 +9,16 @@
 #include <sys/mman.h>
 
 enum {
-    TYPES = TXN_SAGA + 1,
+    TYPES = TXN_WORKFLOW + 1,
     STATUSES = TXN_FAILED + 1,
-    OPS = OP_COMPENSATE + 1,
+    OPS = 9,
     VERDICTS = CALL_ERROR + 1,
     ROUTES = METRICS_ROUTES_MAX + 1, /* the last one: no such path */
 };
+
+/* By txn_op_label. */
+static const char *const op_labels[OPS] = {"action", "compensate", "try", "confirm", "cancel",
+                                           "commit", "rollback",   "msg", "resume"};
 
 struct histogram {
     uint64_t buckets[METRICS_BUCKETS + 1]; /* not cumulative; the last one is +Inf */
@@ -110,9 +114,13 @@ void metrics_finished(struct metrics *metrics, enum txn_type type, enum txn_stat
     histogram_add(&metrics->own->txn_us[type], duration_ms * 1000);
 }
 
-void metrics_called(struct metrics *metrics, enum txn_op op, enum call_verdict verdict,
+void metrics_called(struct metrics *metrics, const char *label, enum call_verdict verdict,
                     int64_t duration_us)
 {
+    size_t op = 0;
+    while (op < OPS - 1 && strcmp(op_labels[op], label) != 0) {
+        op++;
+    }
     metrics->own->calls[op][verdict]++;
     histogram_add(&metrics->own->call_us[op], duration_us);
 }
@@ -215,7 +223,7 @@ static void render_calls(const struct part *sum, struct buf *out)
     for (int op = 0; op < OPS; op++) {
         for (int verdict = 0; verdict < VERDICTS; verdict++) {
             buf_printf(out, "sagad_branch_calls_total{op=\"%s\",result=\"%s\"} %" PRIu64 "\n",
-                       txn_op_name((enum txn_op)op), call_verdict_name((enum call_verdict)verdict),
+                       op_labels[op], call_verdict_name((enum call_verdict)verdict),
                        sum->calls[op][verdict]);
         }
     }
@@ -223,7 +231,7 @@ static void render_calls(const struct part *sum, struct buf *out)
              "Branch calls, with the time in line.");
     for (int op = 0; op < OPS; op++) {
         struct buf label = {0};
-        buf_printf(&label, "op=\"%s\"", txn_op_name((enum txn_op)op));
+        buf_printf(&label, "op=\"%s\"", op_labels[op]);
         put_histogram(out, "sagad_branch_call_duration_seconds", label.data, &sum->call_us[op]);
         buf_fini(&label);
     }

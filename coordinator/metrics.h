@@ -52,8 +52,8 @@ void metrics_set_routes(struct metrics *metrics, const char *const *routes, int 
 void metrics_submitted(struct metrics *metrics, enum txn_type type);
 void metrics_finished(struct metrics *metrics, enum txn_type type, enum txn_status status,
                       int64_t duration_ms);
-void metrics_called(struct metrics *metrics, enum txn_op op, enum call_verdict verdict,
-                    int64_t duration_us);
+void metrics_called(struct metrics *metrics, const char *label, enum call_verdict verdict,
+                    int64_t duration_us); /* `label`: txn_op_label */
 void metrics_redis(struct metrics *metrics, bool ok, int64_t duration_us);
 /* `route` is a number below the count of routes, or -1: no such path. */
 void metrics_http(struct metrics *metrics, int route, int status, int64_t duration_us);

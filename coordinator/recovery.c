@@ -210,6 +210,7 @@ static void on_taken(void *arg, const struct store_result *result)
     case STORE_FINISHED: txn_free(result->txn); break;
     case STORE_EXISTS:
     case STORE_FENCED:
+    case STORE_CONFLICT:
     case STORE_NOT_FOUND:
     case STORE_NOT_DUE: break;
     case STORE_REFUSED:

@@ -59,9 +59,13 @@ static const struct conf_option options[] = {
     {"store_queue_max", CONF_INT, AT(store_queue_max), "100000", 100, 10000000, NULL,
      "Commands that wait for Redis or are in flight; beyond, requests are refused.", NULL},
 
+    {"timeout_to_fail", CONF_DURATION, AT(timeout_to_fail_ms), "35s", 10, 366 * DAY, NULL,
+     "How long a prepared tcc, xa or msg waits for its client: then it is cancelled (tcc, xa) or "
+     "its client is asked (msg).",
+     "Transactions"},
     {"retry_interval", CONF_DURATION, AT(retry_interval_ms), "10s", 10, HOUR, NULL,
      "First pause before a failed call is tried again; it doubles with each further failure.",
-     "Transactions"},
+     NULL},
     {"retry_interval_max", CONF_DURATION, AT(retry_interval_max_ms), "5m", 10, DAY, NULL,
      "Longest pause between two tries.", NULL},
     {"request_timeout", CONF_DURATION, AT(request_timeout_ms), "3s", 10, HOUR, NULL,

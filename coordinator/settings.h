@@ -18,7 +18,8 @@ struct settings {
     char *durability;
     int64_t partitions, retention_ms;
     /* transactions */
-    int64_t retry_interval_ms, retry_interval_max_ms, request_timeout_ms, lease_ms, live_max;
+    int64_t timeout_to_fail_ms, retry_interval_ms, retry_interval_max_ms, request_timeout_ms,
+        lease_ms, live_max;
     /* calls of participants */
     struct conf_map resolver;
     char *participant_token;

@@ -19,8 +19,10 @@ const char *call_verdict_name(enum call_verdict verdict);
 
 enum event_kind {
     EVENT_TICK,       /* nothing happened but that time has passed; also the first event */
-    EVENT_CALLED,     /* the call in flight (txn->run) has ended with `verdict` and `text` */
+    EVENT_CALLED,     /* the call of `op` of branches[branch] has ended: `verdict`, `text` */
+    EVENT_SUBMIT,     /* the client wants a prepared one to go on */
     EVENT_ABORT,      /* a client wants it undone; `text`: why */
+    EVENT_FINISH,     /* workflow: the client says how it ended: `status`; `text`: why it failed */
     EVENT_FORCE_STOP, /* an operator ends it as failed, whatever was done */
     EVENT_RETRY_NOW,  /* what waits for a retry shall be tried at once */
 };
@@ -29,7 +31,10 @@ struct event {
     enum event_kind kind;
     int64_t now_ms;  /* monotonic, as the times in txn->run */
     uint64_t random; /* for the jitter of a retry */
+    size_t branch;
+    enum txn_op op;
     enum call_verdict verdict;
+    enum txn_status status;
     struct slice text;
 };
 
@@ -45,9 +50,10 @@ enum step_save {
 };
 
 enum step_next {
-    NEXT_CALL,  /* call `op` of branches[branch]; its url is not empty */
-    NEXT_WAIT,  /* nothing before until_ms */
-    NEXT_AWAIT, /* a call is in flight */
+    NEXT_CALL,  /* call `op` of branches[branch]; its url is not empty. Then ask again (a tick):
+                   there may be more */
+    NEXT_WAIT,  /* nothing before until_ms; no call is in flight */
+    NEXT_AWAIT, /* calls are in flight; nothing else before until_ms */
     NEXT_END,   /* it has ended: the status is final */
 };
 
@@ -56,7 +62,7 @@ struct step {
     enum step_next next;
     size_t branch;
     enum txn_op op;
-    int64_t until_ms;
+    int64_t until_ms; /* INT64_MAX: never by itself */
 };
 
 #endif

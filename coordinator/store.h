@@ -17,6 +17,7 @@ enum store_status {
     STORE_EXISTS,    /* create: the gid is known; `status` and `rollback_reason` tell its state */
     STORE_FENCED,    /* update: another owner or another revision; nothing was changed */
     STORE_NOT_FOUND, /* no such transaction */
+    STORE_CONFLICT,  /* register: the transaction does not allow it; `message` says why */
     STORE_NOT_DUE,   /* take without force: not overdue any more; nothing was changed */
     STORE_FINISHED,  /* take: it has ended; `txn` tells how */
     STORE_REFUSED,   /* the store is there but refused for now (loading, read-only, full): nothing
@@ -26,7 +27,7 @@ enum store_status {
 
 struct store_result {
     enum store_status status;
-    const char *message;          /* REFUSED, UNKNOWN: why; else "" */
+    const char *message;          /* REFUSED, UNKNOWN, CONFLICT: why; else "" */
     int64_t now_ms;               /* the store's time, when it answered; else 0 */
     enum txn_status state;        /* EXISTS, FENCED: the stored status */
     struct slice rollback_reason; /* EXISTS; valid during the callback */
@@ -55,6 +56,17 @@ struct store_update {
     struct store_due due;
     const struct store_note *notes;
     size_t note_count;
+};
+
+/* A branch that a client registers with a prepared transaction, or (workflow) what it reports of a
+ * step that it has done itself. */
+struct store_branch {
+    enum txn_type type; /* must be that of the transaction */
+    struct slice id;
+    struct slice urls[TXN_BRANCH_OPS];
+    struct slice payload;
+    struct slice op;       /* workflow: name of the op, else empty */
+    enum op_status status; /* workflow */
 };
 
 struct store_overdue {
@@ -88,6 +100,10 @@ struct store_ops {
      * without that mark. `create` stores the mark when txn->sure is false. */
     void (*take)(struct store *store, struct slice gid, bool force, struct store_due due,
                  store_cb cb, void *arg);
+    /* Adds a branch to a transaction that is prepared and owned by nobody; OK also when it is there
+     * already, and the same. */
+    void (*add_branch)(struct store *store, struct slice gid, const struct store_branch *branch,
+                       store_cb cb, void *arg);
     /* Reads without changing anything. */
     void (*load)(struct store *store, struct slice gid, store_cb cb, void *arg);
     /* Up to `limit` overdue transactions of one partition. */

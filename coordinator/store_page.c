@@ -136,6 +136,7 @@ static void job_fail(struct page_job *job, enum store_status status, const char 
 static bool filter_matches(const struct archive_filter *filter, const struct txn *txn)
 {
     return (!filter->has_status || txn->status == filter->status) &&
+           (!filter->has_type || txn->type == filter->type) &&
            txn->created_ms >= filter->created_from_ms &&
            (filter->created_to_ms == 0 || txn->created_ms <= filter->created_to_ms);
 }

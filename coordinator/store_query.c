@@ -37,7 +37,7 @@ struct history_job {
     struct slice gid;
     struct txn *txn;
     struct archive_line *lines;
-    size_t count, cap;
+    size_t count, cap, skip;       /* skip: so many of the first ones are not told */
     struct history_entry *entries; /* newest first */
     size_t entry_count;
     struct slice short_text; /* the field `history` */
@@ -107,16 +107,18 @@ static void events_parse(struct history_job *job, struct slice text, int64_t tim
 /* Both answers are there: the first line, the stream, the field. */
 static void history_complete(struct history_job *job)
 {
-    /* Told by the field `created`: txn_create writes no entry for it. */
+    /* That it was submitted, the field `created` tells: txn_create writes no entry for it. */
     struct slice submitted = SLICE_LIT("submitted");
-    bool cut_off = job->entry_count >= ARCHIVE_HISTORY_MAX;
-    if (!cut_off) {
-        *line_add(job) = (struct archive_line){.time_ms = job->txn->created_ms, .op = submitted};
-    }
+    *line_add(job) = (struct archive_line){.time_ms = job->txn->created_ms, .op = submitted};
     for (size_t i = job->entry_count; i-- > 0;) {
         events_parse(job, job->entries[i].events, job->entries[i].time_ms);
     }
     events_parse(job, job->short_text, job->txn->created_ms);
+    bool begins_otherwise = job->count > 1 && slice_eq_str(job->lines[1].op, "prepared");
+    job->skip = job->entry_count >= ARCHIVE_HISTORY_MAX || begins_otherwise;
+    if (job->count - job->skip > ARCHIVE_HISTORY_MAX) {
+        job->skip = job->count - ARCHIVE_HISTORY_MAX;
+    }
 }
 
 static void history_end(struct history_job *job)
@@ -128,13 +130,12 @@ static void history_end(struct history_job *job)
     if (good) {
         history_complete(job);
     }
-    size_t skip = job->count > ARCHIVE_HISTORY_MAX ? job->count - ARCHIVE_HISTORY_MAX : 0;
     struct archive_record record = {
         .status = job->status,
         .message = job->message.text,
         .txn = good ? job->txn : NULL,
-        .lines = job->lines ? job->lines + skip : NULL,
-        .line_count = job->count - skip,
+        .lines = good ? job->lines + job->skip : NULL,
+        .line_count = job->count - job->skip,
         .partition = keys_partition(job->gid, job->store->partitions),
         .history_short = job->short_text.len > 0,
     };

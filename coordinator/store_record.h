@@ -4,9 +4,11 @@
  *
  * Fields: type status lease created updated, finished and history when it has ended; attempts,
  * retries, rollback_reason, custom_data and the options unless they are zero or empty; doubt when
- * an owner may have got further than it stored (txn->sure is false); header:NAME. For each branch
- * `01`, what never changes ("action URL compensate URL payload BYTES", what is empty is left out),
- * and `01.action`, `01.compensate`: succeed or failed, none while prepared.
+ * an owner may have got further than it stored (txn->sure is false); header:NAME; `00`, the check-
+ * back ("query URL payload BYTES"). For each branch `01`, what never changes ("seq 1 after 01,02
+ * action URL compensate URL payload BYTES", what is empty is left out; seq: the order of those that
+ * were registered one by one), and `01.action`, `01.compensate`: started, succeed or failed, none
+ * while prepared. Of a workflow `01.action` is "STATUS DATA", as its client reported it.
  *
  * The lease is "EPOCH.REVISION OWNER", without " OWNER" when nobody owns the transaction.
  */
@@ -41,6 +43,10 @@ void record_add_lease(struct scratch *scratch, int64_t epoch, int64_t revision, 
 void record_add_all(struct scratch *scratch, const struct txn *txn);
 /* name, value, … of what an update has to set, then (*sets pairs later) the names to remove. */
 void record_add_changes(struct scratch *scratch, const struct txn *txn, size_t *sets);
+
+/* The value of a branch that is registered, without its `seq`, or of what a workflow reports. */
+size_t record_branch_bytes(const struct store_branch *branch); /* of `text` that it needs */
+void record_add_branch(struct scratch *scratch, const struct store_branch *branch);
 
 /* Reads name, value, …; `count` slices. Whatever somebody did to the record, the answer is a whole
  * transaction or ERR_INVALID with the field that is wrong. */

@@ -242,7 +242,7 @@ static bool answer_parse(struct slice word, enum store_status *out)
         {"OK", STORE_OK},           {"EXISTS", STORE_EXISTS},
         {"FENCED", STORE_FENCED},   {"NOT_FOUND", STORE_NOT_FOUND},
         {"NOT_DUE", STORE_NOT_DUE}, {"FINISHED", STORE_FINISHED},
-        {"DAMAGED", STORE_REFUSED},
+        {"DAMAGED", STORE_REFUSED}, {"CONFLICT", STORE_CONFLICT},
     };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (slice_eq_str(word, words[i].word)) {
@@ -349,6 +349,10 @@ static void read_reply(const struct store_request *request, const struct redis_v
         refuse_damaged(request, result, reason, slice_printable(text, what, sizeof(what)));
         break;
     }
+    case STORE_CONFLICT:
+        slice_printable(store_text_at(reply, 2), reason->text, sizeof(reason->text));
+        result->message = reason->text;
+        break;
     case STORE_NOT_FOUND:
     case STORE_NOT_DUE:
     case STORE_UNKNOWN: break;
@@ -508,6 +512,25 @@ static void store_redis_take(struct store *port, struct slice gid, bool force, s
     store_eval(store, &script_txn_take, on_reply, request_new(store, gid, cb, arg));
 }
 
+static void store_redis_add_branch(struct store *port, struct slice gid,
+                                   const struct store_branch *branch, store_cb cb, void *arg)
+{
+    struct store_redis *store = store_of(port);
+    struct scratch *scratch = &store->scratch;
+    store_keys_begin(store, 1, gid.len);
+    store_key_tx(store, gid);
+    scratch_begin(scratch, record_branch_bytes(branch) + branch->id.len + branch->op.len + 64);
+    scratch_add_str(scratch, txn_type_name(branch->type));
+    if (branch->op.len > 0) {
+        scratch_add_joined(scratch, branch->id, slice_str("."), branch->op);
+    } else {
+        scratch_add(scratch, branch->id);
+    }
+    record_add_branch(scratch, branch);
+    scratch_add_int(scratch, TXN_BRANCHES_MAX);
+    store_eval(store, &script_txn_register, on_reply, request_new(store, gid, cb, arg));
+}
+
 static void store_redis_load(struct store *port, struct slice gid, store_cb cb, void *arg)
 {
     struct store_redis *store = store_of(port);
@@ -572,6 +595,7 @@ static const struct store_ops store_redis_ops = {
     .create = store_redis_create,
     .update = store_redis_update,
     .take = store_redis_take,
+    .add_branch = store_redis_add_branch,
     .load = store_redis_load,
     .overdue = store_redis_overdue,
     .partitions = store_redis_partitions,

@@ -4,22 +4,36 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-static const char *const type_names[] = {[TXN_SAGA] = "saga"};
+static const char *const type_names[] = {
+    [TXN_SAGA] = "saga", [TXN_TCC] = "tcc",           [TXN_MSG] = "msg",
+    [TXN_XA] = "xa",     [TXN_WORKFLOW] = "workflow",
+};
 static const char *const status_names[] = {
     [TXN_PREPARED] = "prepared", [TXN_SUBMITTED] = "submitted", [TXN_ABORTING] = "aborting",
     [TXN_SUCCEED] = "succeed",   [TXN_FAILED] = "failed",
 };
-static const char *const op_names[] = {[OP_ACTION] = "action", [OP_COMPENSATE] = "compensate"};
+static const char *const op_names[][TXN_BRANCH_OPS] = {
+    [TXN_SAGA] = {[OP_ACTION] = "action", [OP_UNDO] = "compensate"},
+    [TXN_TCC] = {[OP_ACTION] = "try", [OP_CONFIRM] = "confirm", [OP_UNDO] = "cancel"},
+    [TXN_MSG] = {[OP_ACTION] = "action"},
+    [TXN_XA] = {[OP_CONFIRM] = "commit", [OP_UNDO] = "rollback"},
+    [TXN_WORKFLOW] = {NULL},
+};
 static const char *const op_status_names[] = {
-    [OP_PREPARED] = "prepared", [OP_SUCCEED] = "succeed", [OP_FAILED] = "failed"};
+    [OP_PREPARED] = "prepared",
+    [OP_STARTED] = "started",
+    [OP_SUCCEED] = "succeed",
+    [OP_FAILED] = "failed",
+};
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static enum err name_parse(const char *const *names, size_t count, struct slice name, size_t *out)
 {
     for (size_t i = 0; i < count; i++) {
-        if (slice_eq_str(name, names[i])) {
+        if (names[i] && slice_eq_str(name, names[i])) {
             *out = i;
             return ERR_OK;
         }
@@ -37,9 +51,9 @@ const char *txn_status_name(enum txn_status status)
     return status_names[status];
 }
 
-const char *txn_op_name(enum txn_op op)
+const char *txn_op_name(enum txn_type type, enum txn_op op)
 {
-    return op_names[op];
+    return op_names[type][op];
 }
 
 const char *op_status_name(enum op_status status)
@@ -63,10 +77,10 @@ enum err txn_status_parse(struct slice name, enum txn_status *out)
     return err;
 }
 
-enum err txn_op_parse(struct slice name, enum txn_op *out)
+enum err txn_op_parse(enum txn_type type, struct slice name, enum txn_op *out)
 {
     size_t i = 0;
-    enum err err = name_parse(op_names, COUNT_OF(op_names), name, &i);
+    enum err err = name_parse(op_names[type], TXN_BRANCH_OPS, name, &i);
     *out = (enum txn_op)i;
     return err;
 }
@@ -109,14 +123,33 @@ struct txn *txn_new_blank(struct slice gid, size_t branch_count)
     check(branch_count <= TXN_BRANCHES_MAX);
     struct txn *txn = mem_new(struct txn);
     txn->gid = arena_copy(&txn->arena, gid);
-    txn->branches = arena_alloc(&txn->arena, branch_count * sizeof(struct txn_branch));
+    txn->branches = arena_alloc(&txn->arena, (branch_count + 1) * sizeof(struct txn_branch));
     txn->branch_count = branch_count;
     for (size_t i = 0; i < branch_count; i++) {
         txn->branches[i].id = branch_id(&txn->arena, i);
     }
-    txn->run.maybe_started = true;
+    txn_check_branch(txn)->id = slice_str("00");
+    txn->run.inherited = true;
     txn->run.timeout_at_ms = INT64_MAX;
     return txn;
+}
+
+struct txn_branch *txn_check_branch(struct txn *txn)
+{
+    return &txn->branches[txn->branch_count];
+}
+
+struct slice txn_check_url(const struct txn *txn)
+{
+    return txn->branches[txn->branch_count].ops[OP_ACTION].url;
+}
+
+const char *txn_op_label(const struct txn *txn, const struct txn_branch *branch, enum txn_op op)
+{
+    if (branch == &txn->branches[txn->branch_count]) {
+        return txn->type == TXN_MSG ? "msg" : "resume";
+    }
+    return op_names[txn->type][op];
 }
 
 static void options_copy(struct arena *arena, struct txn_options *to,
@@ -133,9 +166,17 @@ static void options_copy(struct arena *arena, struct txn_options *to,
 static void branch_copy(struct arena *arena, struct txn_branch *to, const struct txn_step *from)
 {
     to->payload = arena_copy(arena, from->payload);
-    to->ops[OP_ACTION] = (struct txn_op_record){arena_copy(arena, from->action), OP_PREPARED, true};
-    to->ops[OP_COMPENSATE] =
-        (struct txn_op_record){arena_copy(arena, from->compensate), OP_PREPARED, true};
+    if (from->id.len > 0) {
+        to->id = arena_copy(arena, from->id);
+    }
+    for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
+        to->ops[op].url = arena_copy(arena, from->urls[op]);
+    }
+    to->after = arena_alloc(arena, from->after_count + 1);
+    to->after_count = from->after_count;
+    if (from->after_count > 0) {
+        memcpy(to->after, from->after, from->after_count);
+    }
 }
 
 struct txn *txn_new(const struct txn_spec *spec)
@@ -143,15 +184,18 @@ struct txn *txn_new(const struct txn_spec *spec)
     struct txn *txn = txn_new_blank(spec->gid, spec->step_count);
     enum err err = txn_type_parse(spec->trans_type, &txn->type);
     check(err == ERR_OK); /* the spec was checked */
-    txn->status = TXN_SUBMITTED;
+    txn->status = spec->prepare || spec->options.declared ? TXN_PREPARED : TXN_SUBMITTED;
     txn->epoch = 1;
     txn->custom_data = arena_copy(&txn->arena, spec->custom_data);
     options_copy(&txn->arena, &txn->options, &spec->options);
     for (size_t i = 0; i < spec->step_count; i++) {
         branch_copy(&txn->arena, &txn->branches[i], &spec->steps[i]);
     }
+    txn_check_branch(txn)->ops[OP_ACTION].url = arena_copy(&txn->arena, spec->query_prepared);
+    txn_check_branch(txn)->payload = arena_copy(&txn->arena, spec->workflow_data);
+    txn_set_workflow(txn, spec->workflow);
     txn->sure = true;
-    txn->run.maybe_started = false;
+    txn->run.inherited = false;
     return txn;
 }
 
@@ -160,6 +204,15 @@ void txn_free(struct txn *txn)
     if (txn) {
         arena_fini(&txn->arena);
         free(txn);
+    }
+}
+
+void txn_set_workflow(struct txn *txn, struct slice name)
+{
+    if (name.len > 0) {
+        char *copy = arena_alloc(&txn->arena, name.len + 1);
+        memcpy(copy, name.ptr, name.len);
+        txn->workflow = copy;
     }
 }
 

@@ -171,12 +171,26 @@ static enum err step_url_check(struct slice url, size_t index, const char *op,
     return txn_url_check(url, field, reason);
 }
 
-static enum err step_check(const struct txn_step *step, size_t index, struct reason *reason)
+static enum err step_urls_check(const struct txn_step *step, enum txn_type type, size_t index,
+                                struct reason *reason)
 {
-    enum err err = step_url_check(step->action, index, "action", reason);
-    if (err == ERR_OK) {
-        err = step_url_check(step->compensate, index, "compensate", reason);
+    enum err err = ERR_OK;
+    for (size_t op = 0; op < TXN_BRANCH_OPS && err == ERR_OK; op++) {
+        const char *name = txn_op_name(type, (enum txn_op)op);
+        if (name) {
+            err = step_url_check(step->urls[op], index, name, reason);
+        } else if (step->urls[op].len > 0) {
+            err = reason_set(reason, ERR_INVALID, "steps[%zu]: has an op that a %s does not know",
+                             index, txn_type_name(type));
+        }
     }
+    return err;
+}
+
+static enum err step_check(const struct txn_step *step, enum txn_type type, size_t index,
+                           struct reason *reason)
+{
+    enum err err = step_urls_check(step, type, index, reason);
     if (err == ERR_OK && step->payload.len > TXN_PAYLOAD_MAX) {
         err = reason_set(reason, ERR_INVALID, "payloads[%zu]: has %zu bytes; at most %d", index,
                          step->payload.len, TXN_PAYLOAD_MAX);
@@ -184,25 +198,84 @@ static enum err step_check(const struct txn_step *step, size_t index, struct rea
     return err;
 }
 
-static enum err steps_check(const struct txn_spec *spec, struct reason *reason)
+/* How many steps there are told of at the beginning: those of a tcc that is not declared, of xa and
+ * of a workflow come later. */
+static enum err step_count_check(const struct txn_spec *spec, enum txn_type type,
+                                 struct reason *reason)
 {
-    if (spec->step_count == 0 || spec->step_count > TXN_BRANCHES_MAX) {
+    bool has_steps = type == TXN_SAGA || type == TXN_MSG || spec->options.declared;
+    if (!has_steps && spec->step_count > 0) {
+        return reason_set(
+            reason, ERR_INVALID, "steps: a %s has none; its branches are registered one by one%s",
+            txn_type_name(type), type == TXN_TCC ? ", or declared with try urls" : "");
+    }
+    if (has_steps && (spec->step_count == 0 || spec->step_count > TXN_BRANCHES_MAX)) {
         return reason_set(reason, ERR_INVALID, "steps: has %zu entries; must have 1 to %d",
                           spec->step_count, TXN_BRANCHES_MAX);
     }
+    return ERR_OK;
+}
+
+static enum err steps_check(const struct txn_spec *spec, enum txn_type type, struct reason *reason)
+{
+    enum err err = step_count_check(spec, type, reason);
     size_t total = 0;
+    for (size_t i = 0; i < spec->step_count && err == ERR_OK; i++) {
+        err = step_check(&spec->steps[i], type, i, reason);
+        total += spec->steps[i].payload.len;
+    }
+    if (err == ERR_OK && total > TXN_PAYLOADS_MAX) {
+        err = reason_set(reason, ERR_INVALID, "payloads: have %zu bytes together; at most %d",
+                         total, TXN_PAYLOADS_MAX);
+    }
+    return err;
+}
+
+/* ---- what comes after what ---- */
+
+static enum err after_indices_check(const struct txn_spec *spec, size_t index,
+                                    struct reason *reason)
+{
+    const struct txn_step *step = &spec->steps[index];
+    for (size_t i = 0; i < step->after_count; i++) {
+        if (step->after[i] >= spec->step_count || step->after[i] == index) {
+            return reason_set(reason, ERR_INVALID,
+                              "orders: step %zu comes after step %d; must be another one, 0 to %zu",
+                              index, step->after[i], spec->step_count - 1);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Takes away the steps whose predecessors are all taken away, until nothing changes: what is left
+ * waits for itself. */
+static enum err after_check(const struct txn_spec *spec, struct reason *reason)
+{
+    bool gone[TXN_BRANCHES_MAX] = {false};
+    size_t left = spec->step_count;
     for (size_t i = 0; i < spec->step_count; i++) {
-        enum err err = step_check(&spec->steps[i], i, reason);
+        enum err err = after_indices_check(spec, i, reason);
         if (err != ERR_OK) {
             return err;
         }
-        total += spec->steps[i].payload.len;
     }
-    if (total > TXN_PAYLOADS_MAX) {
-        return reason_set(reason, ERR_INVALID, "payloads: have %zu bytes together; at most %d",
-                          total, TXN_PAYLOADS_MAX);
+    for (bool moved = true; moved && left > 0;) {
+        moved = false;
+        for (size_t i = 0; i < spec->step_count; i++) {
+            const struct txn_step *step = &spec->steps[i];
+            size_t waits = 0;
+            for (size_t a = 0; a < step->after_count; a++) {
+                waits += !gone[step->after[a]];
+            }
+            if (!gone[i] && waits == 0) {
+                gone[i] = moved = true;
+                left--;
+            }
+        }
     }
-    return ERR_OK;
+    return left == 0
+               ? ERR_OK
+               : reason_set(reason, ERR_INVALID, "orders: %zu steps wait for one another", left);
 }
 
 static enum err number_check(const char *field, int64_t value, int64_t max, struct reason *reason)
@@ -262,6 +335,7 @@ static enum err options_check(const struct txn_options *options, struct reason *
         {"retry_interval (ms)", options->retry_interval_ms, TXN_TIME_MAX_MS},
         {"request_timeout (ms)", options->request_timeout_ms, TXN_TIME_MAX_MS},
         {"retry_limit", options->retry_limit, TXN_RETRY_LIMIT_MAX},
+        {"delay (ms)", options->delay_ms, TXN_TIME_MAX_MS},
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         enum err err = number_check(numbers[i].field, numbers[i].value, numbers[i].max, reason);
@@ -272,27 +346,76 @@ static enum err options_check(const struct txn_options *options, struct reason *
     return headers_check(options, reason);
 }
 
+enum err txn_branch_id_check(struct slice id, struct reason *reason)
+{
+    bool good =
+        id.len > 0 && id.len <= TXN_BRANCH_ID_MAX && is_digit(id.ptr[0]) && !slice_eq_str(id, "00");
+    for (size_t i = 0; good && i < id.len; i++) {
+        good = is_word(id.ptr[i]) || id.ptr[i] == '-';
+    }
+    if (good) {
+        return ERR_OK;
+    }
+    char shown[SHOWN_SIZE];
+    return reason_set(reason, ERR_INVALID,
+                      "branch_id: '%s' must be 1 to %d letters, digits, '-' or '_', begin with a "
+                      "digit and not be 00",
+                      slice_printable(id, shown, sizeof(shown)), TXN_BRANCH_ID_MAX);
+}
+
+enum err txn_branch_op_check(struct slice op)
+{
+    bool good = op.len > 0 && op.len <= TXN_BRANCH_OP_MAX;
+    for (size_t i = 0; good && i < op.len; i++) {
+        good = is_word(op.ptr[i]) || op.ptr[i] == '-';
+    }
+    return good ? ERR_OK : ERR_INVALID;
+}
+
+static enum err check_back_check(const struct txn_spec *spec, enum txn_type type,
+                                 struct reason *reason)
+{
+    if (type == TXN_MSG && spec->prepare && spec->query_prepared.len == 0) {
+        return reason_set(reason, ERR_INVALID,
+                          "query_prepared: is empty; a prepared msg needs the url that tells "
+                          "whether it is to be sent");
+    }
+    return txn_url_check(spec->query_prepared, "query_prepared", reason);
+}
+
+static enum err type_check(const struct txn_spec *spec, enum txn_type *type, struct reason *reason)
+{
+    if (txn_type_parse(spec->trans_type, type) == ERR_OK) {
+        return ERR_OK;
+    }
+    char shown[SHOWN_SIZE];
+    slice_printable(spec->trans_type, shown, sizeof(shown));
+    return reason_set(reason, ERR_INVALID,
+                      "trans_type: '%s' is not known; must be saga, tcc, msg, xa or workflow",
+                      shown);
+}
+
 enum err txn_spec_check(const struct txn_spec *spec, struct reason *reason)
 {
+    enum txn_type type = TXN_SAGA;
     enum err err = txn_gid_check(spec->gid, reason);
-    if (err != ERR_OK) {
-        return err;
+    if (err == ERR_OK) {
+        err = type_check(spec, &type, reason);
     }
-    enum txn_type type;
-    if (txn_type_parse(spec->trans_type, &type) != ERR_OK) {
-        char shown[SHOWN_SIZE];
-        slice_printable(spec->trans_type, shown, sizeof(shown));
-        return reason_set(reason, ERR_INVALID, "trans_type: '%s' is not known; must be saga",
-                          shown);
+    if (err == ERR_OK) {
+        err = steps_check(spec, type, reason);
     }
-    err = steps_check(spec, reason);
-    if (err != ERR_OK) {
-        return err;
+    if (err == ERR_OK && spec->options.concurrent) {
+        err = after_check(spec, reason);
     }
-    if (spec->custom_data.len > TXN_CUSTOM_DATA_MAX || !utf8_is_valid(spec->custom_data)) {
-        return reason_set(reason, ERR_INVALID,
-                          "custom_data: has %zu bytes; must be UTF-8 of at most %d",
-                          spec->custom_data.len, TXN_CUSTOM_DATA_MAX);
+    if (err == ERR_OK) {
+        err = check_back_check(spec, type, reason);
     }
-    return options_check(&spec->options, reason);
+    if (err == ERR_OK &&
+        (spec->custom_data.len > TXN_CUSTOM_DATA_MAX || !utf8_is_valid(spec->custom_data))) {
+        err = reason_set(reason, ERR_INVALID,
+                         "custom_data: has %zu bytes; must be UTF-8 of at most %d",
+                         spec->custom_data.len, TXN_CUSTOM_DATA_MAX);
+    }
+    return err == ERR_OK ? options_check(&spec->options, reason) : err;
 }

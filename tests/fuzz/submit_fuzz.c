@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct submit_request request;
     struct reason reason = {""};
-    enum err err = submit_request_decode(slice_make(data, size), &request, &reason);
+    enum err err = submit_request_decode(slice_make(data, size), false, &request, &reason);
     if (err) {
         check(reason.text[0] && (err == ERR_INVALID || err == ERR_LIMIT));
     } else {

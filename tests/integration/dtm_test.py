@@ -473,7 +473,7 @@ class BadInputTest(DtmCase):
             ({"gid": "a\u007fb"}, "control characters"), ({"gid": 7}, "gid"),
             (b'{"gid":"\xc3\x28","trans_type":"saga"}', "UTF-8"),
             ({"trans_type": "nonsense"}, "nonsense"), ({"trans_type": ""}, "trans_type"),
-            ({"trans_type": None}, "trans_type"), ({"trans_type": "tcc"}, "allowed now: saga"),
+            ({"trans_type": None}, "trans_type"), ({"trans_type": "dance"}, "allowed: saga, tcc"),
             ({"payloads": []}, "0 elements"), ({"payloads": ["", ""]}, "2 elements"),
             ({"payloads": [1]}, "payloads[0]"), ({"payloads": "x"}, "payloads"),
             ({"payloads": ["x" * (256 * 1024 + 1)]}, "at most 262144"),
@@ -495,7 +495,7 @@ class BadInputTest(DtmCase):
             ({"branch_headers": {f"h{i}": "" for i in range(33)}}, "at most 32"),
             ({"bin_payloads": ["AA=="]}, "not both"),
             ({"payloads": None, "bin_payloads": ["?"]}, "base64"),
-            ({"custom_data": '{"concurrent":true,"orders":{}}'}, "concurrent"),
+            ({"custom_data": '{"concurrent":true,"orders":[]}'}, "orders must be"),
         ]
         for change, says in table:
             data = change if isinstance(change, bytes) else json.dumps({**good, **change}).encode()

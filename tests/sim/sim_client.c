@@ -61,8 +61,8 @@ static void submit(struct sim_ask *ask, struct engine *engine)
     struct txn_step steps[SIM_BRANCHES_MAX];
     for (size_t i = 0; i < txn->branch_count; i++) {
         steps[i] = (struct txn_step){
-            .action = slice_str(txn->urls[i][OP_ACTION]),
-            .compensate = slice_str(txn->urls[i][OP_COMPENSATE]),
+            .urls = {[OP_ACTION] = slice_str(txn->urls[i][OP_ACTION]),
+                     [OP_UNDO] = slice_str(txn->urls[i][OP_UNDO])},
         };
     }
     struct txn_spec spec = {

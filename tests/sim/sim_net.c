@@ -47,13 +47,13 @@ static enum call_verdict participate(struct sim_call *call)
     struct world *world = call->world;
     struct sim_part *part = &call->txn->parts[call->branch];
     /* See the list in sim.h. */
-    if (call->op == OP_COMPENSATE && call->txn->hit && !part->undone_mark &&
+    if (call->op == OP_UNDO && call->txn->hit && !part->undone_mark &&
         !sim_knows_abort(&call->txn->rec)) {
         call->txn->tainted = true;
     }
     if (sim_chance(world, world->faults.part_error)) {
         /* A compensation that is "refused" is no more than an error. */
-        return call->op == OP_COMPENSATE && sim_between(world, 0, 1) ? CALL_FAILURE : CALL_ERROR;
+        return call->op == OP_UNDO && sim_between(world, 0, 1) ? CALL_FAILURE : CALL_ERROR;
     }
     if (sim_chance(world, world->faults.part_ongoing)) {
         return CALL_ONGOING;
@@ -61,7 +61,7 @@ static enum call_verdict participate(struct sim_call *call)
     enum call_verdict verdict =
         call->op == OP_ACTION ? do_action(world, call->txn, part) : do_compensate(world, part);
     sim_trace(world, "participant: %s %zu %s: %s", call->txn->gid, call->branch + 1,
-              txn_op_name(call->op), call_verdict_name(verdict));
+              txn_op_name(TXN_SAGA, call->op), call_verdict_name(verdict));
     check_part(world, call->txn, call->branch);
     return sim_chance(world, world->faults.part_half) ? CALL_ERROR : verdict;
 }
@@ -91,7 +91,7 @@ static void call_complete(struct sim_call *call)
     }
     struct call_result result = {call->verdict, slice_str("said the participant"), 1500};
     sim_trace(world, "node %d: %s %zu %s answered %s", call->node->index, call->txn->gid,
-              call->branch + 1, txn_op_name(call->op), call_verdict_name(call->verdict));
+              call->branch + 1, txn_op_name(TXN_SAGA, call->op), call_verdict_name(call->verdict));
     if (!sim_node_may_crash(call->node)) {
         call->cb(call->arg, &result);
         sim_node_may_crash(call->node);
@@ -161,13 +161,14 @@ static void caller_start(struct caller *caller, const struct branch_call *from, 
     call->txn = sim_txn_find(world, from->txn->gid);
     call->who = from->txn;
     call->branch = (size_t)(from->branch - from->txn->branches);
-    call->op = from->op;
+    enum err err = txn_op_parse(TXN_SAGA, slice_str(from->op), &call->op);
+    check(err == ERR_OK);
     call->cb = cb;
     call->arg = arg;
     call->verdict = CALL_ERROR;
     call->pending = 1;
     sim_trace(world, "node %d calls %s %zu %s", node->index, call->txn->gid, call->branch + 1,
-              txn_op_name(call->op));
+              txn_op_name(TXN_SAGA, call->op));
     check_call(world, call);
     LL_PREPEND(world->calls, call);
     sim_at(world, &call->done, world->now_ms + from->timeout_ms, on_done);

@@ -125,7 +125,7 @@ static void branch_plan(struct world *world, struct sim_txn *txn, size_t i)
         snprintf(txn->urls[i][OP_ACTION], SIM_URL_SIZE, "tcp://p%zu/P.S/Do", i);
     }
     if (part->has_compensate) {
-        snprintf(txn->urls[i][OP_COMPENSATE], SIM_URL_SIZE, "tcp://p%zu/P.S/Undo", i);
+        snprintf(txn->urls[i][OP_UNDO], SIM_URL_SIZE, "tcp://p%zu/P.S/Undo", i);
     }
 }
 

@@ -16,7 +16,7 @@
 static void decode_ok(const char *body, struct submit_request *out)
 {
     struct reason reason = {.text = ""};
-    if (submit_request_decode(slice_str(body), out, &reason)) {
+    if (submit_request_decode(slice_str(body), false, out, &reason)) {
         fail_msg("%s: %s", body, reason.text);
     }
 }
@@ -33,8 +33,8 @@ static void test_what_the_go_sdk_sends(void **state)
     assert_true(slice_eq_str(r.spec.gid, "Gk3"));
     assert_true(slice_eq_str(r.spec.trans_type, "saga"));
     assert_int_equal(r.spec.step_count, 2);
-    assert_true(slice_eq_str(r.spec.steps[0].action, "http://busi/out"));
-    assert_true(slice_eq_str(r.spec.steps[1].compensate, "http://busi/inRevert"));
+    assert_true(slice_eq_str(r.spec.steps[0].urls[OP_ACTION], "http://busi/out"));
+    assert_true(slice_eq_str(r.spec.steps[1].urls[OP_UNDO], "http://busi/inRevert"));
     assert_true(slice_eq_str(r.spec.steps[0].payload, "{\"amount\":30}"));
     assert_true(slice_eq_str(r.spec.steps[1].payload, "null")); /* byte for byte, as DTM */
     assert_int_equal(r.wait.mode, ENGINE_WAIT_STORED);
@@ -51,7 +51,7 @@ static void test_null_is_absent_and_unknown_fields_are_ignored(void **state)
                    "\"branch_headers\":null,\"timeout_to_fail\":null,\"wait_result\":null,"
                    "\"passthrough_headers\":[],\"concurrent\":true,\"x\":{\"y\":[1]}}",
               &r);
-    assert_int_equal(r.spec.steps[0].action.len, 0);
+    assert_int_equal(r.spec.steps[0].urls[OP_ACTION].len, 0);
     assert_int_equal(r.spec.steps[0].payload.len, 0);
     submit_request_fini(&r);
 }
@@ -133,8 +133,9 @@ static void test_refusals_name_field_value_and_what_is_allowed(void **state)
         {"{\"gid\":\"a\\nb\",\"trans_type\":\"saga\"}", "gid: 'a?b' has control characters"},
         {"{\"gid\":\"a\\u0085b\",\"trans_type\":\"saga\"}", "control characters"},
         {"{\"gid\":\"g\xff\",\"trans_type\":\"saga\"}", "UTF-8"},
-        {"{\"gid\":\"g\"}", "'trans_type': '' is not supported; allowed now: saga"},
-        {"{\"gid\":\"g\",\"trans_type\":\"tcc\"}", "'tcc' is not supported; allowed now: saga"},
+        {"{\"gid\":\"g\"}", "'trans_type': '' is not supported; allowed: saga"},
+        {"{\"gid\":\"g\",\"trans_type\":\"dance\"}",
+         "'dance' is not supported; allowed: saga, tcc"},
         {"{\"gid\":\"g\",\"trans_type\":[]}", "field 'trans_type'"},
         {HEAD ",\"steps\":{}}", "field 'steps': must be an array"},
         {HEAD ",\"steps\":[\"x\"],\"payloads\":[\"\"]}", "field 'steps[0]': must be an object"},
@@ -165,14 +166,17 @@ static void test_refusals_name_field_value_and_what_is_allowed(void **state)
         {SAGA ",\"branch_headers\":{\"a\":1}}", "the value of 'a' must be a string"},
         {SAGA ",\"branch_headers\":{\"a\":\"x\\r\\ny\"}}", "branch_headers"},
         {SAGA ",\"custom_data\":{}}", "custom_data"},
-        {SAGA ",\"custom_data\":\"{\\\"concurrent\\\":true}\"}", "not supported yet"},
+        {SAGA ",\"custom_data\":\"{\\\"concurrent\\\":true,\\\"orders\\\":{\\\"9\\\":[0]}}\"}",
+         "orders has '9'"},
+        {SAGA ",\"custom_data\":\"{\\\"concurrent\\\":true,\\\"orders\\\":{\\\"0\\\":[0]}}\"}",
+         "orders: step 0 comes after step 0"},
         {SAGA ",\"gid\":\"h\"}", "gid"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct submit_request r;
         struct reason reason = {.text = ""};
-        enum err err = submit_request_decode(slice_str(cases[i].body), &r, &reason);
+        enum err err = submit_request_decode(slice_str(cases[i].body), false, &r, &reason);
         if (err == ERR_OK || !strstr(reason.text, cases[i].says)) {
             fail_msg("%s: %d '%s'", cases[i].body, err, reason.text);
         }
@@ -195,7 +199,7 @@ static void refused(const char *body, const char *says)
 {
     struct submit_request r;
     struct reason reason = {.text = ""};
-    assert_int_not_equal(submit_request_decode(slice_str(body), &r, &reason), ERR_OK);
+    assert_int_not_equal(submit_request_decode(slice_str(body), false, &r, &reason), ERR_OK);
     if (!strstr(reason.text, says)) {
         fail_msg("'%s' does not say '%s'", reason.text, says);
     }

@@ -77,6 +77,28 @@ void engine_submit(struct engine *engine, const struct txn_spec *spec, struct en
                  spec->step_count, (int)wait.mode, (long long)wait.wait_ms);
 }
 
+void engine_prepare(struct engine *engine, const struct txn_spec *spec, engine_cb cb, void *arg)
+{
+    engine_asked(engine, cb, arg, "prepare %.*s %.*s", SLICE_ARG(spec->gid),
+                 SLICE_ARG(spec->trans_type));
+}
+
+void engine_register(struct engine *engine, struct slice gid, const struct store_branch *branch,
+                     engine_cb cb, void *arg)
+{
+    engine_asked(engine, cb, arg, "register %.*s %.*s%.*s [%.*s|%.*s] %.*s", SLICE_ARG(gid),
+                 SLICE_ARG(branch->id), SLICE_ARG(branch->op), SLICE_ARG(branch->urls[OP_CONFIRM]),
+                 SLICE_ARG(branch->urls[OP_UNDO]), SLICE_ARG(branch->payload));
+}
+
+void engine_finish(struct engine *engine, struct slice gid, const struct engine_finish *finish,
+                   engine_cb cb, void *arg)
+{
+    engine_asked(engine, cb, arg, "finish %.*s %s because %.*s: %.*s", SLICE_ARG(gid),
+                 txn_status_name(finish->status), SLICE_ARG(finish->reason),
+                 SLICE_ARG(finish->result));
+}
+
 void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
                   void *arg)
 {
@@ -407,9 +429,10 @@ static void test_submit_outcomes(void **state)
 static void test_submit_that_is_wrong_never_reaches_the_engine(void **state)
 {
     struct fixture *f = opened(state);
-    post(f, "/api/dtmsvr/submit", "{\"gid\":\"g\",\"trans_type\":\"xa\"}");
+    post(f, "/api/dtmsvr/submit", "{\"gid\":\"g\",\"trans_type\":\"dance\"}");
     answers(f, 400,
-            "{\"message\":\"field 'trans_type': 'xa' is not supported; allowed now: saga\"}");
+            "{\"message\":\"field 'trans_type': 'dance' is not supported; allowed: saga, tcc, "
+            "msg, xa, workflow\"}");
     post(f, "/api/dtmsvr/submit", "{\"gid\":\"\xC3\x28\"}");
     assert_int_equal(f->status, 400);
     post(f, "/api/dtmsvr/submit", "");
@@ -471,7 +494,7 @@ static void test_abort(void **state)
     f->engine.answer.err = ERR_NOT_FOUND;
     post(f, "/api/dtmsvr/abort", "{\"gid\":\"g \\\"1\"}");
     answers(f, 404, "{\"message\":\"no transaction with gid: g \\\"1\"}");
-    post(f, "/api/dtmsvr/abort", "{\"gid\":\"g1\",\"trans_type\":\"tcc\"}");
+    post(f, "/api/dtmsvr/abort", "{\"gid\":\"g1\",\"trans_type\":\"dance\"}");
     assert_int_equal(f->status, 400);
     post(f, "/api/dtmsvr/abort", "{\"gid\":\"g1\",\"rollback_reason\":7}");
     assert_int_equal(f->status, 400);
@@ -507,7 +530,9 @@ static void test_force_stop_and_retry_now(void **state)
 
 static struct txn *txn_sample(void)
 {
-    struct txn_step step = {SLICE_LIT("http://h/a"), SLICE_LIT("http://h/c"), SLICE_LIT("pay")};
+    struct txn_step step = {
+        .urls = {[OP_ACTION] = SLICE_LIT("http://h/a"), [OP_UNDO] = SLICE_LIT("http://h/c")},
+        .payload = SLICE_LIT("pay")};
     struct txn_header header = {SLICE_LIT("X-A"), SLICE_LIT("1")};
     struct txn_spec spec = {
         .gid = SLICE_LIT("g1"),

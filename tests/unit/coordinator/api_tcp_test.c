@@ -54,7 +54,7 @@ void engine_submit(struct engine *engine, const struct txn_spec *spec, struct en
              "%.*s %.*s steps=%zu [%.*s|%.*s|%.*s] times=%lld/%lld/%lld limit=%lld headers=%zu "
              "wait=%d/%lld",
              SLICE_ARG(spec->gid), SLICE_ARG(spec->trans_type), spec->step_count,
-             SLICE_ARG(spec->steps[0].action), SLICE_ARG(spec->steps[0].compensate),
+             SLICE_ARG(spec->steps[0].urls[OP_ACTION]), SLICE_ARG(spec->steps[0].urls[OP_UNDO]),
              SLICE_ARG(spec->steps[0].payload), (long long)options->timeout_to_fail_ms,
              (long long)options->retry_interval_ms, (long long)options->request_timeout_ms,
              (long long)options->retry_limit, options->header_count, (int)wait.mode,
@@ -260,7 +260,7 @@ static void test_submit_that_is_wrong_names_the_field(void **state)
     request = submit_of("g", steps, 2);
     assert_non_null(strstr(ask(f, &request), "error 1 field=steps[1].action retry=0 "));
     request = submit_of("g", steps, 1);
-    request.submit.trans_type = slice_str("tcc");
+    request.submit.trans_type = slice_str("dance");
     assert_non_null(strstr(ask(f, &request), "field=trans_type"));
     request = submit_of("g", steps, 1);
     request.submit.wait_timeout_ms = 5;
@@ -295,7 +295,9 @@ static void test_errors_of_the_engine(void **state)
 static void test_query(void **state)
 {
     struct fixture *f = *state;
-    struct txn_step step = {SLICE_LIT("http://h/a"), SLICE_LIT("http://h/c"), SLICE_LIT("pay")};
+    struct txn_step step = {
+        .urls = {[OP_ACTION] = SLICE_LIT("http://h/a"), [OP_UNDO] = SLICE_LIT("http://h/c")},
+        .payload = SLICE_LIT("pay")};
     struct txn_spec spec = {
         .gid = SLICE_LIT("g1"), .trans_type = SLICE_LIT("saga"), .steps = &step, .step_count = 1};
     struct txn *txn = txn_new(&spec);

@@ -182,7 +182,7 @@ static void call_with(struct fixture *f, const char *url, const char *payload, i
     struct txn_branch branch = {.id = slice_str(id_text), .payload = slice_str(payload_text)};
     struct branch_call call = {.txn = &txn,
                                .branch = &branch,
-                               .op = OP_COMPENSATE,
+                               .op = "compensate",
                                .url = slice_str(url_text),
                                .timeout_ms = timeout_ms};
     *outcome = (struct outcome){.counter = &f->ended};

@@ -37,8 +37,9 @@ static size_t count_dirty(const struct txn *txn)
 {
     size_t n = 0;
     for (size_t i = 0; i < txn->branch_count; i++) {
-        n += txn->branches[i].ops[OP_ACTION].dirty;
-        n += txn->branches[i].ops[OP_COMPENSATE].dirty;
+        for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
+            n += txn->branches[i].ops[op].dirty;
+        }
     }
     return n;
 }
@@ -128,7 +129,7 @@ static void fake_start(struct caller *caller, const struct branch_call *call, ca
 {
     struct fake *fake = container_of(caller, struct fake, caller);
     assert_true(fake->call_count < FAKE_OPS_MAX && call->url.len > 0);
-    buf_printf(next_line(fake), "call %.*s.%s", SLICE_ARG(call->branch->id), txn_op_name(call->op));
+    buf_printf(next_line(fake), "call %.*s.%s", SLICE_ARG(call->branch->id), call->op);
     fake->calls[fake->call_count++] = (struct fake_call){cb, arg, call->timeout_ms};
 }
 
@@ -255,8 +256,8 @@ static struct txn_spec spec_of(const char *gid, size_t steps, struct txn_options
 {
     static struct txn_step all[TXN_BRANCHES_MAX];
     for (size_t i = 0; i < steps; i++) {
-        all[i].action = slice_str("tcp://p/P.S/Do");
-        all[i].compensate = slice_str("tcp://p/P.S/Undo");
+        all[i].urls[OP_ACTION] = slice_str("tcp://p/P.S/Do");
+        all[i].urls[OP_UNDO] = slice_str("tcp://p/P.S/Undo");
     }
     return (struct txn_spec){
         .gid = slice_str(gid),
@@ -290,6 +291,6 @@ struct txn *fake_txn(struct fake *fake, enum txn_status status, int64_t epoch)
     txn->epoch = epoch;
     txn->created_ms = fake->store_now_ms - 100;
     txn->seen_ms = fake->store_now_ms;
-    txn->run.maybe_started = true;
+    txn->run.inherited = true;
     return txn;
 }

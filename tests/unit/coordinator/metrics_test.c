@@ -47,7 +47,7 @@ static void test_counts_and_durations(void **state)
     metrics_submitted(metrics, TXN_SAGA);
     metrics_finished(metrics, TXN_SAGA, TXN_SUCCEED, 3);
     metrics_finished(metrics, TXN_SAGA, TXN_FAILED, 2000000);
-    metrics_called(metrics, OP_ACTION, CALL_FAILURE, 1000);
+    metrics_called(metrics, "action", CALL_FAILURE, 1000);
     metrics_redis(metrics, true, 90);
     metrics_redis(metrics, false, 101);
     metrics_render(metrics, &unknown_backlog, &text);

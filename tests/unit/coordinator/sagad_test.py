@@ -443,8 +443,8 @@ class BadInputTest(Case):
             (dict(good, gid='a\u007fb'), 'control characters'),
             (dict(good, gid={}), "'gid'"),
             (b'{"gid":"\xc3\x28","trans_type":"saga"}', 'UTF-8'),
-            (dict(good, trans_type='nonsense'), "'nonsense' is not supported; allowed now: saga"),
-            (dict(good, trans_type='tcc'), "'tcc' is not supported; allowed now: saga"),
+            (dict(good, trans_type='nonsense'), "'nonsense' is not supported; allowed: saga, tcc"),
+            (dict(good, trans_type='dance'), "'dance' is not supported; allowed: saga, tcc"),
             (dict(good, payloads=[]), 'has 0 elements, must have one for each of the 1 steps'),
             (dict(good, payloads=['', '']), 'has 2 elements'),
             (dict(good, payloads=[1]), 'payloads[0]'),
@@ -453,7 +453,7 @@ class BadInputTest(Case):
             (dict(good, steps=[{'action': 'gopher://x'}]), 'steps[0].action'),
             (dict(good, retry_interval=-1), 'retry_interval'),
             (dict(good, timeout_to_fail='soon'), 'timeout_to_fail'),
-            (dict(good, custom_data='{"concurrent":true}'), 'not supported yet'),
+            (dict(good, custom_data='{"concurrent":true,"orders":{"7":[0]}}'), "orders has '7'"),
         ]
         for body, says in table:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -480,7 +480,7 @@ class BadInputTest(Case):
 
     def test_paths_and_methods(self):
         for method, path, status in (('GET', '/', 404), ('GET', '/api/dtmsvr/nope', 404),
-                                     ('POST', '/api/dtmsvr/prepare', 404),
+                                     ('POST', '/api/dtmsvr/nope', 404),
                                      ('GET', '/api/dtmsvr/submit', 405),
                                      ('PUT', '/api/dtmsvr/query', 405),
                                      ('GET', '/api/dtmsvr/query', 400),

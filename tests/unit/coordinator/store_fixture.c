@@ -100,9 +100,10 @@ struct seen load(struct fixture *f, struct side *side, struct slice gid)
 struct txn *saga_new(const char *gid)
 {
     const struct txn_step steps[] = {
-        {SLICE_LIT("tcp://order/order.Order/Create"), SLICE_LIT("tcp://order/order.Order/Revert"),
-         SLICE_LIT("payload\0one")},
-        {SLICE_LIT("http://127.0.0.1:1/stock?a=b+c"), SLICE_LIT(""), SLICE_LIT("")},
+        {.urls = {[OP_ACTION] = SLICE_LIT("tcp://order/order.Order/Create"),
+                  [OP_UNDO] = SLICE_LIT("tcp://order/order.Order/Revert")},
+         .payload = SLICE_LIT("payload\0one")},
+        {.urls = {[OP_ACTION] = SLICE_LIT("http://127.0.0.1:1/stock?a=b+c")}},
     };
     struct txn_spec spec = {
         .gid = slice_str(gid), .trans_type = SLICE_LIT("saga"), .steps = steps, .step_count = 2};

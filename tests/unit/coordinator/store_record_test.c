@@ -76,10 +76,10 @@ static void test_reads_every_field(void **state)
     assert_int_equal(txn->branch_count, 3);
     assert_true(slice_eq_str(txn->branches[0].payload, "abc payload d"));
     assert_int_equal(txn->branches[0].ops[OP_ACTION].status, OP_SUCCEED);
-    assert_int_equal(txn->branches[0].ops[OP_COMPENSATE].url.len, 0);
+    assert_int_equal(txn->branches[0].ops[OP_UNDO].url.len, 0);
     assert_true(slice_eq_str(txn->branches[1].ops[OP_ACTION].url, "http://h/p?x=1+2"));
-    assert_true(slice_eq_str(txn->branches[1].ops[OP_COMPENSATE].url, "http://h/q"));
-    assert_int_equal(txn->branches[1].ops[OP_COMPENSATE].status, OP_PREPARED);
+    assert_true(slice_eq_str(txn->branches[1].ops[OP_UNDO].url, "http://h/q"));
+    assert_int_equal(txn->branches[1].ops[OP_UNDO].status, OP_PREPARED);
     txn_free(txn);
 }
 
@@ -168,7 +168,7 @@ static void test_wrong_shapes_are_named(void **state)
         {"001.action", "001.action"},
         {"02.try", "02.try"},
         {"02.payload", "02.payload"},
-        {"04.action", "field 04 is missing"},
+        {"04.action", "field 04.action is"},
         {"100", "field 04 is missing"},
         {"02.", "field 02."},
     };

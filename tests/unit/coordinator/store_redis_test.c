@@ -105,7 +105,8 @@ static void test_update_reaches_the_record(void **state)
     txn->attempts = 0;
     txn->retry_count = 9;
     txn_set_reason(txn, slice_str("no stock"));
-    txn->branches[1].ops[OP_ACTION].status = OP_FAILED;
+    txn->branches[1].ops[OP_ACTION] = (struct txn_op_record){
+        .url = txn->branches[1].ops[OP_ACTION].url, .status = OP_FAILED, .dirty = true};
     struct store_note note = {SLICE_LIT("02.action"), SLICE_LIT("FAILURE"), 3, SLICE_LIT("a\nb")};
     struct store_update change = {.txn = txn,
                                   .expect = TXN_SUBMITTED,
@@ -395,8 +396,9 @@ static void test_largest_saga(void **state)
     char *url = mem_alloc(TXN_URL_MAX);
     memset(url, 'u', TXN_URL_MAX);
     for (size_t i = 0; i < TXN_BRANCHES_MAX; i++) {
-        steps[i] = (struct txn_step){slice_make(url, TXN_URL_MAX), slice_make(url, TXN_URL_MAX),
-                                     slice_make(url, 1 + i)};
+        steps[i] = (struct txn_step){.urls = {[OP_ACTION] = slice_make(url, TXN_URL_MAX),
+                                              [OP_UNDO] = slice_make(url, TXN_URL_MAX)},
+                                     .payload = slice_make(url, 1 + i)};
     }
     struct txn_spec spec = {.gid = SLICE_LIT("large"),
                             .trans_type = SLICE_LIT("saga"),

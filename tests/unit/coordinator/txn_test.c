@@ -13,7 +13,8 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static struct txn_step one_step[] = {
-    {SLICE_LIT("tcp://a/P.S/Do"), SLICE_LIT("tcp://a/P.S/Undo"), SLICE_LIT("{}")}};
+    {.urls = {[OP_ACTION] = SLICE_LIT("tcp://a/P.S/Do"), [OP_UNDO] = SLICE_LIT("tcp://a/P.S/Undo")},
+     .payload = SLICE_LIT("{}")}};
 
 static struct txn_spec good_spec(void)
 {
@@ -57,14 +58,19 @@ static void test_names_are_those_of_dtm(void **state)
     assert_int_equal(txn_status_parse(slice_str("succeed"), &status), ERR_OK);
     assert_int_equal(status, TXN_SUCCEED);
     assert_int_equal(txn_status_parse(slice_str("success"), &status), ERR_INVALID);
-    assert_int_equal(txn_op_parse(slice_str("compensate"), &op), ERR_OK);
-    assert_int_equal(op, OP_COMPENSATE);
-    assert_string_equal(txn_op_name(OP_ACTION), "action");
+    assert_int_equal(txn_op_parse(TXN_SAGA, slice_str("compensate"), &op), ERR_OK);
+    assert_int_equal(op, OP_UNDO);
+    assert_string_equal(txn_op_name(TXN_SAGA, OP_ACTION), "action");
     assert_int_equal(op_status_parse(slice_str("failed"), &op_status), ERR_OK);
     assert_int_equal(op_status, OP_FAILED);
     assert_string_equal(op_status_name(OP_PREPARED), "prepared");
     assert_int_equal(txn_type_parse(slice_str("saga"), &type), ERR_OK);
-    assert_int_equal(txn_type_parse(slice_str("tcc"), &type), ERR_INVALID);
+    assert_int_equal(txn_type_parse(slice_str("dance"), &type), ERR_INVALID);
+    assert_string_equal(txn_op_name(TXN_TCC, OP_ACTION), "try");
+    assert_int_equal(txn_op_parse(TXN_XA, slice_str("rollback"), &op), ERR_OK);
+    assert_int_equal(op, OP_UNDO);
+    assert_int_equal(txn_op_parse(TXN_MSG, slice_str("compensate"), &op), ERR_INVALID);
+    assert_null(txn_op_name(TXN_MSG, OP_UNDO));
     assert_string_equal(txn_type_name(TXN_SAGA), "saga");
 }
 
@@ -220,7 +226,7 @@ static void test_steps_are_counted_and_weighed(void **state)
     assert_int_equal(txn_spec_check(&spec, NULL), ERR_OK);
     steps[4].payload = slice_make(big.ptr, 1);
     assert_refused(&spec, "1048577 bytes together");
-    steps[5].action = slice_str("nonsense");
+    steps[5].urls[OP_ACTION] = slice_str("nonsense");
     assert_refused(&spec, "steps[5].action: 'nonsense'");
     free((void *)(uintptr_t)big.ptr);
 }
@@ -282,7 +288,7 @@ static void test_a_new_transaction_owns_all_of_its_spec(void **state)
 {
     (void)state;
     char gid[] = "mine", url[] = "tcp://a/P.S/Do", payload[] = "abc", name[] = "n", value[] = "v";
-    struct txn_step step = {slice_str(url), {0}, slice_str(payload)};
+    struct txn_step step = {.urls = {[OP_ACTION] = slice_str(url)}, .payload = slice_str(payload)};
     struct txn_header header = {slice_str(name), slice_str(value)};
     struct txn_spec spec = good_spec();
     spec.gid = slice_str(gid);
@@ -305,7 +311,7 @@ static void test_a_new_transaction_owns_all_of_its_spec(void **state)
     assert_int_equal(txn->status, TXN_SUBMITTED);
     assert_int_equal(txn->epoch, 1);
     assert_int_equal(txn->revision, 0);
-    assert_true(txn->sure && txn->branches[0].ops[OP_COMPENSATE].dirty);
+    assert_true(txn->sure && !txn->run.inherited);
     txn_free(txn);
 }
 

@@ -1,5 +1,5 @@
 /* The rules as tables: a story is a list of events, each with the step that must come of it. */
-#include "coordinator/saga.h"
+#include "coordinator/rules.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,8 +27,8 @@ static struct txn *saga_make(const char *urls)
     static struct txn_step steps[STEPS_MAX];
     size_t count = strlen(urls) / 2;
     for (size_t i = 0; i < count; i++) { /* 'a' and 'c': a url; '-': none */
-        steps[i].action = slice_str(urls[2 * i] == 'a' ? "tcp://p/P.S/Do" : "");
-        steps[i].compensate = slice_str(urls[2 * i + 1] == 'c' ? "tcp://p/P.S/Undo" : "");
+        steps[i].urls[OP_ACTION] = slice_str(urls[2 * i] == 'a' ? "tcp://p/P.S/Do" : "");
+        steps[i].urls[OP_UNDO] = slice_str(urls[2 * i + 1] == 'c' ? "tcp://p/P.S/Undo" : "");
     }
     struct txn_spec spec = {.gid = slice_str("g"),
                             .trans_type = slice_str("saga"),
@@ -53,15 +53,15 @@ static const char *describe(const struct txn *txn, const struct step *step, char
     return out;
 }
 
+static struct step called; /* a saga in order has one call in flight */
+
 /* Does what the engine does with a step. */
 static void perform(struct txn *txn, const struct step *step)
 {
     if (step->next == NEXT_CALL) {
         assert_true(txn->branches[step->branch].ops[step->op].url.len > 0);
-        txn->run.calling = true;
-        txn->run.branch = step->branch;
-        txn->run.op = step->op;
-        txn->run.maybe_started = txn->run.maybe_started || step->op == OP_ACTION;
+        rules_call_begins(txn, step->branch, step->op);
+        called = *step;
     }
 }
 
@@ -71,9 +71,11 @@ static void play(struct txn *txn, const struct line *lines)
     for (int i = 0; lines[i].want; i++) {
         struct event event = {.kind = lines[i].event,
                               .now_ms = NOW + lines[i].at_ms,
+                              .branch = called.branch,
+                              .op = called.op,
                               .verdict = lines[i].verdict,
                               .text = slice_str("why")};
-        struct step step = saga_step(txn, &limits, &event);
+        struct step step = rules_step(txn, &limits, &event);
         if (strcmp(describe(txn, &step, got), lines[i].want) != 0) {
             fail_msg("line %d: got '%s', want '%s'", i, got, lines[i].want);
         }
@@ -108,7 +110,7 @@ static void test_actions_run_in_order(void **state)
     play(txn, lines);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(txn->branches[i].ops[OP_ACTION].status, OP_SUCCEED);
-        assert_int_equal(txn->branches[i].ops[OP_COMPENSATE].status, OP_PREPARED);
+        assert_int_equal(txn->branches[i].ops[OP_UNDO].status, OP_PREPARED);
     }
     txn_free(txn);
 }
@@ -128,7 +130,7 @@ static void test_failure_undoes_in_reverse_the_failed_one_first(void **state)
     play(txn, lines);
     assert_true(slice_eq_str(txn->rollback_reason, "url:tcp://p/P.S/Do return failed: why"));
     assert_int_equal(txn->branches[1].ops[OP_ACTION].status, OP_FAILED);
-    assert_int_equal(txn->branches[2].ops[OP_COMPENSATE].status, OP_PREPARED);
+    assert_int_equal(txn->branches[2].ops[OP_UNDO].status, OP_PREPARED);
     txn_free(txn);
 }
 
@@ -281,8 +283,8 @@ static void test_what_comes_of_a_call_after_the_decision(void **state)
     } cases[] = {
         {CALL_SUCCESS, OP_SUCCEED},
         {CALL_FAILURE, OP_FAILED},
-        {CALL_ONGOING, OP_PREPARED},
-        {CALL_ERROR, OP_PREPARED},
+        {CALL_ONGOING, OP_STARTED},
+        {CALL_ERROR, OP_STARTED},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -291,7 +293,7 @@ static void test_what_comes_of_a_call_after_the_decision(void **state)
             TICK(0, "- a1 submitted"),
             {EVENT_ABORT, CALL_ERROR, 1, "! await aborting"},
             {EVENT_CALLED, cases[i].verdict, 2,
-             cases[i].status == OP_PREPARED ? "- c1 aborting" : "l c1 aborting"},
+             cases[i].status == OP_STARTED ? "- c1 aborting" : "l c1 aborting"},
             DONE(),
         };
         play(txn, lines);
@@ -346,7 +348,7 @@ static struct txn *saga_taken(const char *urls, enum txn_status status, bool sur
     struct txn *txn = saga_make(urls);
     txn->status = status;
     txn->sure = sure;
-    txn->run.maybe_started = true;
+    txn->run.inherited = true;
     return txn;
 }
 
@@ -385,7 +387,7 @@ static void test_after_an_owner_was_ousted_everything_is_undone(void **state)
 static void test_undoing_goes_on_where_it_was(void **state)
 {
     static const struct line lines[] = {
-        TICK(0, "- c1 aborting"), /* not c3: c2 is done, and it came after c3 */
+        TICK(0, "- c1 aborting"), /* not c3: who turned round found that it was not reached */
         CALLED(SUCCESS, 1, "! end failed"),
         DONE(),
     };
@@ -393,7 +395,8 @@ static void test_undoing_goes_on_where_it_was(void **state)
     for (int sure = 0; sure < 2; sure++) {
         struct txn *txn = saga_taken("acacac", TXN_ABORTING, sure);
         txn->branches[0].ops[OP_ACTION].status = OP_SUCCEED;
-        txn->branches[1].ops[OP_COMPENSATE].status = OP_SUCCEED;
+        txn->branches[1].ops[OP_ACTION].status = OP_STARTED;
+        txn->branches[1].ops[OP_UNDO].status = OP_SUCCEED;
         play(txn, lines);
         txn_free(txn);
     }
@@ -438,13 +441,15 @@ static void test_a_long_or_ugly_answer_makes_a_bounded_readable_reason(void **st
     answer[3] = '\xFF';
     struct txn *txn = saga_make("ac");
     struct event event = {.kind = EVENT_TICK, .now_ms = NOW};
-    struct step step = saga_step(txn, &limits, &event);
+    struct step step = rules_step(txn, &limits, &event);
     perform(txn, &step);
     event = (struct event){.kind = EVENT_CALLED,
                            .now_ms = NOW,
+                           .branch = called.branch,
+                           .op = called.op,
                            .verdict = CALL_FAILURE,
                            .text = slice_make(answer, sizeof(answer))};
-    saga_step(txn, &limits, &event);
+    rules_step(txn, &limits, &event);
     assert_in_range(txn->rollback_reason.len, 500, TXN_REASON_MAX);
     assert_true(utf8_is_valid(txn->rollback_reason));
     assert_false(utf8_has_control(txn->rollback_reason));

@@ -1,0 +1,578 @@
+#include "coordinator/rules.h"
+
+#include "base/check.h"
+#include "coordinator/retry.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    REASON_URL_MAX = 256, /* bytes of the url and of the answer that go into rollback_reason */
+    REASON_ANSWER_MAX = 512,
+};
+
+enum stage_order {
+    ORDER_NONE, /* all at once */
+    ORDER_FORWARD,
+    ORDER_REVERSE,
+    ORDER_AFTER,   /* a branch comes after those in its `after` */
+    ORDER_AGAINST, /* the other way round */
+};
+
+/* What is called in one status. */
+struct stage {
+    enum txn_op op;
+    enum stage_order order;
+    bool refusable;       /* FAILURE turns the transaction round */
+    enum txn_status then; /* the status once all is done */
+};
+
+static enum step_save save_max(enum step_save a, enum step_save b)
+{
+    return a > b ? a : b;
+}
+
+static struct txn_op_record *op_at(struct txn *txn, size_t branch, enum txn_op op)
+{
+    return &txn->branches[branch].ops[op];
+}
+
+static void op_finish(struct txn_op_record *op, enum op_status status)
+{
+    op->status = status;
+    op->dirty = true;
+    op->attempts = 0;
+    op->retry_at_ms = 0;
+}
+
+/* ---- stages ---- */
+
+static struct stage saga_stage(const struct txn *txn)
+{
+    bool all = txn->options.concurrent;
+    if (txn->status == TXN_ABORTING) {
+        return (struct stage){OP_UNDO, all ? ORDER_AGAINST : ORDER_REVERSE, false, TXN_FAILED};
+    }
+    return (struct stage){OP_ACTION, all ? ORDER_AFTER : ORDER_FORWARD, true, TXN_SUCCEED};
+}
+
+static struct stage tcc_stage(const struct txn *txn)
+{
+    if (txn->status == TXN_PREPARED) {
+        return (struct stage){OP_ACTION, ORDER_NONE, true, TXN_SUBMITTED};
+    }
+    return txn->status == TXN_ABORTING
+               ? (struct stage){OP_UNDO, ORDER_REVERSE, false, TXN_FAILED}
+               : (struct stage){OP_CONFIRM, ORDER_REVERSE, false, TXN_SUCCEED};
+}
+
+static struct stage xa_stage(const struct txn *txn)
+{
+    return txn->status == TXN_ABORTING
+               ? (struct stage){OP_UNDO, ORDER_FORWARD, false, TXN_FAILED}
+               : (struct stage){OP_CONFIRM, ORDER_FORWARD, false, TXN_SUCCEED};
+}
+
+static struct stage msg_stage(const struct txn *txn)
+{
+    enum stage_order order = txn->options.concurrent ? ORDER_NONE : ORDER_FORWARD;
+    return (struct stage){OP_ACTION, order, false, TXN_SUCCEED};
+}
+
+/* For a status in which branches are called. */
+static struct stage stage_of(const struct txn *txn)
+{
+    switch (txn->type) {
+    case TXN_SAGA: return saga_stage(txn);
+    case TXN_TCC: return tcc_stage(txn);
+    case TXN_XA: return xa_stage(txn);
+    case TXN_MSG: return msg_stage(txn);
+    case TXN_WORKFLOW: break;
+    }
+    unreachable("a workflow has no stages");
+}
+
+/* ---- what is to be called ---- */
+
+static bool is_among(size_t index, const struct txn_branch *branch)
+{
+    for (size_t i = 0; i < branch->after_count; i++) {
+        if (branch->after[i] == index) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Must the op of this branch be done in this stage at all? */
+static bool is_wanted(const struct txn *txn, const struct stage *stage, size_t index)
+{
+    bool client_called = txn->type == TXN_XA || (txn->type == TXN_TCC && !txn->options.declared);
+    return stage->op != OP_UNDO || client_called ||
+           txn->branches[index].ops[OP_ACTION].status != OP_PREPARED;
+}
+
+static bool is_done(const struct txn *txn, const struct stage *stage, size_t index)
+{
+    return txn->branches[index].ops[stage->op].status == OP_SUCCEED ||
+           !is_wanted(txn, stage, index);
+}
+
+static bool all_before_done(const struct txn *txn, const struct stage *stage, size_t index)
+{
+    const struct txn_branch *branch = &txn->branches[index];
+    for (size_t i = 0; stage->order == ORDER_AFTER && i < branch->after_count; i++) {
+        if (!is_done(txn, stage, branch->after[i])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; stage->order == ORDER_AGAINST && i < txn->branch_count; i++) {
+        if (is_among(index, &txn->branches[i]) && !is_done(txn, stage, i)) {
+            return false;
+        }
+    }
+    return true; /* the other orders are kept by the way the branches are gone through */
+}
+
+/* The first open op ends the search: none of the others can be called. */
+static bool is_strict(const struct stage *stage)
+{
+    return stage->order == ORDER_FORWARD || stage->order == ORDER_REVERSE;
+}
+
+struct search {
+    struct step step;
+    bool open;    /* something of the stage is not done */
+    bool skipped; /* something without a url was done just now */
+};
+
+static void look_at(struct txn *txn, const struct stage *stage, size_t index, int64_t now_ms,
+                    struct search *search)
+{
+    struct txn_op_record *op = op_at(txn, index, stage->op);
+    if (is_done(txn, stage, index)) {
+        return;
+    }
+    if (!all_before_done(txn, stage, index)) {
+        search->open = true;
+    } else if (op->url.len == 0) {
+        op_finish(op, OP_SUCCEED);
+        search->step.save = SAVE_LAZY;
+        search->skipped = true;
+    } else {
+        search->open = true;
+        if (op->calling) {
+            return;
+        }
+        if (op->retry_at_ms > now_ms) {
+            if (op->retry_at_ms < search->step.until_ms) {
+                search->step.until_ms = op->retry_at_ms;
+            }
+        } else if (search->step.next != NEXT_CALL) {
+            search->step.next = NEXT_CALL;
+            search->step.branch = index;
+            search->step.op = stage->op;
+        }
+    }
+}
+
+static struct search search_stage(struct txn *txn, const struct stage *stage, int64_t now_ms)
+{
+    struct search search = {.step = {.next = NEXT_WAIT, .until_ms = INT64_MAX}};
+    do {
+        search.skipped = search.open = false;
+        for (size_t i = 0; i < txn->branch_count; i++) {
+            size_t index = stage->order == ORDER_REVERSE ? txn->branch_count - 1 - i : i;
+            look_at(txn, stage, index, now_ms, &search);
+            if (search.open && (is_strict(stage) || search.step.next == NEXT_CALL)) {
+                return search;
+            }
+        }
+    } while (search.skipped && search.open && !is_strict(stage));
+    return search;
+}
+
+static struct step step_await(int64_t until_ms)
+{
+    return (struct step){.next = NEXT_AWAIT, .until_ms = until_ms};
+}
+
+static enum step_save status_set(struct txn *txn, enum txn_status status)
+{
+    txn->status = status;
+    txn->attempts = 0;
+    return SAVE_FIRST;
+}
+
+static struct step next_of(struct txn *txn, int64_t now_ms);
+
+/* Are there calls in flight that do not belong to this stage? */
+static bool strangers_called(const struct txn *txn, const struct stage *stage)
+{
+    size_t own = 0;
+    for (size_t i = 0; txn->run.calls > 0 && i < txn->branch_count; i++) {
+        own += txn->branches[i].ops[stage->op].calling;
+    }
+    return txn->run.calls > own;
+}
+
+static struct step next_in_stage(struct txn *txn, const struct stage *stage, int64_t now_ms)
+{
+    if (strangers_called(txn, stage)) {
+        return step_await(INT64_MAX);
+    }
+    struct search search = search_stage(txn, stage, now_ms);
+    struct step step = search.step;
+    if (!search.open) {
+        enum step_save save = status_set(txn, stage->then);
+        step = next_of(txn, now_ms);
+        step.save = save;
+    } else if (step.next == NEXT_WAIT && txn->run.calls > 0) {
+        step.next = NEXT_AWAIT;
+    }
+    return step;
+}
+
+/* The check-back of a msg, the resume of a workflow. */
+static struct step next_check(struct txn *txn, int64_t now_ms)
+{
+    const struct txn_op_record *op = &txn_check_branch(txn)->ops[OP_ACTION];
+    if (op->calling) {
+        return step_await(INT64_MAX);
+    }
+    if (op->retry_at_ms > now_ms || op->url.len == 0) {
+        int64_t until_ms = op->url.len == 0 ? INT64_MAX : op->retry_at_ms;
+        return (struct step){.next = NEXT_WAIT, .until_ms = until_ms};
+    }
+    return (struct step){.next = NEXT_CALL, .branch = txn->branch_count, .op = OP_ACTION};
+}
+
+static struct step next_prepared(struct txn *txn, int64_t now_ms)
+{
+    if (txn->type == TXN_TCC && txn->options.declared) {
+        struct stage stage = tcc_stage(txn);
+        return next_in_stage(txn, &stage, now_ms);
+    }
+    if (txn->type == TXN_MSG || txn->type == TXN_WORKFLOW) {
+        return next_check(txn, now_ms);
+    }
+    return (struct step){.next = NEXT_WAIT, .until_ms = INT64_MAX}; /* for the client */
+}
+
+static struct step next_of(struct txn *txn, int64_t now_ms)
+{
+    struct stage stage;
+    switch (txn->status) {
+    case TXN_PREPARED: return next_prepared(txn, now_ms);
+    case TXN_SUBMITTED:
+        if (txn->run.start_at_ms > now_ms) {
+            return (struct step){.next = NEXT_WAIT, .until_ms = txn->run.start_at_ms};
+        }
+        stage = stage_of(txn);
+        return next_in_stage(txn, &stage, now_ms);
+    case TXN_ABORTING: stage = stage_of(txn); return next_in_stage(txn, &stage, now_ms);
+    case TXN_SUCCEED:
+    case TXN_FAILED: return (struct step){.next = NEXT_END, .until_ms = INT64_MAX};
+    }
+    unreachable("status");
+}
+
+/* ---- turning round ---- */
+
+/* Was it called, or could it have been by an owner before this one? */
+static bool may_have_begun(const struct txn *txn, const struct stage *stage, size_t index)
+{
+    if (txn->branches[index].ops[OP_ACTION].called || !txn->sure) {
+        return true;
+    }
+    if (!txn->run.inherited) {
+        return false;
+    }
+    for (size_t i = 0; stage->order == ORDER_FORWARD && i < index; i++) {
+        if (!is_done(txn, stage, i)) {
+            return false;
+        }
+    }
+    return all_before_done(txn, stage, index);
+}
+
+/* Says of each action that was, or may have been called, that it was: so the record tells whoever
+ * goes on who is to be undone. */
+static void mark_started(struct txn *txn)
+{
+    struct stage stage = stage_of(txn);
+    for (size_t i = txn->branch_count; stage.op == OP_ACTION && i-- > 0;) {
+        struct txn_op_record *op = op_at(txn, i, OP_ACTION);
+        if (op->status == OP_PREPARED && may_have_begun(txn, &stage, i)) {
+            op_finish(op, OP_STARTED);
+        }
+    }
+}
+
+static enum step_save turn_round(struct txn *txn, struct slice reason)
+{
+    txn_set_reason(txn, reason);
+    if (txn->type == TXN_MSG) { /* nothing was delivered yet */
+        return status_set(txn, TXN_FAILED);
+    }
+    mark_started(txn);
+    return status_set(txn, TXN_ABORTING);
+}
+
+static enum step_save fail_branch(struct txn *txn, struct txn_op_record *op, struct slice answer)
+{
+    char url[REASON_URL_MAX + 1];
+    char shown[REASON_ANSWER_MAX + 1];
+    char reason[REASON_URL_MAX + REASON_ANSWER_MAX + 32];
+    op_finish(op, OP_FAILED);
+    int n = snprintf(reason, sizeof(reason), "url:%s return failed: %s",
+                     slice_printable(op->url, url, sizeof(url)),
+                     slice_printable(answer, shown, sizeof(shown)));
+    return turn_round(txn, slice_make(reason, (size_t)n));
+}
+
+static enum step_save time_out(struct txn *txn)
+{
+    char reason[64];
+    int64_t ms = txn->options.timeout_to_fail_ms;
+    int n = ms % 1000 == 0
+                ? snprintf(reason, sizeof(reason), "Timeout after %" PRId64 " seconds", ms / 1000)
+                : snprintf(reason, sizeof(reason), "Timeout after %" PRId64 ".%03d seconds",
+                           ms / 1000, (int)(ms % 1000));
+    return turn_round(txn, slice_make(reason, (size_t)n));
+}
+
+static enum step_save give_up(struct txn *txn)
+{
+    char reason[96];
+    int n = snprintf(reason, sizeof(reason),
+                     "RetryCount is greater than RetryLimit, RetryLimit: %" PRId64,
+                     txn->options.retry_limit);
+    return turn_round(txn, slice_make(reason, (size_t)n));
+}
+
+bool rules_can_time_out(const struct txn *txn)
+{
+    switch (txn->type) {
+    case TXN_SAGA: return txn->status == TXN_SUBMITTED || txn->status == TXN_PREPARED;
+    case TXN_TCC:
+    case TXN_XA: return txn->status == TXN_PREPARED;
+    case TXN_MSG: /* then it is checked back */
+    case TXN_WORKFLOW: return false;
+    }
+    unreachable("type");
+}
+
+/* ---- events ---- */
+
+static int64_t base_interval(const struct txn *txn, const struct step_limits *limits)
+{
+    return txn->options.retry_interval_ms > 0 ? txn->options.retry_interval_ms
+                                              : limits->retry_interval_ms;
+}
+
+static enum step_save retry_later(struct txn *txn, const struct step_limits *limits,
+                                  const struct event *event, struct txn_op_record *op)
+{
+    op->retry_at_ms =
+        event->now_ms + retry_delay_ms(base_interval(txn, limits), limits->retry_interval_max_ms,
+                                       op->attempts, event->random);
+    op->attempts++;
+    if (op->attempts > txn->attempts) {
+        txn->attempts = op->attempts;
+    }
+    return SAVE_FIRST;
+}
+
+/* The participant is at work: asked again at a steady pace, it has not failed. */
+static enum step_save ask_later(struct txn *txn, const struct step_limits *limits,
+                                const struct event *event, struct txn_op_record *op)
+{
+    op->retry_at_ms = event->now_ms + base_interval(txn, limits);
+    return SAVE_FIRST;
+}
+
+static enum step_save op_succeeded(struct txn *txn, const struct event *event,
+                                   struct txn_op_record *op)
+{
+    op_finish(op, OP_SUCCEED);
+    if (event->op == OP_ACTION && !txn->options.concurrent) {
+        txn->run.inherited = false; /* the next one was not called by anybody before */
+    }
+    int64_t most = 0;
+    for (size_t i = 0; txn->attempts > 0 && i < txn->branch_count; i++) {
+        int64_t attempts = txn->branches[i].ops[event->op].attempts;
+        most = attempts > most ? attempts : most;
+    }
+    txn->attempts = most;
+    return SAVE_LAZY;
+}
+
+/* An op that nobody can refuse: everything but success is tried again. */
+static enum step_save firm_called(struct txn *txn, const struct step_limits *limits,
+                                  const struct event *event, struct txn_op_record *op)
+{
+    switch (event->verdict) {
+    case CALL_SUCCESS: return op_succeeded(txn, event, op);
+    case CALL_ONGOING: return ask_later(txn, limits, event, op);
+    case CALL_FAILURE:
+    case CALL_ERROR: break;
+    }
+    return retry_later(txn, limits, event, op);
+}
+
+/* An action or a try while the transaction goes on. */
+static enum step_save refusable_called(struct txn *txn, const struct step_limits *limits,
+                                       const struct event *event, struct txn_op_record *op)
+{
+    if (event->verdict == CALL_FAILURE) {
+        return fail_branch(txn, op, event->text);
+    }
+    if (event->verdict == CALL_ERROR) {
+        txn->retry_count++;
+        if (txn->options.retry_limit > 0 && txn->retry_count > txn->options.retry_limit) {
+            return give_up(txn);
+        }
+    }
+    return firm_called(txn, limits, event, op);
+}
+
+/* An action that ended after the decision to abort: its branch is undone whatever came of it. */
+static enum step_save late_called(const struct event *event, struct txn_op_record *op)
+{
+    switch (event->verdict) {
+    case CALL_SUCCESS: op_finish(op, OP_SUCCEED); return SAVE_LAZY;
+    case CALL_FAILURE: op_finish(op, OP_FAILED); return SAVE_LAZY;
+    case CALL_ONGOING:
+    case CALL_ERROR: break;
+    }
+    return SAVE_NONE;
+}
+
+/* The client's own database told whether the message is to be sent. */
+static enum step_save msg_checked(struct txn *txn, const struct step_limits *limits,
+                                  const struct event *event, struct txn_op_record *op)
+{
+    switch (event->verdict) {
+    case CALL_SUCCESS: op_finish(op, OP_SUCCEED); return status_set(txn, TXN_SUBMITTED);
+    case CALL_FAILURE: return fail_branch(txn, op, event->text);
+    case CALL_ONGOING: return ask_later(txn, limits, event, op);
+    case CALL_ERROR: break;
+    }
+    return retry_later(txn, limits, event, op);
+}
+
+static enum step_save check_called(struct txn *txn, const struct step_limits *limits,
+                                   const struct event *event, struct txn_op_record *op)
+{
+    if (txn->status != TXN_PREPARED) {
+        return SAVE_NONE; /* the client has decided meanwhile */
+    }
+    /* Of a workflow the client's own call decides; until then it is resumed again and again. */
+    return txn->type == TXN_MSG ? msg_checked(txn, limits, event, op)
+                                : retry_later(txn, limits, event, op);
+}
+
+static enum step_save called(struct txn *txn, const struct step_limits *limits,
+                             const struct event *event)
+{
+    struct txn_op_record *op = op_at(txn, event->branch, event->op);
+    check(op->calling && txn->run.calls > 0);
+    op->calling = false;
+    txn->run.calls--;
+    if (event->branch == txn->branch_count) {
+        return check_called(txn, limits, event, op);
+    }
+    struct stage stage = stage_of(txn);
+    if (event->op != stage.op) {
+        return late_called(event, op);
+    }
+    return stage.refusable ? refusable_called(txn, limits, event, op)
+                           : firm_called(txn, limits, event, op);
+}
+
+static enum step_save force_stop(struct txn *txn, struct slice reason)
+{
+    if (txn->rollback_reason.len == 0) {
+        txn_set_reason(txn, reason);
+    }
+    return status_set(txn, TXN_FAILED);
+}
+
+static enum step_save abort_asked(struct txn *txn, struct slice reason)
+{
+    bool can = txn->status == TXN_PREPARED ? txn->type != TXN_WORKFLOW
+                                           : txn->status == TXN_SUBMITTED && txn->type == TXN_SAGA;
+    return can ? turn_round(txn, reason) : SAVE_NONE;
+}
+
+static enum step_save submit_asked(struct txn *txn, const struct event *event)
+{
+    bool can = txn->status == TXN_PREPARED && txn->type != TXN_WORKFLOW && !txn->options.declared;
+    if (!can) {
+        return SAVE_NONE;
+    }
+    if (txn->options.delay_ms > 0) {
+        txn->run.start_at_ms = event->now_ms + txn->options.delay_ms;
+    }
+    return status_set(txn, TXN_SUBMITTED);
+}
+
+static enum step_save finish_told(struct txn *txn, const struct event *event)
+{
+    if (txn->type != TXN_WORKFLOW || txn->status != TXN_PREPARED) {
+        return SAVE_NONE;
+    }
+    if (event->status == TXN_FAILED) {
+        txn_set_reason(txn, event->text);
+    }
+    return status_set(txn, event->status);
+}
+
+static enum step_save retry_now(struct txn *txn)
+{
+    for (size_t i = 0; i <= txn->branch_count; i++) {
+        for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
+            txn->branches[i].ops[op].retry_at_ms = 0;
+        }
+    }
+    return SAVE_NONE;
+}
+
+static enum step_save take_event(struct txn *txn, const struct step_limits *limits,
+                                 const struct event *event)
+{
+    switch (event->kind) {
+    case EVENT_TICK: return SAVE_NONE;
+    case EVENT_CALLED: return called(txn, limits, event);
+    case EVENT_SUBMIT: return submit_asked(txn, event);
+    case EVENT_ABORT: return abort_asked(txn, event->text);
+    case EVENT_FINISH: return finish_told(txn, event);
+    case EVENT_FORCE_STOP: return force_stop(txn, event->text);
+    case EVENT_RETRY_NOW: return retry_now(txn);
+    }
+    unreachable("event");
+}
+
+void rules_call_begins(struct txn *txn, size_t branch, enum txn_op op)
+{
+    struct txn_op_record *record = op_at(txn, branch, op);
+    check(!record->calling);
+    record->calling = record->called = true;
+    txn->run.calls++;
+}
+
+struct step rules_step(struct txn *txn, const struct step_limits *limits, const struct event *event)
+{
+    check(!txn_status_is_final(txn->status));
+    enum step_save save = take_event(txn, limits, event);
+    struct step step = next_of(txn, event->now_ms);
+    save = save_max(save, step.save);
+    /* A saga whose last action has just succeeded has made it, however late. */
+    if (rules_can_time_out(txn) && event->now_ms >= txn->run.timeout_at_ms) {
+        save = save_max(save, time_out(txn));
+        step = next_of(txn, event->now_ms);
+    }
+    step.save = save_max(save, step.save);
+    return step;
+}
