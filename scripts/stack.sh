@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # A whole private system in the background: Redis, coordinators, the four services.
 #   stack.sh up --dir D [--coordinators N] [--port-base P] [--durability memory|everysec|always]
-#               [--preset release] [--set PROGRAM.OPTION=VALUE …]
+#               [--servers 2] [--preset release] [--set PROGRAM.OPTION=VALUE …]
+#                                  --servers 2: the services' data have a Redis of their own, redis2
 #   stack.sh down --dir D          stops everything that `up` started, by process id
 #   stack.sh status --dir D        who runs, on which port
 #   stack.sh kill NAME --dir D     kill -9 of one process
 #   stack.sh start NAME --dir D [--set OPTION=VALUE …]
 #                                  starts it again on the same port; the settings given here are
 #                                  kept for the next start; "--set OPTION=" goes back to the default
-# NAME: redis, sagad1, sagad2, …, order, product, score, user.
+# NAME: redis, redis2, sagad1, sagad2, …, order, product, score, user.
 # `up` builds what is missing, returns when all are healthy and writes D/env with SAGA_HTTP SAGA_TCP
-# (SAGA_HTTP_2 …) REDIS_CLI ORDER_API PRODUCT_API USER_API SCORE_API.
+# (SAGA_HTTP_2 …) REDIS_CLI ORDER_API PRODUCT_API USER_API SCORE_API, and REDIS_CLI_2 with --servers 2.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -20,7 +21,7 @@ fail() {
 }
 
 usage() {
-  sed -n '2,14s/^# \{0,1\}//p' "$0"
+  sed -n '2,15s/^# \{0,1\}//p' "$0"
   exit "${1:-0}"
 }
 
@@ -36,8 +37,8 @@ port_of() { # NAME http|rpc
 }
 
 place_of() { # NAME
-  if [ "$1" = redis ]; then
-    echo "$dir/redis.sock"
+  if [[ $1 = redis* ]]; then
+    echo "$dir/$1.sock"
   else
     echo "127.0.0.1:$(port_of "$1")"
   fi
@@ -88,7 +89,7 @@ spawn() { # NAME command…
 
 healthy() { # NAME
   case "$1" in
-    redis) [ "$($REDIS_CLI ping 2>/dev/null)" = PONG ] ;;
+    redis*) [ "$(redis_cli "$1" ping 2>/dev/null)" = PONG ] ;;
     *) curl -fs -m 2 -o /dev/null "http://127.0.0.1:$(port_of "$1")/api/ping" ;;
   esac
 }
@@ -139,16 +140,20 @@ keep_setting() { # NAME OPTION=VALUE
   echo "$2" >>"$dir/conf/$1.set"
 }
 
-start_redis() {
+redis_cli() { # NAME command…
+  redis-cli -s "$dir/$1.sock" --user ops --pass "$OPS_PASSWORD" --no-auth-warning "${@:2}"
+}
+
+start_redis() { # NAME
   local fsync=everysec aof=yes
   case "$durability" in
     always) fsync=always ;;
     memory) aof=no ;;
   esac
-  mkdir -p "$dir/redis"
+  mkdir -p "$dir/$1"
   # On a unix socket alone: cheaper than TCP, and nobody else can reach it.
-  spawn redis redis-server "$root/conf/redis.conf" --port 0 --unixsocketperm 700 \
-    --unixsocket "$dir/redis.sock" --dir "$dir/redis" --aclfile "$dir/conf/users.acl" \
+  spawn "$1" redis-server "$root/conf/redis.conf" --port 0 --unixsocketperm 700 \
+    --unixsocket "$dir/$1.sock" --dir "$dir/$1" --aclfile "$dir/conf/users.acl" \
     --appendonly "$aof" --appendfsync "$fsync"
 }
 
@@ -164,7 +169,8 @@ start_sagad() { # NAME
 }
 
 start_service() { # NAME
-  local upper=${1^^} peers=() password
+  local upper=${1^^} peers=() password redis=redis
+  [ "$servers" = 1 ] || redis=redis2
   password=${upper}_PASSWORD
   [ "$1" != order ] || peers=(--user_rpc "127.0.0.1:$(port_of user rpc)"
     --product_rpc "127.0.0.1:$(port_of product rpc)")
@@ -172,7 +178,7 @@ start_service() { # NAME
     export "${upper}D_REDIS_PASSWORD=${!password}" "${upper}D_JWT_SECRET=$JWT_SECRET"
     spawn "$1" "$bin/services/$1/${1}d" \
       --listen_http "127.0.0.1:$(port_of "$1")" --listen_rpc "127.0.0.1:$(port_of "$1" rpc)" \
-      --redis "unix:$dir/redis.sock" --redis_user "$1" \
+      --redis "unix:$dir/$redis.sock" --redis_user "$1" \
       --coordinator "127.0.0.1:$(port_of sagad1 rpc)" \
       "${peers[@]}" "${extra[@]}"
   )
@@ -181,7 +187,7 @@ start_service() { # NAME
 start_one() { # NAME
   mapfile -t extra < <(settings_of "$1")
   case "$1" in
-    redis) start_redis ;;
+    redis*) start_redis "$1" ;;
     sagad[1-9]) start_sagad "$1" ;;
     order | product | score | user) start_service "$1" ;;
   esac
@@ -190,6 +196,7 @@ start_one() { # NAME
 
 names() {
   echo redis
+  [ "$servers" = 1 ] || echo redis2
   seq -f 'sagad%g' 1 "$coordinators"
   printf '%s\n' user product score order
 }
@@ -225,6 +232,7 @@ write_env() {
     echo "REDIS_USER=ops"
     echo "REDIS_PASSWORD=$OPS_PASSWORD"
     echo "REDIS_CLI='$REDIS_CLI'"
+    [ "$servers" = 1 ] || echo "REDIS_CLI_2='${REDIS_CLI/redis.sock/redis2.sock}'"
   } >"$dir/env"
 }
 
@@ -253,6 +261,7 @@ load_state() {
 check_up() {
   local name
   [[ $coordinators =~ ^[1-9]$ ]] || fail "--coordinators: '$coordinators' is not a number from 1 to 9"
+  [[ $servers =~ ^[12]$ ]] || fail "--servers: 1 or 2"
   [[ $durability =~ ^(memory|everysec|always)$ ]] || fail "--durability: memory, everysec or always"
   [[ -z $base || ($base =~ ^[0-9]{4,5}$ && $base -ge 1024 && $base -le 65500) ]] ||
     fail "--port-base: '$base' is not a number from 1024 to 65500"
@@ -282,8 +291,8 @@ cmd_up() {
   build
   [ -n "$base" ] || find_base
   umask 077
-  printf 'base=%s\ncoordinators=%s\ndurability=%s\npreset=%s\n' \
-    "$base" "$coordinators" "$durability" "$preset" >"$dir/conf/state"
+  printf 'base=%s\ncoordinators=%s\ndurability=%s\npreset=%s\nservers=%s\n' \
+    "$base" "$coordinators" "$durability" "$preset" "$servers" >"$dir/conf/state"
   [ -f "$dir/conf/secrets" ] || write_secrets >"$dir/conf/secrets"
   load_state
   "$root/scripts/redis-acl.sh" >"$dir/conf/users.acl"
@@ -343,10 +352,11 @@ cmd_start() {
 command=${1:-}
 [ -n "$command" ] || usage 2
 shift
-dir='' base='' coordinators=1 durability=everysec preset=release target='' sets=()
+dir='' base='' coordinators=1 durability=everysec preset=release servers=1
+target='' sets=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    --dir | --coordinators | --port-base | --durability | --preset | --set)
+    --dir | --coordinators | --port-base | --durability | --preset | --servers | --set)
       [ -n "${2:-}" ] || fail "$1 needs a value"
       ;;
   esac
@@ -356,6 +366,7 @@ while [ $# -gt 0 ]; do
     --port-base) base=$2 ;;
     --durability) durability=$2 ;;
     --preset) preset=$2 ;;
+    --servers) servers=$2 ;;
     --set) sets+=("$2") ;;
     -h | --help) usage ;;
     -*) fail "unknown option $1; see --help" ;;
