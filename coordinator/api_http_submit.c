@@ -14,7 +14,77 @@ static bool is_null(const struct json *value)
 
 /* ---- steps and payloads ---- */
 
-static enum err step_decode(const struct json *item, enum txn_type type, size_t index,
+static enum err header_decode(const struct json *item, struct txn_header *out,
+                              struct reason *reason)
+{
+    *out = (struct txn_header){json_name(item), json_string(item)};
+    if (!json_is_string(item) && !is_null(item)) {
+        char shown[80];
+        return reason_set(reason, ERR_INVALID,
+                          "field 'branch_headers': the value of '%s' must be a string",
+                          slice_printable(out->name, shown, sizeof(shown)));
+    }
+    return ERR_OK;
+}
+
+/* branch_headers of the transaction or of a step. */
+static enum err headers_decode(const struct json *from, struct arena *arena,
+                               struct txn_header **out, size_t *out_count, struct reason *reason)
+{
+    const struct json *object = json_get(from, "branch_headers");
+    if (!object) {
+        return ERR_OK;
+    }
+    if (!json_is_object(object)) {
+        return reason_set(reason, ERR_INVALID,
+                          "field 'branch_headers': must be an object of strings");
+    }
+    size_t count = 0;
+    for (const struct json *item = json_first(object); item; item = json_next(item)) {
+        count++;
+    }
+    if (count > TXN_HEADERS_MAX) {
+        return reason_set(reason, ERR_LIMIT,
+                          "field 'branch_headers': has %zu entries, at most %d allowed", count,
+                          TXN_HEADERS_MAX);
+    }
+    struct txn_header *headers = arena_alloc(arena, (count + 1) * sizeof(*headers));
+    enum err err = ERR_OK;
+    for (const struct json *item = json_first(object); item && !err; item = json_next(item)) {
+        err = header_decode(item, &headers[(*out_count)++], reason);
+    }
+    *out = headers;
+    return err;
+}
+
+static enum err seconds_read(const struct json *object, const char *name, int64_t max_s,
+                             int64_t *out_ms, struct reason *reason)
+{
+    int64_t seconds = 0;
+    enum err err = json_read_int(object, name, 0, max_s, &seconds, reason);
+    *out_ms = seconds * MS_PER_S;
+    return err;
+}
+
+/* What a step has of its own. */
+static enum err step_options_decode(const struct json *item, struct arena *arena,
+                                    struct txn_step *out, struct reason *reason)
+{
+    struct txn_header *headers = NULL;
+    enum err err = seconds_read(item, "request_timeout", SUBMIT_REQUEST_TIMEOUT_S_MAX,
+                                &out->request_timeout_ms, reason);
+    if (!err) {
+        err = seconds_read(item, "retry_interval", SUBMIT_RETRY_INTERVAL_S_MAX,
+                           &out->retry_interval_ms, reason);
+    }
+    if (!err) {
+        err = headers_decode(item, arena, &headers, &out->header_count, reason);
+    }
+    out->headers = headers;
+    return err;
+}
+
+static enum err step_decode(struct submit_request *request, const struct json *item, size_t index,
                             struct txn_step *out, struct reason *reason)
 {
     struct reason inner;
@@ -24,8 +94,11 @@ static enum err step_decode(const struct json *item, enum txn_type type, size_t 
     }
     enum err err = json_read_string(item, "data", &out->payload, &inner);
     for (size_t op = 0; op < TXN_BRANCH_OPS && !err; op++) {
-        const char *name = txn_op_name(type, (enum txn_op)op);
+        const char *name = txn_op_name(request->type, (enum txn_op)op);
         err = name ? json_read_string(item, name, &out->urls[op], &inner) : ERR_OK;
+    }
+    if (!err) {
+        err = step_options_decode(item, &request->arena, out, &inner);
     }
     return err ? reason_set(reason, ERR_INVALID, "steps[%zu]: %.200s", index, inner.text) : ERR_OK;
 }
@@ -58,7 +131,7 @@ static enum err steps_decode(struct submit_request *request, struct txn_step **o
     struct txn_step *steps = arena_alloc(&request->arena, (count + 1) * sizeof(*steps));
     size_t i = 0;
     for (const struct json *item = json_first(array); item; item = json_next(item), i++) {
-        err = step_decode(item, request->type, i, &steps[i], reason);
+        err = step_decode(request, item, i, &steps[i], reason);
         if (err) {
             return err;
         }
@@ -129,56 +202,6 @@ static enum err payloads_decode(struct submit_request *request, struct txn_step 
 
 /* ---- options ---- */
 
-static enum err header_decode(const struct json *item, struct txn_header *out,
-                              struct reason *reason)
-{
-    *out = (struct txn_header){json_name(item), json_string(item)};
-    if (!json_is_string(item) && !is_null(item)) {
-        char shown[80];
-        return reason_set(reason, ERR_INVALID,
-                          "field 'branch_headers': the value of '%s' must be a string",
-                          slice_printable(out->name, shown, sizeof(shown)));
-    }
-    return ERR_OK;
-}
-
-static enum err headers_decode(struct submit_request *request, struct reason *reason)
-{
-    const struct json *object = json_get(request->json, "branch_headers");
-    if (!object) {
-        return ERR_OK;
-    }
-    if (!json_is_object(object)) {
-        return reason_set(reason, ERR_INVALID,
-                          "field 'branch_headers': must be an object of strings");
-    }
-    size_t count = 0;
-    for (const struct json *item = json_first(object); item; item = json_next(item)) {
-        count++;
-    }
-    if (count > TXN_HEADERS_MAX) {
-        return reason_set(reason, ERR_LIMIT,
-                          "field 'branch_headers': has %zu entries, at most %d allowed", count,
-                          TXN_HEADERS_MAX);
-    }
-    struct txn_options *options = &request->spec.options;
-    options->headers = arena_alloc(&request->arena, (count + 1) * sizeof(*options->headers));
-    enum err err = ERR_OK;
-    for (const struct json *item = json_first(object); item && !err; item = json_next(item)) {
-        err = header_decode(item, &options->headers[options->header_count++], reason);
-    }
-    return err;
-}
-
-static enum err seconds_read(const struct json *object, const char *name, int64_t max_s,
-                             int64_t *out_ms, struct reason *reason)
-{
-    int64_t seconds = 0;
-    enum err err = json_read_int(object, name, 0, max_s, &seconds, reason);
-    *out_ms = seconds * MS_PER_S;
-    return err;
-}
-
 static enum err options_decode(struct submit_request *request, struct reason *reason)
 {
     const struct json *json = request->json;
@@ -197,7 +220,12 @@ static enum err options_decode(struct submit_request *request, struct reason *re
         err = json_read_int(json, "retry_limit", 0, SUBMIT_RETRY_LIMIT_MAX, &options->retry_limit,
                             reason);
     }
-    return err ? err : headers_decode(request, reason);
+    if (!err) {
+        err = json_read_bool(json, "keep_results", &options->keep_results, reason);
+    }
+    return err ? err
+               : headers_decode(json, &request->arena, &options->headers, &options->header_count,
+                                reason);
 }
 
 /* Seconds, fractions allowed. */

@@ -9,6 +9,9 @@
  *   bin_payloads                       [base64, …] instead of payloads, for native branches
  *   custom_data                        string; kept and shown; see api_http_custom.h
  *   query_prepared                     url
+ *   keep_results                       bool: what actions answer is kept, shown by query, and put
+ *                                      into later payloads in place of ${01.result}
+ *   in a step: request_timeout, retry_interval, branch_headers   as below, for its calls alone
  *   concurrent                         bool, honoured for msg (what SDKs send for a saga is in
  *                                      custom_data)
  *   req_extra                          {status, rollback_reason, result: base64}: how a workflow

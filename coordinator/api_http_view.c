@@ -127,6 +127,12 @@ static void put_branch(struct json_writer *w, const struct archive_record *recor
     json_put_string(w, "bin_data", buf_slice(&payload));
     json_put_string(w, "branch_id", branch->id);
     json_put_text(w, "op", txn_op_name(record->txn->type, op));
+    if (op == OP_ACTION && branch->result.len > 0) {
+        struct buf result = {0};
+        buf_add_base64(&result, branch->result);
+        json_put_string(w, "result", buf_slice(&result));
+        buf_fini(&result);
+    }
     /* SDKs know three; one that was started may have been done or not. */
     bool open = state->status == OP_PREPARED || state->status == OP_STARTED;
     json_put_text(w, "status", op_status_name(open ? OP_PREPARED : state->status));

@@ -8,9 +8,12 @@
 #include "coordinator/step.h"
 
 struct branch_call {       /* views, valid during the start of the call only */
-    const struct txn *txn; /* gid, type, headers, created_ms */
+    const struct txn *txn; /* gid, type, created_ms */
     const struct txn_branch *branch;
-    const char *op;   /* txn_op_label; for the resume of a workflow its name, as DTM has it */
+    const char *op; /* txn_op_label; for the resume of a workflow its name, as DTM has it */
+    struct slice payload;
+    const struct txn_header *headers; /* of the transaction and of the branch */
+    size_t header_count;
     struct slice url; /* never empty: the engine itself succeeds with an empty one */
     int64_t timeout_ms;
 };

@@ -43,6 +43,7 @@ void engine_free(struct engine *engine)
         free(engine->idle_calls);
         engine->idle_calls = call_next;
     }
+    buf_fini(&engine->payload);
     heap_fini(&engine->live_timers);
     heap_fini(&engine->ticket_timers);
     free(engine);

@@ -9,6 +9,7 @@
 #ifndef COORDINATOR_ENGINE_IMPL_H
 #define COORDINATOR_ENGINE_IMPL_H
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/heap.h"
 #include "coordinator/engine.h"
@@ -175,6 +176,7 @@ struct engine {
     struct live *gone;
     struct ticket *loose;         /* tickets without a live transaction */
     struct live_call *idle_calls; /* free list */
+    struct buf payload;           /* of the call that is being made, when it has references */
     struct heap live_timers, ticket_timers;
     int64_t announced_ms; /* engine_next_ms as the owner knows it */
     void (*wake)(void *arg);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "coordinator/payload.h"
 #include "coordinator/rules.h"
 
 #include <stdlib.h>
@@ -220,13 +221,47 @@ static void on_called(void *arg, const struct call_result *result)
     engine_announce(engine);
 }
 
+/* The payload with the results that it refers to; valid until the next call is made. */
+static struct slice payload_of(struct engine *engine, const struct txn *txn,
+                               const struct txn_branch *branch)
+{
+    if (!txn->options.keep_results) {
+        return branch->payload;
+    }
+    buf_clear(&engine->payload);
+    payload_expand(&engine->payload, txn, branch->payload);
+    return buf_slice(&engine->payload);
+}
+
+static int64_t timeout_of(const struct engine *engine, const struct txn *txn,
+                          const struct txn_branch *branch)
+{
+    return branch->request_timeout_ms > 0        ? branch->request_timeout_ms
+           : txn->options.request_timeout_ms > 0 ? txn->options.request_timeout_ms
+                                                 : engine->conf.request_timeout_ms;
+}
+
+/* Those of the transaction and those of the branch; `out` has room for TXN_HEADERS_MAX. */
+static size_t headers_of(const struct txn *txn, const struct txn_branch *branch,
+                         struct txn_header *out)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < txn->options.header_count && count < TXN_HEADERS_MAX; i++) {
+        out[count++] = txn->options.headers[i];
+    }
+    for (size_t i = 0; i < branch->header_count && count < TXN_HEADERS_MAX; i++) {
+        out[count++] = branch->headers[i];
+    }
+    return count;
+}
+
 static void live_call_branch(struct live *live)
 {
     struct engine *engine = live->engine;
     struct txn *txn = live->txn;
     struct live_call *record = call_new(live, live->step.branch, live->step.op);
     const struct txn_branch *branch = &txn->branches[record->branch];
-    int64_t timeout_ms = txn->options.request_timeout_ms;
+    struct txn_header headers[TXN_HEADERS_MAX];
     rules_call_begins(txn, record->branch, record->op);
     live->in_flight++;
     bool resumes = record->branch == txn->branch_count && txn->workflow;
@@ -235,7 +270,10 @@ static void live_call_branch(struct live *live)
         .branch = branch,
         .op = resumes ? txn->workflow : txn_op_label(txn, branch, record->op),
         .url = branch->ops[record->op].url,
-        .timeout_ms = timeout_ms > 0 ? timeout_ms : engine->conf.request_timeout_ms,
+        .payload = payload_of(engine, txn, branch),
+        .headers = headers,
+        .header_count = headers_of(txn, branch, headers),
+        .timeout_ms = timeout_of(engine, txn, branch),
     };
     engine->env.caller->ops->start(engine->env.caller, &call, on_called, record);
 }

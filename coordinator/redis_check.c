@@ -261,10 +261,12 @@ static void job_end(struct check_job *job)
     free(job);
 }
 
-/* An ACL answers DENIED; services that have removed the command answer an error (SCRIPT). */
-static bool is_hidden(enum err err)
+/* An ACL answers NOPERM; services that have removed the command answer an error (SCRIPT). A wrong
+ * or missing password is another matter: it must be told as what it is. */
+static bool is_hidden(const struct redis_result *reply)
 {
-    return err == ERR_DENIED || err == ERR_SCRIPT;
+    return reply->err == ERR_SCRIPT ||
+           (reply->err == ERR_DENIED && strstr(reply->message, "NOPERM"));
 }
 
 static void on_info(void *arg, const struct redis_result *reply)
@@ -272,7 +274,7 @@ static void on_info(void *arg, const struct redis_result *reply)
     struct check_job *job = arg;
     if (reply->err == ERR_OK) {
         redis_facts_add_info(&job->facts, redis_value_str(reply->value));
-    } else if (is_hidden(reply->err)) {
+    } else if (is_hidden(reply)) {
         job->facts.info_hidden = true;
     } else {
         job_fail(job, reply);
@@ -285,7 +287,7 @@ static void on_config(void *arg, const struct redis_result *reply)
     struct check_job *job = arg;
     if (reply->err == ERR_OK) {
         facts_add_config(&job->facts, reply->value);
-    } else if (is_hidden(reply->err)) {
+    } else if (is_hidden(reply)) {
         job->facts.config_hidden = true;
     } else {
         job_fail(job, reply);

@@ -365,8 +365,13 @@ bool rules_can_time_out(const struct txn *txn)
 
 /* ---- events ---- */
 
-static int64_t base_interval(const struct txn *txn, const struct step_limits *limits)
+static int64_t base_interval(const struct txn *txn, const struct step_limits *limits,
+                             const struct event *event)
 {
+    int64_t own_ms = txn->branches[event->branch].retry_interval_ms;
+    if (own_ms > 0) {
+        return own_ms;
+    }
     return txn->options.retry_interval_ms > 0 ? txn->options.retry_interval_ms
                                               : limits->retry_interval_ms;
 }
@@ -375,8 +380,8 @@ static enum step_save retry_later(struct txn *txn, const struct step_limits *lim
                                   const struct event *event, struct txn_op_record *op)
 {
     op->retry_at_ms =
-        event->now_ms + retry_delay_ms(base_interval(txn, limits), limits->retry_interval_max_ms,
-                                       op->attempts, event->random);
+        event->now_ms + retry_delay_ms(base_interval(txn, limits, event),
+                                       limits->retry_interval_max_ms, op->attempts, event->random);
     op->attempts++;
     if (op->attempts > txn->attempts) {
         txn->attempts = op->attempts;
@@ -388,7 +393,7 @@ static enum step_save retry_later(struct txn *txn, const struct step_limits *lim
 static enum step_save ask_later(struct txn *txn, const struct step_limits *limits,
                                 const struct event *event, struct txn_op_record *op)
 {
-    op->retry_at_ms = event->now_ms + base_interval(txn, limits);
+    op->retry_at_ms = event->now_ms + base_interval(txn, limits, event);
     return SAVE_FIRST;
 }
 
@@ -427,6 +432,12 @@ static enum step_save refusable_called(struct txn *txn, const struct step_limits
 {
     if (event->verdict == CALL_FAILURE) {
         return fail_branch(txn, op, event->text);
+    }
+    if (event->verdict == CALL_SUCCESS && txn->options.keep_results) {
+        if (event->text.len > TXN_RESULT_MAX) {
+            return fail_branch(txn, op, slice_str("the result is too large to be kept"));
+        }
+        txn->branches[event->branch].result = arena_copy(&txn->arena, event->text);
     }
     if (event->verdict == CALL_ERROR) {
         txn->retry_count++;

@@ -85,6 +85,7 @@ static const struct slice nothing = {NULL, 0};
 static const struct slice header_prefix = SLICE_LIT("header:");
 static const struct slice payload_word = SLICE_LIT("payload ");
 static const struct slice after_word = SLICE_LIT("after");
+static const struct slice result_word = SLICE_LIT("result");
 static const struct slice query_word = SLICE_LIT("query");
 
 enum {
@@ -101,7 +102,11 @@ size_t record_text_bytes(const struct txn *txn)
     }
     for (size_t i = 0; i <= txn->branch_count; i++) {
         const struct txn_branch *branch = &txn->branches[i];
-        bytes += OP_TEXT_BYTES + branch->payload.len + (branch->after_count + 1) * OP_TEXT_BYTES;
+        bytes += 4 * OP_TEXT_BYTES + branch->payload.len;
+        bytes += (branch->after_count + 2) * (TXN_BRANCH_ID_MAX + 1);
+        for (size_t h = 0; h < branch->header_count; h++) {
+            bytes += TXN_BRANCH_ID_MAX + OP_TEXT_BYTES + branch->headers[h].name.len;
+        }
         for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
             bytes += TXN_BRANCH_ID_MAX + 2 * OP_TEXT_BYTES + branch->ops[op].url.len;
         }
@@ -134,6 +139,14 @@ static void add_word(struct buf *text, size_t begin, struct slice word, struct s
     buf_add_slice(text, value);
 }
 
+static void add_word_number(struct buf *text, size_t begin, const char *word, int64_t value)
+{
+    if (value > 0) {
+        add_word(text, begin, slice_str(word), slice_str(NULL));
+        add_digits(text, value);
+    }
+}
+
 static void add_payload(struct buf *text, size_t begin, struct slice payload)
 {
     if (payload.len > 0) {
@@ -164,6 +177,8 @@ static void add_branch(struct scratch *scratch, const struct txn *txn,
     size_t begin = text->len;
     scratch_add(scratch, branch->id);
     add_after(text, txn, branch);
+    add_word_number(text, begin, "timeout", branch->request_timeout_ms);
+    add_word_number(text, begin, "interval", branch->retry_interval_ms);
     for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
         if (branch->ops[op].url.len > 0) {
             struct slice name = slice_str(txn_op_name(txn->type, (enum txn_op)op));
@@ -217,6 +232,28 @@ void record_add_branch(struct scratch *scratch, const struct store_branch *branc
     scratch_add_made(scratch, begin);
 }
 
+static void add_branch_headers(struct scratch *scratch, const struct txn_branch *branch)
+{
+    for (size_t i = 0; i < branch->header_count; i++) {
+        size_t begin = scratch->text.len;
+        buf_add_slice(&scratch->text, branch->id);
+        buf_add_slice(&scratch->text, dot);
+        buf_add_slice(&scratch->text, header_prefix);
+        buf_add_slice(&scratch->text, branch->headers[i].name);
+        scratch_add_made(scratch, begin);
+        scratch_add(scratch, branch->headers[i].value);
+    }
+}
+
+/* What the action of a branch answered, if that is kept. */
+static void add_result(struct scratch *scratch, const struct txn_branch *branch)
+{
+    if (branch->result.len > 0) {
+        scratch_add_joined(scratch, branch->id, dot, result_word);
+        scratch_add(scratch, branch->result);
+    }
+}
+
 static void add_op_status(struct scratch *scratch, const struct txn *txn,
                           const struct txn_branch *branch, enum txn_op op)
 {
@@ -249,6 +286,7 @@ static void add_options(struct scratch *scratch, const struct txn_options *optio
     add_number(scratch, "wait_result", options->wait_result);
     add_number(scratch, "concurrent", options->concurrent);
     add_number(scratch, "declared", options->declared);
+    add_number(scratch, "keep_results", options->keep_results);
     add_number(scratch, "delay_ms", options->delay_ms);
     for (size_t i = 0; i < options->header_count; i++) {
         scratch_add_joined(scratch, header_prefix, options->headers[i].name, nothing);
@@ -268,6 +306,8 @@ void record_add_all(struct scratch *scratch, const struct txn *txn)
     add_check(scratch, txn);
     for (size_t i = 0; i < txn->branch_count; i++) {
         add_branch(scratch, txn, &txn->branches[i]);
+        add_branch_headers(scratch, &txn->branches[i]);
+        add_result(scratch, &txn->branches[i]);
         for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
             if (txn->branches[i].ops[op].status != OP_PREPARED) {
                 add_op_status(scratch, txn, &txn->branches[i], (enum txn_op)op);
@@ -295,6 +335,9 @@ void record_add_changes(struct scratch *scratch, const struct txn *txn, size_t *
             if (txn->branches[i].ops[op].dirty) {
                 add_op_status(scratch, txn, &txn->branches[i], (enum txn_op)op);
             }
+        }
+        if (txn->branches[i].ops[OP_ACTION].dirty) {
+            add_result(scratch, &txn->branches[i]);
         }
     }
     *sets = (scratch->argc - begin) / 2;

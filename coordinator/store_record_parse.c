@@ -177,6 +177,12 @@ static bool branch_word_parse(struct txn *txn, struct txn_branch *branch, struct
     if (slice_eq(word, after_word)) {
         return after_parse(txn, branch, value);
     }
+    if (slice_eq_str(word, "timeout")) {
+        return slice_to_int64(value, &branch->request_timeout_ms);
+    }
+    if (slice_eq_str(word, "interval")) {
+        return slice_to_int64(value, &branch->retry_interval_ms);
+    }
     if (slice_eq(word, query_word) && branch == txn_check_branch(txn)) {
         op = OP_ACTION;
     } else if (txn_op_parse(txn->type, word, &op) != ERR_OK) {
@@ -231,6 +237,22 @@ static enum err progress_parse(struct txn *txn, struct slice name, struct slice 
     return ERR_OK;
 }
 
+static enum err branch_header_parse(struct txn *txn, struct txn_branch *branch, struct slice word,
+                                    struct slice value, struct reason *reason)
+{
+    if (branch->header_count == TXN_HEADERS_MAX) {
+        return reason_set(reason, ERR_INVALID, "branch %.*s has more than %d headers",
+                          SLICE_ARG(branch->id), TXN_HEADERS_MAX);
+    }
+    if (!branch->headers) {
+        branch->headers = arena_alloc(&txn->arena, TXN_HEADERS_MAX * sizeof(*branch->headers));
+    }
+    struct slice name = {word.ptr + header_prefix.len, word.len - header_prefix.len};
+    branch->headers[branch->header_count++] =
+        (struct txn_header){arena_copy(&txn->arena, name), arena_copy(&txn->arena, value)};
+    return ERR_OK;
+}
+
 static enum err branch_field_parse(struct txn *txn, struct slice name, struct slice value,
                                    struct reason *reason)
 {
@@ -246,6 +268,13 @@ static enum err branch_field_parse(struct txn *txn, struct slice name, struct sl
         return ERR_OK; /* branches_parse has read it */
     }
     struct txn_branch *branch = branch_find(txn, id);
+    if (branch && slice_eq_str(word, "result")) {
+        branch->result = arena_copy(&txn->arena, value);
+        return ERR_OK;
+    }
+    if (branch && slice_has_prefix(word, header_prefix.ptr)) {
+        return branch_header_parse(txn, branch, word, value, reason);
+    }
     if (!branch || txn_op_parse(txn->type, word, &op) != ERR_OK) {
         return field_error(reason, name, value, "the op of a branch");
     }
@@ -322,6 +351,8 @@ static enum err word_field_parse(struct txn *txn, struct slice name, struct slic
         txn->options.concurrent = slice_eq_str(value, "1");
     } else if (slice_eq_str(name, "declared")) {
         txn->options.declared = slice_eq_str(value, "1");
+    } else if (slice_eq_str(name, "keep_results")) {
+        txn->options.keep_results = slice_eq_str(value, "1");
     } else if (slice_has_prefix(name, header_prefix.ptr)) {
         struct slice bare = {name.ptr + header_prefix.len, name.len - header_prefix.len};
         struct txn_header *header = &txn->options.headers[txn->options.header_count++];

@@ -152,15 +152,22 @@ const char *txn_op_label(const struct txn *txn, const struct txn_branch *branch,
     return op_names[txn->type][op];
 }
 
+static struct txn_header *headers_copy(struct arena *arena, const struct txn_header *from,
+                                       size_t count)
+{
+    struct txn_header *to = arena_alloc(arena, (count + 1) * sizeof(*to));
+    for (size_t i = 0; i < count; i++) {
+        to[i].name = arena_copy(arena, from[i].name);
+        to[i].value = arena_copy(arena, from[i].value);
+    }
+    return to;
+}
+
 static void options_copy(struct arena *arena, struct txn_options *to,
                          const struct txn_options *from)
 {
     *to = *from;
-    to->headers = arena_alloc(arena, from->header_count * sizeof(struct txn_header));
-    for (size_t i = 0; i < from->header_count; i++) {
-        to->headers[i].name = arena_copy(arena, from->headers[i].name);
-        to->headers[i].value = arena_copy(arena, from->headers[i].value);
-    }
+    to->headers = headers_copy(arena, from->headers, from->header_count);
 }
 
 static void branch_copy(struct arena *arena, struct txn_branch *to, const struct txn_step *from)
@@ -172,6 +179,10 @@ static void branch_copy(struct arena *arena, struct txn_branch *to, const struct
     for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
         to->ops[op].url = arena_copy(arena, from->urls[op]);
     }
+    to->request_timeout_ms = from->request_timeout_ms;
+    to->retry_interval_ms = from->retry_interval_ms;
+    to->headers = headers_copy(arena, from->headers, from->header_count);
+    to->header_count = from->header_count;
     to->after = arena_alloc(arena, from->after_count + 1);
     to->after_count = from->after_count;
     if (from->after_count > 0) {

@@ -24,6 +24,7 @@ enum {
     TXN_BRANCH_OPS = 3,
     TXN_BRANCH_ID_MAX = 64, /* bytes */
     TXN_BRANCH_OP_MAX = 32,
+    TXN_RESULT_MAX = 4096, /* bytes of what an action answers, when results are kept */
 };
 
 /* The longest timeout or interval a client may ask for: 366 days, so that no sum of times
@@ -72,10 +73,11 @@ struct txn_options {
     int64_t retry_interval_ms;
     int64_t request_timeout_ms;
     int64_t retry_limit;
-    bool wait_result; /* kept because DTM's query shows it */
-    bool concurrent;  /* saga, msg: branches do not wait for one another, but for `after` */
-    bool declared;    /* tcc: the tries are called by the coordinator, not by the client */
-    int64_t delay_ms; /* msg: nothing is called before so long after the submit */
+    bool wait_result;  /* kept because DTM's query shows it */
+    bool concurrent;   /* saga, msg: branches do not wait for one another, but for `after` */
+    bool declared;     /* tcc: the tries are called by the coordinator, not by the client */
+    bool keep_results; /* what actions and tries answer is kept, and put into later payloads */
+    int64_t delay_ms;  /* msg: nothing is called before so long after the submit */
     struct txn_header *headers;
     size_t header_count;
 };
@@ -86,6 +88,10 @@ struct txn_step {
     struct slice id;                   /* empty: "01", "02", … by its index */
     struct slice urls[TXN_BRANCH_OPS]; /* by enum txn_op; may be empty: nothing to call */
     struct slice payload;
+    int64_t request_timeout_ms;       /* of the calls of this branch; 0: of the transaction */
+    int64_t retry_interval_ms;        /* likewise */
+    const struct txn_header *headers; /* besides those of the transaction */
+    size_t header_count;
     const uint8_t *after; /* concurrent saga: indices of the steps that must have succeeded */
     size_t after_count;
 };
@@ -132,6 +138,10 @@ struct txn_op_record {
 struct txn_branch {
     struct slice id; /* "01", "02", … */
     struct slice payload;
+    struct slice result; /* what its action or try answered; see keep_results */
+    int64_t request_timeout_ms, retry_interval_ms; /* 0: those of the transaction */
+    struct txn_header *headers;                    /* besides those of the transaction */
+    size_t header_count;
     uint8_t *after; /* indices of the branches that come before this one */
     size_t after_count;
     struct txn_op_record ops[TXN_BRANCH_OPS]; /* indexed by enum txn_op */

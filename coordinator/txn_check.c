@@ -1,5 +1,5 @@
 /* What a client may ask for. Every refusal names the field, the value and what is allowed. */
-#include "coordinator/txn.h"
+#include "coordinator/payload.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -160,6 +160,8 @@ enum err txn_url_check(struct slice url, const char *field, struct reason *reaso
 
 /* ---- steps and options ---- */
 
+static enum err options_check(const struct txn_options *options, struct reason *reason);
+
 static enum err step_url_check(struct slice url, size_t index, const char *op,
                                struct reason *reason)
 {
@@ -198,6 +200,28 @@ static enum err step_check(const struct txn_step *step, enum txn_type type, size
     return err;
 }
 
+/* What a step may have of its own, besides the options of the transaction. */
+static enum err step_options_check(const struct txn_spec *spec, size_t index, struct reason *reason)
+{
+    const struct txn_step *step = &spec->steps[index];
+    struct txn_options options = {.request_timeout_ms = step->request_timeout_ms,
+                                  .retry_interval_ms = step->retry_interval_ms,
+                                  .headers = (struct txn_header *)(uintptr_t)step->headers,
+                                  .header_count = step->header_count};
+    struct reason inner;
+    if (options_check(&options, &inner) != ERR_OK) {
+        return reason_set(reason, ERR_INVALID, "steps[%zu].%.200s", index, inner.text);
+    }
+    if (step->header_count > 0 &&
+        step->header_count + spec->options.header_count > TXN_HEADERS_MAX) {
+        return reason_set(reason, ERR_INVALID,
+                          "steps[%zu].branch_headers: has %zu entries besides %zu of the "
+                          "transaction; at most %d together",
+                          index, step->header_count, spec->options.header_count, TXN_HEADERS_MAX);
+    }
+    return ERR_OK;
+}
+
 /* How many steps there are told of at the beginning: those of a tcc that is not declared, of xa and
  * of a workflow come later. */
 static enum err step_count_check(const struct txn_spec *spec, enum txn_type type,
@@ -222,6 +246,9 @@ static enum err steps_check(const struct txn_spec *spec, enum txn_type type, str
     size_t total = 0;
     for (size_t i = 0; i < spec->step_count && err == ERR_OK; i++) {
         err = step_check(&spec->steps[i], type, i, reason);
+        if (err == ERR_OK) {
+            err = step_options_check(spec, i, reason);
+        }
         total += spec->steps[i].payload.len;
     }
     if (err == ERR_OK && total > TXN_PAYLOADS_MAX) {
@@ -410,6 +437,9 @@ enum err txn_spec_check(const struct txn_spec *spec, struct reason *reason)
     }
     if (err == ERR_OK) {
         err = check_back_check(spec, type, reason);
+    }
+    if (err == ERR_OK) {
+        err = payload_check(spec, type, reason);
     }
     if (err == ERR_OK &&
         (spec->custom_data.len > TXN_CUSTOM_DATA_MAX || !utf8_is_valid(spec->custom_data))) {

@@ -175,14 +175,14 @@ static void call_with(struct fixture *f, const char *url, const char *payload, i
     for (size_t i = 0; i < header_count; i++) {
         copies[i] = headers[i];
     }
-    struct txn txn = {.gid = slice_str(gid_text),
-                      .type = TXN_SAGA,
-                      .created_ms = 1700000000123,
-                      .options = {.headers = copies, .header_count = header_count}};
+    struct txn txn = {.gid = slice_str(gid_text), .type = TXN_SAGA, .created_ms = 1700000000123};
     struct txn_branch branch = {.id = slice_str(id_text), .payload = slice_str(payload_text)};
     struct branch_call call = {.txn = &txn,
                                .branch = &branch,
                                .op = "compensate",
+                               .payload = branch.payload,
+                               .headers = copies,
+                               .header_count = header_count,
                                .url = slice_str(url_text),
                                .timeout_ms = timeout_ms};
     *outcome = (struct outcome){.counter = &f->ended};

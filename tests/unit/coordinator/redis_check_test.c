@@ -153,6 +153,17 @@ static void test_forbidden_commands_are_warned_of(void **state)
     assert_refused(seen, "appendonly is no", "appendonly yes");
 }
 
+/* Not taken for a command that is forbidden: that would send the operator to the wrong place. */
+static void test_a_wrong_password_is_told_as_such(void **state)
+{
+    (void)state;
+    struct seen seen = look_as(GOOD "user bob on >other ~* +@all\n", DURABILITY_EVERYSEC, "bob");
+    assert_int_not_equal(seen.err, ERR_OK);
+    assert_null(strstr(seen.refusal, "permitted"));
+    assert_null(strstr(seen.warnings, "permitted"));
+    assert_true(strstr(seen.refusal, "WRONGPASS") || strstr(seen.refusal, "AUTH"));
+}
+
 static void test_replica_is_warned_of(void **state)
 {
     (void)state;
@@ -248,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_eviction),
         cmocka_unit_test(test_large_stream_nodes_are_warned_of),
         cmocka_unit_test(test_forbidden_commands_are_warned_of),
+        cmocka_unit_test(test_a_wrong_password_is_told_as_such),
         cmocka_unit_test(test_replica_is_warned_of),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_every_reason_is_told),
