@@ -20,8 +20,12 @@
  *   - a compensation was under way, or was started by a coordinator that had not learned of the
  *     loss, while the store no longer knew of the decision to abort: barriers cannot tell an undo
  *     that comes too late;
- *   - the decision to abort was lost and a step has no compensation: a barrier has no place to
- *     remember that the step must not be done any more;
+ *   - the decision to abort was lost and a step has no compensation, or the decision to commit a
+ * tcc and a branch has no confirm or no cancel: a barrier has no place to remember that the other
+ * one must not be done any more;
+ *   - it lost the decision to commit a tcc after a confirm, and then the tcc was cancelled, or the
+ *     other way round: the barrier lets only the first of the two happen (`conflict`), and the
+ *     transaction waits for a person;
  *   - it went back to before somebody took the transaction over, and the owner of then is alive, or
  *     there was none: neither knows that somebody else went further.
  */
@@ -86,14 +90,17 @@ struct sim_rec {
 };
 
 struct sim_part {           /* one branch at its participant */
-    bool done, undone_mark; /* barrier records of action and compensation */
-    int effects, undos;
+    bool done, undone_mark; /* barrier records of action (try) and compensation (cancel) */
+    int effects, undos, confirms;
     int refuse_percent;
-    bool has_action, has_compensate; /* urls */
+    bool has_action, has_compensate, has_confirm; /* urls */
+    uint8_t after[SIM_BRANCHES_MAX]; /* branches of a concurrent saga that come before */
+    size_t after_count;
 };
 
 struct sim_txn {
     char gid[16];
+    enum txn_type type; /* saga, in order or concurrent; a declared tcc; msg */
     size_t branch_count;
     char urls[SIM_BRANCHES_MAX][TXN_BRANCH_OPS][SIM_URL_SIZE];
     struct txn_options options;
@@ -102,7 +109,7 @@ struct sim_txn {
     int ghost_owner; /* who owns it, kept apart from what the store compares */
     bool acked, abort_asked, force_asked, refused;
     int64_t errors; /* ERROR answers to actions */
-    bool hit, lost, tainted;
+    bool hit, lost, tainted, conflict;
 };
 
 struct sim_undo { /* one write, for going back */

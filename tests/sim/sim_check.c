@@ -24,6 +24,9 @@ static bool is_whole(const struct sim_txn *txn)
         if (part->has_action && (part->effects != 1 || part->undos != 0)) {
             return false;
         }
+        if (part->has_confirm && part->confirms != 1) {
+            return false;
+        }
     }
     return true;
 }
@@ -33,7 +36,7 @@ static bool is_undone(const struct sim_txn *txn)
 {
     for (size_t i = 0; i < txn->branch_count; i++) {
         const struct sim_part *part = &txn->parts[i];
-        if (part->has_compensate && part->effects != part->undos) {
+        if ((part->has_compensate && part->effects != part->undos) || part->confirms > 0) {
             return false;
         }
     }
@@ -43,6 +46,7 @@ static bool is_undone(const struct sim_txn *txn)
 static void check_turn(struct world *world, const struct sim_txn *txn, enum txn_status from)
 {
     static const bool allowed[5][5] = {
+        [TXN_PREPARED] = {true, true, true, true, true}, /* at once when nobody is to confirm */
         [TXN_SUBMITTED] = {false, true, true, true, true},
         [TXN_ABORTING] = {false, false, true, false, true},
     };
@@ -51,7 +55,12 @@ static void check_turn(struct world *world, const struct sim_txn *txn, enum txn_
         sim_fail(world, "I2", "%s went from %s to %s", txn->gid, txn_status_name(from),
                  txn_status_name(to));
     }
-    bool turned = from == TXN_SUBMITTED && (to == TXN_ABORTING || to == TXN_FAILED);
+    bool onward = from == TXN_PREPARED || from == TXN_SUBMITTED;
+    bool turned = onward && (to == TXN_ABORTING || to == TXN_FAILED);
+    bool kept = from == TXN_SUBMITTED && txn->type != TXN_SAGA && !txn->force_asked;
+    if (kept && turned) {
+        sim_fail(world, "I2", "%s turned round after the decision to commit", txn->gid);
+    }
     if (turned && !may_turn(world, txn)) {
         sim_fail(world, "I9", "%s turned round without a reason", txn->gid);
     }
@@ -59,7 +68,7 @@ static void check_turn(struct world *world, const struct sim_txn *txn, enum txn_
 
 static void check_ended(struct world *world, const struct sim_txn *txn)
 {
-    if (txn->tainted) {
+    if (txn->tainted || txn->conflict) {
         return;
     }
     if (txn->rec.status == TXN_SUCCEED && !is_whole(txn)) {
@@ -93,20 +102,43 @@ void check_due(struct world *world, const struct sim_txn *txn, int64_t in_ms)
 
 /* ---- what is called ---- */
 
+/* Only tries, and branches of a concurrent saga or msg, are called side by side; never one twice,
+ * and never an undo beside an action. */
+static bool may_be_beside(const struct sim_call *call, const struct sim_call *other)
+{
+    const struct sim_txn *txn = call->txn;
+    bool parallel = txn->options.concurrent || (txn->type == TXN_TCC && call->op == OP_ACTION);
+    return parallel && call->op == other->op && call->branch != other->branch;
+}
+
 static void check_alone(struct world *world, const struct sim_call *call)
 {
     for (const struct sim_call *other = world->calls; other; other = other->next) {
-        if (other->who == call->who && sim_node_listens(other->node, other->incarnation)) {
+        bool own = other->who == call->who && sim_node_listens(other->node, other->incarnation);
+        if (own && !may_be_beside(call, other)) {
             sim_fail(world, "order", "%s: a call while another one is in flight", call->txn->gid);
         }
     }
 }
 
+/* Must `earlier` be done before `later` begins, and be undone after it? */
+static bool comes_before(const struct sim_txn *txn, size_t earlier, size_t later)
+{
+    const struct sim_part *part = &txn->parts[later];
+    for (size_t i = 0; i < part->after_count; i++) {
+        if (part->after[i] == earlier) {
+            return true;
+        }
+    }
+    return !txn->options.concurrent && earlier < later;
+}
+
 static void check_action_order(struct world *world, const struct sim_call *call)
 {
     const struct sim_txn *txn = call->txn;
-    for (size_t i = 0; i < call->branch; i++) {
-        if (txn->parts[i].has_action && !txn->parts[i].done) {
+    for (size_t i = 0; txn->type != TXN_TCC && i < txn->branch_count; i++) {
+        bool before = comes_before(txn, i, call->branch);
+        if (before && txn->parts[i].has_action && !txn->parts[i].done) {
             sim_fail(world, "order", "%s: action %zu before action %zu was done", txn->gid,
                      call->branch + 1, i + 1);
         }
@@ -116,12 +148,23 @@ static void check_action_order(struct world *world, const struct sim_call *call)
 static void check_compensation_order(struct world *world, const struct sim_call *call)
 {
     const struct sim_txn *txn = call->txn;
-    for (size_t i = call->branch + 1; i < txn->branch_count; i++) {
+    for (size_t i = 0; i < txn->branch_count; i++) {
         const struct sim_part *part = &txn->parts[i];
-        if (part->has_compensate && part->effects > part->undos) {
+        if (comes_before(txn, call->branch, i) && part->has_compensate &&
+            part->effects > part->undos) {
             sim_fail(world, "order", "%s: compensation %zu before %zu was undone", txn->gid,
                      call->branch + 1, i + 1);
         }
+    }
+}
+
+/* I2: the decision to commit is stored before the first confirm. */
+static void check_confirm(struct world *world, const struct sim_call *call)
+{
+    enum txn_status status = call->txn->rec.status;
+    if (status != TXN_SUBMITTED && status != TXN_SUCCEED && !call->txn->force_asked) {
+        sim_fail(world, "I2", "%s: confirm %zu while the store says %s", call->txn->gid,
+                 call->branch + 1, txn_status_name(status));
     }
 }
 
@@ -139,6 +182,10 @@ void check_call(struct world *world, const struct sim_call *call)
         check_action_order(world, call);
         return;
     }
+    if (call->op == OP_CONFIRM) {
+        check_confirm(world, call);
+        return;
+    }
     if (!sim_knows_abort(&txn->rec)) {
         sim_fail(world, "I2", "%s: compensation %zu while the store says %s", txn->gid,
                  call->branch + 1, txn_status_name(txn->rec.status));
@@ -150,7 +197,10 @@ void check_call(struct world *world, const struct sim_call *call)
 void check_part(struct world *world, const struct sim_txn *txn, size_t branch)
 {
     const struct sim_part *part = &txn->parts[branch];
-    if (part->effects > 1 || part->undos > 1) {
+    if (part->confirms > 0 && part->undos > 0) {
+        sim_fail(world, "I8", "%s branch %zu: confirmed and cancelled", txn->gid, branch + 1);
+    }
+    if (part->effects > 1 || part->undos > 1 || part->confirms > 1) {
         sim_fail(world, "I8", "%s branch %zu: done %d times, undone %d times", txn->gid, branch + 1,
                  part->effects, part->undos);
     }
@@ -194,6 +244,9 @@ static void check_txn_end(struct world *world, const struct sim_txn *txn)
             sim_fail(world, "I1", "%s was acknowledged and is gone", txn->gid);
         }
         return;
+    }
+    if (txn->conflict) {
+        return; /* a person decides */
     }
     if (!txn_status_is_final(txn->rec.status)) {
         sim_fail(world, "I5", "%s never ended: %s", txn->gid, txn_status_name(txn->rec.status));

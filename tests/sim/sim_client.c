@@ -61,13 +61,15 @@ static void submit(struct sim_ask *ask, struct engine *engine)
     struct txn_step steps[SIM_BRANCHES_MAX];
     for (size_t i = 0; i < txn->branch_count; i++) {
         steps[i] = (struct txn_step){
-            .urls = {[OP_ACTION] = slice_str(txn->urls[i][OP_ACTION]),
-                     [OP_UNDO] = slice_str(txn->urls[i][OP_UNDO])},
+            .urls = {slice_str(txn->urls[i][OP_ACTION]), slice_str(txn->urls[i][OP_CONFIRM]),
+                     slice_str(txn->urls[i][OP_UNDO])},
+            .after = txn->parts[i].after,
+            .after_count = txn->parts[i].after_count,
         };
     }
     struct txn_spec spec = {
         .gid = slice_str(txn->gid),
-        .trans_type = slice_str("saga"),
+        .trans_type = slice_str(txn_type_name(txn->type)),
         .options = txn->options,
         .steps = steps,
         .step_count = txn->branch_count,

@@ -30,8 +30,23 @@ static enum call_verdict do_action(struct world *world, struct sim_txn *txn, str
     return CALL_SUCCESS;
 }
 
-static enum call_verdict do_compensate(struct world *world, struct sim_part *part)
+/* I8: of confirm and cancel only the first to come happens. It takes a store that forgot a decision
+ * to ask for both. */
+static enum call_verdict do_conflict(struct world *world, struct sim_txn *txn)
 {
+    if (!txn->hit) {
+        sim_fail(world, "I2", "%s: both confirm and cancel were called", txn->gid);
+    }
+    txn->conflict = true;
+    return CALL_ERROR;
+}
+
+static enum call_verdict do_compensate(struct world *world, struct sim_txn *txn,
+                                       struct sim_part *part)
+{
+    if (part->confirms > 0) {
+        return do_conflict(world, txn);
+    }
     if (part->undone_mark && world->broken != BREAK_I4_NO_BARRIER) {
         return CALL_SUCCESS;
     }
@@ -40,6 +55,27 @@ static enum call_verdict do_compensate(struct world *world, struct sim_part *par
         part->undos++;
     }
     return CALL_SUCCESS;
+}
+
+static enum call_verdict do_confirm(struct world *world, struct sim_txn *txn, struct sim_part *part)
+{
+    if (part->undone_mark) {
+        return do_conflict(world, txn);
+    }
+    if (part->confirms == 0 || world->broken == BREAK_I4_NO_BARRIER) {
+        part->confirms++;
+    }
+    return CALL_SUCCESS;
+}
+
+static enum call_verdict do_op(struct sim_call *call, struct sim_part *part)
+{
+    switch (call->op) {
+    case OP_ACTION: return do_action(call->world, call->txn, part);
+    case OP_CONFIRM: return do_confirm(call->world, call->txn, part);
+    case OP_UNDO: return do_compensate(call->world, call->txn, part);
+    }
+    unreachable("op");
 }
 
 static enum call_verdict participate(struct sim_call *call)
@@ -52,16 +88,15 @@ static enum call_verdict participate(struct sim_call *call)
         call->txn->tainted = true;
     }
     if (sim_chance(world, world->faults.part_error)) {
-        /* A compensation that is "refused" is no more than an error. */
-        return call->op == OP_UNDO && sim_between(world, 0, 1) ? CALL_FAILURE : CALL_ERROR;
+        /* A compensation or confirm that is "refused" is no more than an error. */
+        return call->op != OP_ACTION && sim_between(world, 0, 1) ? CALL_FAILURE : CALL_ERROR;
     }
     if (sim_chance(world, world->faults.part_ongoing)) {
         return CALL_ONGOING;
     }
-    enum call_verdict verdict =
-        call->op == OP_ACTION ? do_action(world, call->txn, part) : do_compensate(world, part);
+    enum call_verdict verdict = do_op(call, part);
     sim_trace(world, "participant: %s %zu %s: %s", call->txn->gid, call->branch + 1,
-              txn_op_name(TXN_SAGA, call->op), call_verdict_name(verdict));
+              txn_op_name(call->txn->type, call->op), call_verdict_name(verdict));
     check_part(world, call->txn, call->branch);
     return sim_chance(world, world->faults.part_half) ? CALL_ERROR : verdict;
 }
@@ -91,7 +126,8 @@ static void call_complete(struct sim_call *call)
     }
     struct call_result result = {call->verdict, slice_str("said the participant"), 1500};
     sim_trace(world, "node %d: %s %zu %s answered %s", call->node->index, call->txn->gid,
-              call->branch + 1, txn_op_name(TXN_SAGA, call->op), call_verdict_name(call->verdict));
+              call->branch + 1, txn_op_name(call->txn->type, call->op),
+              call_verdict_name(call->verdict));
     if (!sim_node_may_crash(call->node)) {
         call->cb(call->arg, &result);
         sim_node_may_crash(call->node);
@@ -161,14 +197,14 @@ static void caller_start(struct caller *caller, const struct branch_call *from, 
     call->txn = sim_txn_find(world, from->txn->gid);
     call->who = from->txn;
     call->branch = (size_t)(from->branch - from->txn->branches);
-    enum err err = txn_op_parse(TXN_SAGA, slice_str(from->op), &call->op);
+    enum err err = txn_op_parse(from->txn->type, slice_str(from->op), &call->op);
     check(err == ERR_OK);
     call->cb = cb;
     call->arg = arg;
     call->verdict = CALL_ERROR;
     call->pending = 1;
     sim_trace(world, "node %d calls %s %zu %s", node->index, call->txn->gid, call->branch + 1,
-              txn_op_name(TXN_SAGA, call->op));
+              txn_op_name(call->txn->type, call->op));
     check_call(world, call);
     LL_PREPEND(world->calls, call);
     sim_at(world, &call->done, world->now_ms + from->timeout_ms, on_done);

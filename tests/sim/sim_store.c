@@ -59,10 +59,14 @@ static void remember(struct world *world, struct sim_txn *txn)
     world->undos[world->undo_count++] = (struct sim_undo){txn, txn->rec, txn->ghost_owner};
 }
 
-static bool lacks_compensation(const struct sim_txn *txn)
+/* A branch without an undo, or a confirm, has no barrier record that could bar what comes too late.
+ */
+static bool lacks_a_way(const struct sim_txn *txn)
 {
     for (size_t i = 0; i < txn->branch_count; i++) {
-        if (txn->parts[i].has_action && !txn->parts[i].has_compensate) {
+        const struct sim_part *part = &txn->parts[i];
+        if ((part->has_action && !part->has_compensate) ||
+            (txn->type == TXN_TCC && !(part->has_confirm && part->has_compensate))) {
             return true;
         }
     }
@@ -91,7 +95,9 @@ static bool taints(const struct world *world, const struct sim_txn *txn, const s
     bool decision_lost = sim_knows_abort(lost) && !sim_knows_abort(now);
     bool take_lost = now->exists && now->epoch != lost->epoch &&
                      (now->owner == 0 || owner_is_alive(world, now->owner));
-    return take_lost || (decision_lost && lacks_compensation(txn));
+    bool commit_lost = txn->type == TXN_TCC && lost->status != TXN_PREPARED &&
+                       !sim_knows_abort(lost) && now->exists && now->status == TXN_PREPARED;
+    return take_lost || ((decision_lost || commit_lost) && lacks_a_way(txn));
 }
 
 static void undo_last(struct world *world)
@@ -224,8 +230,12 @@ static struct txn *txn_read(const struct world *world, const struct sim_txn *fro
     txn->sure = !rec->doubt;
     txn->attempts = rec->attempts;
     txn->retry_count = rec->retry_count;
+    txn->type = from->type;
     txn->options = from->options;
     for (size_t i = 0; i < from->branch_count; i++) {
+        txn->branches[i].after = arena_alloc(&txn->arena, SIM_BRANCHES_MAX);
+        memcpy(txn->branches[i].after, from->parts[i].after, SIM_BRANCHES_MAX);
+        txn->branches[i].after_count = from->parts[i].after_count;
         for (int k = 0; k < TXN_BRANCH_OPS; k++) {
             txn->branches[i].ops[k].url = slice_str(from->urls[i][k]);
             txn->branches[i].ops[k].status = rec->ops[i][k];

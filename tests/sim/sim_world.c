@@ -114,19 +114,47 @@ struct sim_txn *sim_txn_find(struct world *world, struct slice gid)
     unreachable("gid of no transaction");
 }
 
+/* Which of the earlier branches come before this one. */
+static void after_plan(struct world *world, struct sim_txn *txn, size_t i)
+{
+    struct sim_part *part = &txn->parts[i];
+    for (uint8_t j = 0; txn->options.concurrent && txn->type == TXN_SAGA && j < i; j++) {
+        if (sim_between(world, 0, 2) == 0) {
+            part->after[part->after_count++] = j;
+        }
+    }
+}
+
 static void branch_plan(struct world *world, struct sim_txn *txn, size_t i)
 {
     static const int refusals[] = {0, 0, 0, 0, 0, 50, 100};
     struct sim_part *part = &txn->parts[i];
     part->refuse_percent = pick(world, refusals, sizeof(refusals) / sizeof(refusals[0]));
+    if (txn->type == TXN_MSG && part->refuse_percent > 50) {
+        part->refuse_percent = 50; /* a message is delivered until it is accepted */
+    }
     part->has_action = sim_between(world, 0, 9) > 0;
     part->has_compensate = sim_between(world, 0, 9) > 0;
     if (part->has_action) {
         snprintf(txn->urls[i][OP_ACTION], SIM_URL_SIZE, "tcp://p%zu/P.S/Do", i);
     }
+    part->has_compensate = part->has_compensate && txn->type != TXN_MSG;
     if (part->has_compensate) {
         snprintf(txn->urls[i][OP_UNDO], SIM_URL_SIZE, "tcp://p%zu/P.S/Undo", i);
     }
+    part->has_confirm = txn->type == TXN_TCC && sim_between(world, 0, 9) > 0;
+    if (part->has_confirm) {
+        snprintf(txn->urls[i][OP_CONFIRM], SIM_URL_SIZE, "tcp://p%zu/P.S/Keep", i);
+    }
+    after_plan(world, txn, i);
+}
+
+static void type_plan(struct world *world, struct sim_txn *txn)
+{
+    static const enum txn_type types[] = {TXN_SAGA, TXN_SAGA, TXN_SAGA, TXN_TCC, TXN_TCC, TXN_MSG};
+    txn->type = types[sim_between(world, 0, 5)];
+    txn->options.declared = txn->type == TXN_TCC;
+    txn->options.concurrent = txn->type != TXN_TCC && sim_between(world, 0, 2) == 0;
 }
 
 static void txn_plan(struct world *world, struct sim_txn *txn, size_t index)
@@ -136,6 +164,7 @@ static void txn_plan(struct world *world, struct sim_txn *txn, size_t index)
     static const int intervals[] = {0, 0, 200, 7000};
     snprintf(txn->gid, sizeof(txn->gid), "t%zu", index);
     txn->branch_count = (size_t)sim_between(world, 1, SIM_BRANCHES_MAX);
+    type_plan(world, txn);
     txn->options.timeout_to_fail_ms = pick(world, timeouts, 6);
     txn->options.retry_limit = pick(world, limits, 5);
     txn->options.retry_interval_ms = pick(world, intervals, 4);
