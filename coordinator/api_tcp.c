@@ -16,6 +16,8 @@ struct api_tcp {
 };
 
 _Static_assert((int)WIRE_STEPS_MAX <= (int)TXN_BRANCHES_MAX, "a decoded submit fits");
+_Static_assert((int)WIRE_BRANCH_OPS_MAX == (int)TXN_BRANCHES_MAX * (int)TXN_BRANCH_OPS,
+               "a query reply has room for every op");
 _Static_assert((int)WIRE_HEADERS_MAX <= (int)TXN_HEADERS_MAX, "a decoded submit fits");
 
 static enum wire_status wire_status_of(enum txn_status status)
@@ -88,7 +90,7 @@ static enum wire_error_code error_code_of(enum err err)
     return WIRE_ERROR_INTERNAL;
 }
 
-/* ---- newGid, submit ---- */
+/* ---- newGid ---- */
 
 static void handle_new_gid(struct rpc_request *request)
 {
@@ -97,33 +99,53 @@ static void handle_new_gid(struct rpc_request *request)
     rpc_request_reply(request, &reply);
 }
 
-/* A submit that waits for the engine. */
-struct submitting {
+/* ---- what the engine answers ---- */
+
+/* A request that waits for the engine. */
+struct pending {
     struct api_tcp *api;
     struct rpc_request *request;
 };
 
-static void on_submitted(void *arg, const struct engine_answer *answer)
+static struct pending *pending_new(struct api_tcp *api, struct rpc_request *request)
 {
-    struct submitting *submitting = arg;
-    struct rpc_request *request = submitting->request;
-    struct metrics *metrics = submitting->api->env.metrics;
-    free(submitting);
+    struct pending *pending = mem_new(struct pending);
+    *pending = (struct pending){api, request};
+    return pending;
+}
+
+/* They all begin with it. */
+static struct slice gid_of(const struct rpc_request *request)
+{
+    const struct wire_message *message = rpc_request_message(request);
+    return message->kind == WIRE_REGISTER ? message->register_branch.gid
+           : message->kind == WIRE_ABORT  ? message->abort.gid
+                                          : message->submit.gid;
+}
+
+static void on_answer(void *arg, const struct engine_answer *answer)
+{
+    struct pending *pending = arg;
+    struct rpc_request *request = pending->request;
+    struct metrics *metrics = pending->api->env.metrics;
+    free(pending);
     if (answer->err) {
         const char *message =
             answer->message && answer->message[0] ? answer->message : err_text(answer->err);
         fail(request, error_code_of(answer->err), message);
         return;
     }
-    if (!answer->existed) {
+    if (rpc_request_message(request)->kind == WIRE_SUBMIT && !answer->existed) {
         metrics_submitted(metrics, answer->type);
     }
     struct wire_message reply = {.kind = WIRE_SUBMIT_REPLY,
-                                 .submit_reply = {.gid = rpc_request_message(request)->submit.gid,
+                                 .submit_reply = {.gid = gid_of(request),
                                                   .status = wire_status_of(answer->status),
                                                   .rollback_reason = answer->rollback_reason}};
     rpc_request_reply(request, &reply);
 }
+
+/* ---- submit, prepare ---- */
 
 static enum err wait_of(const struct wire_submit *submit, struct engine_wait *out,
                         struct reason *reason)
@@ -143,45 +165,218 @@ static enum err wait_of(const struct wire_submit *submit, struct engine_wait *ou
     return ERR_OK;
 }
 
+/* Urls that this type does not have are refused, not dropped: somebody meant something. */
+static enum err step_of(const struct wire_step *from, enum txn_type type, size_t index,
+                        struct txn_step *out, struct reason *reason)
+{
+    const struct {
+        const char *name;
+        struct slice url;
+        enum txn_op op;
+        bool of_tcc;
+    } urls[] = {{"action", from->action, OP_ACTION, false},
+                {"compensate", from->compensate, OP_UNDO, false},
+                {"try_url", from->try_url, OP_ACTION, true},
+                {"confirm", from->confirm, OP_CONFIRM, true},
+                {"cancel", from->cancel, OP_UNDO, true}};
+    *out = (struct txn_step){
+        .payload = from->payload, .after = from->after, .after_count = from->after_count};
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        bool known = urls[i].of_tcc == (type == TXN_TCC) && txn_op_name(type, urls[i].op);
+        if (known) {
+            out->urls[urls[i].op] = urls[i].url;
+        } else if (urls[i].url.len > 0) {
+            return reason_set(reason, ERR_INVALID, "steps[%zu].%s: a %s has no such op", index,
+                              urls[i].name, txn_type_name(type));
+        }
+    }
+    return ERR_OK;
+}
+
+/* The members that only some types have. */
+static enum err specials_check(const struct wire_submit *submit, enum txn_type type, bool prepare,
+                               struct reason *reason)
+{
+    bool ordered = false;
+    for (size_t i = 0; i < submit->step_count; i++) {
+        ordered = ordered || submit->steps[i].after_count > 0;
+    }
+    if (type == TXN_WORKFLOW) {
+        return reason_set(reason, ERR_INVALID,
+                          "trans_type: a workflow is spoken of over HTTP; must be saga, tcc, msg "
+                          "or xa");
+    }
+    if (submit->concurrent && type != TXN_SAGA && type != TXN_MSG) {
+        return reason_set(reason, ERR_INVALID, "concurrent: means nothing for a %s",
+                          txn_type_name(type));
+    }
+    if (ordered && (type != TXN_SAGA || !submit->concurrent)) {
+        return reason_set(reason, ERR_INVALID, "steps.after: only for a concurrent saga");
+    }
+    if (type != TXN_MSG && (submit->delay_ms > 0 || submit->query_prepared.len > 0)) {
+        return reason_set(reason, ERR_INVALID, "%s: only for a msg",
+                          submit->delay_ms > 0 ? "delay_ms" : "query_prepared");
+    }
+    if (prepare &&
+        (submit->wait_result || type == TXN_SAGA || (type == TXN_TCC && submit->step_count > 0))) {
+        return reason_set(reason, ERR_INVALID, "%s",
+                          submit->wait_result ? "wait_result: means nothing for prepare"
+                          : type == TXN_SAGA
+                              ? "trans_type: a saga is not prepared; must be tcc, msg or xa"
+                              : "steps: a tcc with declared tries is not prepared but submitted");
+    }
+    return ERR_OK;
+}
+
+/* Room for what the spec points to. */
+struct parts {
+    struct txn_step steps[WIRE_STEPS_MAX];
+    struct txn_header headers[WIRE_HEADERS_MAX];
+};
+
+static enum err spec_of(const struct wire_submit *submit, bool prepare, struct parts *parts,
+                        struct txn_spec *out, struct reason *reason)
+{
+    const struct wire_options *options = &submit->options;
+    *out = (struct txn_spec){
+        .prepare = prepare,
+        .gid = submit->gid,
+        .trans_type = submit->trans_type,
+        .options = {.timeout_to_fail_ms = options->timeout_to_fail_ms,
+                    .retry_interval_ms = options->retry_interval_ms,
+                    .request_timeout_ms = options->request_timeout_ms,
+                    .retry_limit = options->retry_limit,
+                    .concurrent = submit->concurrent,
+                    .delay_ms = submit->delay_ms,
+                    .headers = parts->headers,
+                    .header_count = options->header_count},
+        .steps = parts->steps,
+        .step_count = submit->step_count,
+        .custom_data = submit->custom_data,
+        .query_prepared = submit->query_prepared,
+    };
+    for (size_t i = 0; i < options->header_count; i++) {
+        parts->headers[i] =
+            (struct txn_header){options->headers[i].name, options->headers[i].value};
+    }
+    enum txn_type type;
+    if (txn_type_parse(submit->trans_type, &type)) {
+        out->step_count = 0;
+        return txn_spec_check(out, reason); /* has the words for it */
+    }
+    out->options.declared = type == TXN_TCC && submit->step_count > 0;
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < submit->step_count && err == ERR_OK; i++) {
+        err = step_of(&submit->steps[i], type, i, &parts->steps[i], reason);
+    }
+    if (err == ERR_OK) {
+        err = specials_check(submit, type, prepare, reason);
+    }
+    return err == ERR_OK ? txn_spec_check(out, reason) : err;
+}
+
 static void handle_submit(struct api_tcp *api, struct rpc_request *request)
 {
     const struct wire_submit *submit = &rpc_request_message(request)->submit;
-    struct txn_step steps[WIRE_STEPS_MAX];
-    struct txn_header headers[WIRE_HEADERS_MAX];
-    for (size_t i = 0; i < submit->step_count; i++) {
-        const struct wire_step *step = &submit->steps[i];
-        steps[i] =
-            (struct txn_step){.urls = {[OP_ACTION] = step->action, [OP_UNDO] = step->compensate},
-                              .payload = step->payload};
-    }
-    for (size_t i = 0; i < submit->options.header_count; i++) {
-        const struct wire_header *header = &submit->options.headers[i];
-        headers[i] = (struct txn_header){header->name, header->value};
-    }
-    struct txn_spec spec = {
-        .gid = submit->gid,
-        .trans_type = submit->trans_type,
-        .options = {.timeout_to_fail_ms = submit->options.timeout_to_fail_ms,
-                    .retry_interval_ms = submit->options.retry_interval_ms,
-                    .request_timeout_ms = submit->options.request_timeout_ms,
-                    .retry_limit = submit->options.retry_limit,
-                    .headers = headers,
-                    .header_count = submit->options.header_count},
-        .steps = steps,
-        .step_count = submit->step_count,
-    };
+    struct parts parts;
+    struct txn_spec spec;
     struct engine_wait wait;
     struct reason reason;
-    if (wait_of(submit, &wait, &reason) || txn_spec_check(&spec, &reason)) {
+    if (wait_of(submit, &wait, &reason) || spec_of(submit, false, &parts, &spec, &reason)) {
         fail_invalid(request, &reason);
         return;
     }
-    struct submitting *submitting = mem_new(struct submitting);
-    *submitting = (struct submitting){api, request};
-    engine_submit(api->env.engine, &spec, wait, on_submitted, submitting);
+    engine_submit(api->env.engine, &spec, wait, on_answer, pending_new(api, request));
+}
+
+static void handle_prepare(struct api_tcp *api, struct rpc_request *request)
+{
+    struct parts parts;
+    struct txn_spec spec;
+    struct reason reason;
+    if (spec_of(&rpc_request_message(request)->submit, true, &parts, &spec, &reason)) {
+        fail_invalid(request, &reason);
+        return;
+    }
+    engine_prepare(api->env.engine, &spec, on_answer, pending_new(api, request));
+}
+
+/* ---- register, abort ---- */
+
+static enum err branch_of(const struct wire_register *from, struct store_branch *out,
+                          struct reason *reason)
+{
+    *out = (struct store_branch){.id = from->branch_id,
+                                 .urls = {[OP_CONFIRM] = from->confirm, [OP_UNDO] = from->cancel},
+                                 .payload = from->payload};
+    if (txn_type_parse(from->trans_type, &out->type) ||
+        (out->type != TXN_TCC && out->type != TXN_XA)) {
+        return reason_set(reason, ERR_INVALID,
+                          "trans_type: must be tcc or xa; others have steps (a workflow is spoken "
+                          "of over HTTP)");
+    }
+    if (from->payload.len > TXN_PAYLOAD_MAX) {
+        return reason_set(reason, ERR_INVALID, "payload: has %zu bytes; at most %d",
+                          from->payload.len, TXN_PAYLOAD_MAX);
+    }
+    enum err err = txn_gid_check(from->gid, reason);
+    if (err == ERR_OK) {
+        err = txn_branch_id_check(from->branch_id, reason);
+    }
+    if (err == ERR_OK) {
+        err = txn_url_check(from->confirm, "confirm", reason);
+    }
+    return err == ERR_OK ? txn_url_check(from->cancel, "cancel", reason) : err;
+}
+
+static void handle_register(struct api_tcp *api, struct rpc_request *request)
+{
+    const struct wire_register *from = &rpc_request_message(request)->register_branch;
+    struct store_branch branch;
+    struct reason reason;
+    if (branch_of(from, &branch, &reason)) {
+        fail_invalid(request, &reason);
+        return;
+    }
+    engine_register(api->env.engine, from->gid, &branch, on_answer, pending_new(api, request));
+}
+
+static void handle_abort(struct api_tcp *api, struct rpc_request *request)
+{
+    const struct wire_abort *from = &rpc_request_message(request)->abort;
+    struct reason reason;
+    if (txn_gid_check(from->gid, &reason)) {
+        fail_invalid(request, &reason);
+        return;
+    }
+    engine_abort(api->env.engine, from->gid, from->reason, on_answer, pending_new(api, request));
 }
 
 /* ---- query ---- */
+
+/* DTM's order: the way back first. Returns how many there are. */
+static size_t list_ops(const struct txn *txn, struct wire_branch_op *ops)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < txn->branch_count * TXN_BRANCH_OPS; i++) {
+        const struct txn_branch *branch = &txn->branches[i / TXN_BRANCH_OPS];
+        enum txn_op op = (enum txn_op)(TXN_BRANCH_OPS - 1 - i % TXN_BRANCH_OPS);
+        const char *name = txn_op_name(txn->type, op);
+        /* a try that the client calls by itself: nothing is known of it */
+        bool own = op == OP_ACTION && txn->type == TXN_TCC && !txn->options.declared;
+        if (name && !own) {
+            ops[count++] = (struct wire_branch_op){branch->id, slice_str(name), branch->ops[op].url,
+                                                   wire_status_of_op(branch->ops[op].status)};
+        }
+    }
+    for (size_t i = 0; i < txn->progress_count && count < WIRE_BRANCH_OPS_MAX; i++) {
+        const struct txn_progress *progress = &txn->progress[i];
+        ops[count++] = (struct wire_branch_op){.branch_id = progress->id,
+                                               .op = progress->op,
+                                               .status = wire_status_of_op(progress->status)};
+    }
+    return count;
+}
 
 static void reply_record(struct rpc_request *request, const struct archive_record *record)
 {
@@ -189,20 +384,9 @@ static void reply_record(struct rpc_request *request, const struct archive_recor
     size_t lines = record->line_count < WIRE_HISTORY_MAX ? record->line_count : WIRE_HISTORY_MAX;
     size_t skipped = record->line_count - lines; /* the oldest ones */
     struct wire_branch_op *ops =
-        mem_zalloc((txn->branch_count * TXN_BRANCH_OPS + 1) * sizeof(*ops));
+        mem_zalloc((txn->branch_count * TXN_BRANCH_OPS + txn->progress_count + 1) * sizeof(*ops));
+    size_t op_count = list_ops(txn, ops);
     struct wire_history_entry *history = mem_zalloc((lines + 1) * sizeof(*history));
-    size_t op_count = 0;
-    for (size_t i = 0; i < txn->branch_count * TXN_BRANCH_OPS; i++) {
-        const struct txn_branch *branch = &txn->branches[i / TXN_BRANCH_OPS];
-        /* DTM's order: the way back first */
-        enum txn_op op = (enum txn_op)(TXN_BRANCH_OPS - 1 - i % TXN_BRANCH_OPS);
-        const char *name = txn_op_name(txn->type, op);
-        if (name) {
-            ops[op_count++] =
-                (struct wire_branch_op){branch->id, slice_str(name), branch->ops[op].url,
-                                        wire_status_of_op(branch->ops[op].status)};
-        }
-    }
     for (size_t i = 0; i < lines; i++) {
         const struct archive_line *line = &record->lines[skipped + i];
         history[i] = (struct wire_history_entry){line->time_ms, line->op, line->result,
@@ -260,6 +444,9 @@ static void on_request(void *arg, struct rpc_request *request)
     case WIRE_NEW_GID: handle_new_gid(request); return;
     case WIRE_SUBMIT: handle_submit(api, request); return;
     case WIRE_QUERY: handle_query(api, request); return;
+    case WIRE_PREPARE: handle_prepare(api, request); return;
+    case WIRE_REGISTER: handle_register(api, request); return;
+    case WIRE_ABORT: handle_abort(api, request); return;
     case WIRE_NONE:
     case WIRE_HELLO:
     case WIRE_ERROR:
@@ -269,7 +456,8 @@ static void on_request(void *arg, struct rpc_request *request)
     case WIRE_CALL:
     case WIRE_CALL_REPLY:
         rpc_request_fail(request, WIRE_ERROR_INVALID, "body",
-                         "a coordinator takes new_gid, submit and query");
+                         "a coordinator takes new_gid, submit, prepare, register_branch, abort and "
+                         "query");
         return;
     }
 }

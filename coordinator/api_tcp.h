@@ -1,6 +1,6 @@
 /*
- * The TCP API: newGid, submit and query over the wire protocol (docs/protocol.md), on the engine
- * and the archive.
+ * The TCP API: newGid, submit, prepare, register, abort and query over the wire protocol
+ * (docs/protocol.md), on the engine and the archive. Workflows are spoken over HTTP only.
  */
 #ifndef COORDINATOR_API_TCP_H
 #define COORDINATOR_API_TCP_H

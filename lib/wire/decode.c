@@ -83,6 +83,7 @@ static enum err broken(struct decoder *d, const pb_istream_t *in)
 
 /* The value of a field as it stands on the wire. */
 struct value {
+    bool is_number;
     uint64_t number;
     struct slice bytes;
 };
@@ -103,6 +104,7 @@ static pb_wire_type_t wire_type_of(enum field_type type)
     case FIELD_TEXT:
     case FIELD_BYTES:
     case FIELD_MESSAGE:
+    case FIELD_INDICES:
     case FIELD_LIST: return PB_WT_STRING;
     case FIELD_UINT32:
     case FIELD_INT63:
@@ -116,11 +118,13 @@ static enum err read_value(struct decoder *d, pb_istream_t *in, struct slice who
                            pb_wire_type_t wire_type, const struct path *path, enum field_type type,
                            struct value *value)
 {
-    if (wire_type != wire_type_of(type)) {
+    /* A repeated number may come packed or, from old encoders, one by one. */
+    value->is_number = wire_type == PB_WT_VARINT;
+    if (wire_type != wire_type_of(type) && !(type == FIELD_INDICES && value->is_number)) {
         return refuse(d, ERR_PROTOCOL, path, "wrong wire type");
     }
-    bool ok = wire_type == PB_WT_VARINT ? pb_decode_varint(in, &value->number)
-                                        : read_bytes(in, whole, &value->bytes);
+    bool ok = value->is_number ? pb_decode_varint(in, &value->number)
+                               : read_bytes(in, whole, &value->bytes);
     return ok ? ERR_OK : broken(d, in);
 }
 
@@ -185,9 +189,44 @@ static enum err store_number(struct decoder *d, const struct field *field, const
     case FIELD_TEXT:
     case FIELD_BYTES:
     case FIELD_MESSAGE:
+    case FIELD_INDICES:
     case FIELD_LIST: break;
     }
     unreachable("not a number");
+}
+
+static enum err store_index(struct decoder *d, const struct field *field, const struct path *path,
+                            uint64_t number, void *owner)
+{
+    uint8_t **items = (uint8_t **)(void *)((char *)owner + field->offset);
+    size_t *count = (size_t *)(void *)((char *)owner + field->count_offset);
+    if (number >= field->max) {
+        return refuse_number(d, path, number, field->max - 1);
+    }
+    if (*count == field->max) {
+        return refuse_number(d, path, *count + 1, field->max);
+    }
+    if (!*items) {
+        *items = block_push(d, field->max);
+    }
+    (*items)[(*count)++] = (uint8_t)number;
+    return ERR_OK;
+}
+
+static enum err store_indices(struct decoder *d, const struct field *field, const struct path *path,
+                              const struct value *value, void *owner)
+{
+    if (value->is_number) {
+        return store_index(d, field, path, value->number, owner);
+    }
+    pb_istream_t in = pb_istream_from_buffer((const pb_byte_t *)value->bytes.ptr, value->bytes.len);
+    enum err err = ERR_OK;
+    while (err == ERR_OK && in.bytes_left > 0) {
+        uint64_t number = 0;
+        err = pb_decode_varint(&in, &number) ? store_index(d, field, path, number, owner)
+                                             : broken(d, &in);
+    }
+    return err;
 }
 
 static enum err decode_message(struct decoder *d, struct slice bytes, const struct shape *shape,
@@ -214,6 +253,7 @@ static enum err store(struct decoder *d, const struct field *field, struct path 
     case FIELD_BYTES: *(struct slice *)at = value->bytes; return ERR_OK;
     case FIELD_MESSAGE: return decode_message(d, value->bytes, field->sub, at, path);
     case FIELD_LIST: return store_element(d, field, path, value->bytes, owner);
+    case FIELD_INDICES: return store_indices(d, field, path, value, owner);
     case FIELD_UINT32:
     case FIELD_INT63:
     case FIELD_BOOL:

@@ -51,6 +51,15 @@ static void put_list(pb_ostream_t *out, const struct field *field, const void *o
     }
 }
 
+/* Packed, as proto3 wants it: each index is a varint of one byte. */
+static void put_indices(pb_ostream_t *out, const struct field *field, const void *owner)
+{
+    const uint8_t *items =
+        *(const uint8_t *const *)(const void *)((const char *)owner + field->offset);
+    size_t count = *(const size_t *)(const void *)((const char *)owner + field->count_offset);
+    put_bytes(out, field->tag, slice_make((const char *)items, count));
+}
+
 static void put_field(pb_ostream_t *out, const struct field *field, const void *owner)
 {
     const void *at = (const char *)owner + field->offset;
@@ -69,6 +78,7 @@ static void put_field(pb_ostream_t *out, const struct field *field, const void *
         return;
     }
     case FIELD_LIST: put_list(out, field, owner); return;
+    case FIELD_INDICES: put_indices(out, field, owner); return;
     }
 }
 

@@ -19,7 +19,7 @@ enum {
     WIRE_STEPS_MAX = 100,                    /* steps of one submit */
     WIRE_HEADERS_MAX = 32,                   /* branch headers */
     WIRE_HISTORY_MAX = 1000,                 /* entries of one query reply; the newest */
-    WIRE_BRANCH_OPS_MAX = 2 * WIRE_STEPS_MAX /* branch ops of one query reply */
+    WIRE_BRANCH_OPS_MAX = 3 * WIRE_STEPS_MAX /* branch ops of one query reply */
 };
 
 enum wire_kind {
@@ -29,6 +29,9 @@ enum wire_kind {
     WIRE_NEW_GID,
     WIRE_SUBMIT,
     WIRE_QUERY,
+    WIRE_PREPARE,
+    WIRE_REGISTER,
+    WIRE_ABORT,
     WIRE_NEW_GID_REPLY,
     WIRE_SUBMIT_REPLY,
     WIRE_QUERY_REPLY,
@@ -85,6 +88,9 @@ struct wire_error {
 };
 struct wire_step {
     struct slice action, compensate, payload;
+    struct slice try_url, confirm, cancel;
+    uint8_t *after; /* indices of steps */
+    size_t after_count;
 };
 struct wire_options { /* 0: default */
     int64_t timeout_to_fail_ms, retry_interval_ms, request_timeout_ms;
@@ -99,6 +105,15 @@ struct wire_submit {
     struct wire_options options;
     bool wait_result;
     uint32_t wait_timeout_ms;
+    struct slice query_prepared, custom_data;
+    bool concurrent;
+    int64_t delay_ms;
+};
+struct wire_register {
+    struct slice gid, trans_type, branch_id, confirm, cancel, payload;
+};
+struct wire_abort {
+    struct slice gid, reason;
 };
 struct wire_submit_reply {
     struct slice gid;
@@ -145,7 +160,9 @@ struct wire_message {
     union {
         struct wire_hello hello;
         struct wire_error error;
-        struct wire_submit submit;
+        struct wire_submit submit; /* SUBMIT and PREPARE */
+        struct wire_register register_branch;
+        struct wire_abort abort;
         struct slice query_gid;
         struct slice new_gid; /* NEW_GID_REPLY */
         struct wire_submit_reply submit_reply;

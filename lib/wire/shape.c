@@ -54,6 +54,11 @@ static const struct field step_fields[] = {
     TEXT(Step, wire_step, action),
     TEXT(Step, wire_step, compensate),
     PLAIN(Step, wire_step, FIELD_BYTES, payload),
+    TEXT(Step, wire_step, try_url),
+    TEXT(Step, wire_step, confirm),
+    TEXT(Step, wire_step, cancel),
+    {saga_v1_Step_after_tag, FIELD_INDICES, "after", offsetof(struct wire_step, after),
+     WIRE_STEPS_MAX, NULL, offsetof(struct wire_step, after_count)},
 };
 static const struct shape step_shape = SHAPE(step_fields, struct wire_step);
 
@@ -75,8 +80,28 @@ static const struct field submit_fields[] = {
      &options_shape, 0},
     PLAIN(Submit, wire_submit, FIELD_BOOL, wait_result),
     PLAIN(Submit, wire_submit, FIELD_UINT32, wait_timeout_ms),
+    TEXT(Submit, wire_submit, query_prepared),
+    TEXT(Submit, wire_submit, custom_data),
+    PLAIN(Submit, wire_submit, FIELD_BOOL, concurrent),
+    PLAIN(Submit, wire_submit, FIELD_INT63, delay_ms),
 };
 static const struct shape submit_shape = SHAPE(submit_fields, struct wire_submit);
+
+static const struct field register_fields[] = {
+    TEXT(RegisterBranch, wire_register, gid),
+    TEXT(RegisterBranch, wire_register, trans_type),
+    TEXT(RegisterBranch, wire_register, branch_id),
+    TEXT(RegisterBranch, wire_register, confirm),
+    TEXT(RegisterBranch, wire_register, cancel),
+    PLAIN(RegisterBranch, wire_register, FIELD_BYTES, payload),
+};
+static const struct shape register_shape = SHAPE(register_fields, struct wire_register);
+
+static const struct field abort_fields[] = {
+    TEXT(Abort, wire_abort, gid),
+    TEXT(Abort, wire_abort, reason),
+};
+static const struct shape abort_shape = SHAPE(abort_fields, struct wire_abort);
 
 static const struct field submit_reply_fields[] = {
     TEXT(SubmitReply, wire_submit_reply, gid),
@@ -149,6 +174,9 @@ static const struct shape_body bodies[] = {
     {WIRE_CALL, saga_v1_Frame_call_tag, &call_shape},
     {WIRE_SUBMIT, saga_v1_Frame_submit_tag, &submit_shape},
     {WIRE_SUBMIT_REPLY, saga_v1_Frame_submit_reply_tag, &submit_reply_shape},
+    {WIRE_PREPARE, saga_v1_Frame_prepare_tag, &submit_shape},
+    {WIRE_REGISTER, saga_v1_Frame_register_branch_tag, &register_shape},
+    {WIRE_ABORT, saga_v1_Frame_abort_tag, &abort_shape},
     {WIRE_NEW_GID, saga_v1_Frame_new_gid_tag, &new_gid_shape},
     {WIRE_NEW_GID_REPLY, saga_v1_Frame_new_gid_reply_tag, &new_gid_reply_shape},
     {WIRE_QUERY, saga_v1_Frame_query_tag, &query_shape},
@@ -178,6 +206,7 @@ _Static_assert((int)WIRE_SUCCESS == (int)saga_v1_Result_RESULT_SUCCESS &&
                    (int)WIRE_ONGOING == (int)saga_v1_Result_RESULT_ONGOING &&
                    (int)WIRE_RESULT_ERROR == (int)_saga_v1_Result_MAX,
                "wire_result and saga.proto differ");
+_Static_assert(WIRE_STEPS_MAX <= 128, "an index is a varint of one byte");
 /* FIELD_ENUM reads and writes them through the first; query_gid and new_gid lie where all do. */
 _Static_assert(sizeof(enum wire_status) == sizeof(unsigned) &&
                    sizeof(enum wire_result) == sizeof(unsigned) &&

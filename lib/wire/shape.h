@@ -21,6 +21,7 @@ enum field_type {
     FIELD_ENUM,    /* an enum; numbers above `max` read as 0 */
     FIELD_MESSAGE, /* embedded struct of shape `sub` */
     FIELD_LIST,    /* pointer to structs of shape `sub`; size_t count at `count_offset` */
+    FIELD_INDICES, /* uint8_t *, repeated uint32 on the wire; size_t count at `count_offset` */
 };
 
 struct field {
@@ -28,7 +29,7 @@ struct field {
     enum field_type type;
     const char *name; /* as in saga.proto */
     size_t offset;
-    size_t max; /* of an enum's number or a list's count */
+    size_t max; /* of an enum's number, a list's count, or the count of indices, all below it */
     const struct shape *sub;
     size_t count_offset;
 };

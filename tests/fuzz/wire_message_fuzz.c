@@ -22,11 +22,22 @@ static struct slice unframed(const struct buf *bytes)
 
 static void check_limits(const struct wire_message *message)
 {
-    if (message->kind == WIRE_SUBMIT) {
+    if (message->kind == WIRE_SUBMIT || message->kind == WIRE_PREPARE) {
         check(message->submit.step_count <= WIRE_STEPS_MAX);
         check(message->submit.options.header_count <= WIRE_HEADERS_MAX);
         check(message->submit.options.timeout_to_fail_ms >= 0);
-        check(utf8_is_valid(message->submit.gid));
+        check(utf8_is_valid(message->submit.gid) && message->submit.delay_ms >= 0);
+        for (size_t i = 0; i < message->submit.step_count; i++) {
+            const struct wire_step *step = &message->submit.steps[i];
+            check(step->after_count <= WIRE_STEPS_MAX);
+            for (size_t a = 0; a < step->after_count; a++) {
+                check(step->after[a] < WIRE_STEPS_MAX);
+            }
+        }
+    } else if (message->kind == WIRE_REGISTER) {
+        check(utf8_is_valid(message->register_branch.branch_id));
+    } else if (message->kind == WIRE_ABORT) {
+        check(utf8_is_valid(message->abort.reason));
     } else if (message->kind == WIRE_CALL) {
         check(message->call.header_count <= WIRE_HEADERS_MAX);
         check(message->call.started_ms >= 0 && utf8_is_valid(message->call.method));

@@ -24,6 +24,7 @@ struct fixture {
     char address[64];
     /* the question */
     char asked[400];
+    bool whole; /* print what every type has of a submit, not what sagas have */
     struct engine_answer answer;
     engine_cb engine_cb;
     archive_record_cb record_cb;
@@ -44,12 +45,46 @@ static void answer_now(void *arg)
     }
 }
 
+static void spec_print(struct fixture *f, const char *what, const struct txn_spec *spec)
+{
+    const struct txn_options *options = &spec->options;
+    int used =
+        snprintf(f->asked, sizeof(f->asked), "%s %.*s %.*s%s%s%s delay=%lld check=%.*s custom=%.*s",
+                 what, SLICE_ARG(spec->gid), SLICE_ARG(spec->trans_type),
+                 spec->prepare ? " prepare" : "", options->concurrent ? " concurrent" : "",
+                 options->declared ? " declared" : "", (long long)options->delay_ms,
+                 SLICE_ARG(spec->query_prepared), SLICE_ARG(spec->custom_data));
+    for (size_t i = 0; i < spec->step_count; i++) {
+        const struct txn_step *step = &spec->steps[i];
+        used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " [%.*s|%.*s|%.*s|%.*s",
+                         SLICE_ARG(step->urls[OP_ACTION]), SLICE_ARG(step->urls[OP_CONFIRM]),
+                         SLICE_ARG(step->urls[OP_UNDO]), SLICE_ARG(step->payload));
+        for (size_t a = 0; a < step->after_count; a++) {
+            used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " after %d",
+                             step->after[a]);
+        }
+        used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, "]");
+    }
+}
+
+static void answer_later(struct fixture *f, engine_cb cb, void *arg)
+{
+    f->engine_cb = cb;
+    f->arg = arg;
+    loop_defer(f->loop, &f->task, answer_now, f);
+}
+
 /* The test program's own, in place of the real one; the fixture stands for the engine. */
 void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
                    engine_cb cb, void *arg)
 {
     struct fixture *f = (struct fixture *)(void *)engine;
     const struct txn_options *options = &spec->options;
+    if (f->whole) {
+        spec_print(f, "submit", spec);
+        answer_later(f, cb, arg);
+        return;
+    }
     snprintf(f->asked, sizeof(f->asked),
              "%.*s %.*s steps=%zu [%.*s|%.*s|%.*s] times=%lld/%lld/%lld limit=%lld headers=%zu "
              "wait=%d/%lld",
@@ -59,9 +94,33 @@ void engine_submit(struct engine *engine, const struct txn_spec *spec, struct en
              (long long)options->retry_interval_ms, (long long)options->request_timeout_ms,
              (long long)options->retry_limit, options->header_count, (int)wait.mode,
              (long long)wait.wait_ms);
-    f->engine_cb = cb;
-    f->arg = arg;
-    loop_defer(f->loop, &f->task, answer_now, f);
+    answer_later(f, cb, arg);
+}
+
+void engine_prepare(struct engine *engine, const struct txn_spec *spec, engine_cb cb, void *arg)
+{
+    struct fixture *f = (struct fixture *)(void *)engine;
+    spec_print(f, "prepare", spec);
+    answer_later(f, cb, arg);
+}
+
+void engine_register(struct engine *engine, struct slice gid, const struct store_branch *branch,
+                     engine_cb cb, void *arg)
+{
+    struct fixture *f = (struct fixture *)(void *)engine;
+    snprintf(f->asked, sizeof(f->asked), "register %.*s %s %.*s [%.*s|%.*s|%.*s]", SLICE_ARG(gid),
+             txn_type_name(branch->type), SLICE_ARG(branch->id),
+             SLICE_ARG(branch->urls[OP_CONFIRM]), SLICE_ARG(branch->urls[OP_UNDO]),
+             SLICE_ARG(branch->payload));
+    answer_later(f, cb, arg);
+}
+
+void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
+                  void *arg)
+{
+    struct fixture *f = (struct fixture *)(void *)engine;
+    snprintf(f->asked, sizeof(f->asked), "abort %.*s: %.*s", SLICE_ARG(gid), SLICE_ARG(reason));
+    answer_later(f, cb, arg);
 }
 
 static void fake_read(struct archive *archive, struct slice gid, archive_record_cb cb, void *arg)
@@ -187,8 +246,9 @@ static const char *ask(struct fixture *f, const struct wire_message *request)
 
 static struct wire_step step_of(const char *action)
 {
-    return (struct wire_step){slice_str(action), slice_str("tcp://order/mall.Order/CreateRevert"),
-                              slice_make("\x08\x96\x01", 3)};
+    return (struct wire_step){.action = slice_str(action),
+                              .compensate = slice_str("tcp://order/mall.Order/CreateRevert"),
+                              .payload = slice_make("\x08\x96\x01", 3)};
 }
 
 static struct wire_message submit_of(const char *gid, struct wire_step *steps, size_t count)
@@ -324,12 +384,205 @@ static void test_query(void **state)
     txn_free(txn);
 }
 
+/* ---- other types than plain sagas ---- */
+
+static struct wire_message message_of(enum wire_kind kind, const char *type,
+                                      struct wire_step *steps, size_t count)
+{
+    return (struct wire_message){.kind = kind,
+                                 .submit = {.gid = slice_str("g"),
+                                            .trans_type = slice_str(type),
+                                            .steps = steps,
+                                            .step_count = count}};
+}
+
+static struct wire_step tcc_step(const char *payload)
+{
+    return (struct wire_step){.try_url = slice_str("tcp://a/b.C/Try"),
+                              .confirm = slice_str("tcp://a/b.C/Confirm"),
+                              .cancel = slice_str("tcp://a/b.C/Cancel"),
+                              .payload = slice_str(payload)};
+}
+
+static void test_a_concurrent_saga_and_its_order(void **state)
+{
+    struct fixture *f = *state;
+    f->whole = true;
+    uint8_t after[] = {0, 1};
+    struct wire_step steps[3] = {{.action = slice_str("http://h/a")},
+                                 {.action = slice_str("http://h/b")},
+                                 {.action = slice_str("http://h/c"),
+                                  .compensate = slice_str("http://h/u"),
+                                  .payload = slice_str("p"),
+                                  .after = after,
+                                  .after_count = 2}};
+    struct wire_message request = message_of(WIRE_SUBMIT, "saga", steps, 3);
+    request.submit.concurrent = true;
+    request.submit.custom_data = slice_str("{}");
+    assert_string_equal(ask(f, &request), "gid=g status=prepared why=");
+    assert_string_equal(f->asked, "submit g saga concurrent delay=0 check= custom={} "
+                                  "[http://h/a|||] [http://h/b|||] "
+                                  "[http://h/c||http://h/u|p after 0 after 1]");
+    after[1] = 2;
+    assert_non_null(strstr(ask(f, &request), "orders: step 2 comes after step 2"));
+    after[1] = 3;
+    assert_non_null(strstr(ask(f, &request), "orders: step 2 comes after step 3"));
+    request.submit.concurrent = false;
+    assert_non_null(strstr(ask(f, &request), "field=steps.after"));
+}
+
+static void test_a_declared_tcc(void **state)
+{
+    struct fixture *f = *state;
+    f->whole = true;
+    struct wire_step steps[2] = {tcc_step("1"), tcc_step("2")};
+    struct wire_message request = message_of(WIRE_SUBMIT, "tcc", steps, 2);
+    assert_string_equal(ask(f, &request), "gid=g status=prepared why=");
+    assert_string_equal(f->asked, "submit g tcc declared delay=0 check= custom= "
+                                  "[tcp://a/b.C/Try|tcp://a/b.C/Confirm|tcp://a/b.C/Cancel|1] "
+                                  "[tcp://a/b.C/Try|tcp://a/b.C/Confirm|tcp://a/b.C/Cancel|2]");
+    steps[1].action = slice_str("http://h/a");
+    assert_non_null(strstr(ask(f, &request), "field=steps[1].action retry=0 steps[1].action: a tcc "
+                                             "has no such op"));
+    request.kind = WIRE_PREPARE;
+    steps[1] = tcc_step("2");
+    assert_non_null(strstr(ask(f, &request), "field=steps retry=0 "));
+}
+
+static void test_a_message_is_prepared_and_submitted(void **state)
+{
+    struct fixture *f = *state;
+    f->whole = true;
+    struct wire_step step = {.action = slice_str("http://h/a"), .payload = slice_str("p")};
+    struct wire_message request = message_of(WIRE_PREPARE, "msg", &step, 1);
+    request.submit.query_prepared = slice_str("http://h/q");
+    request.submit.delay_ms = 9;
+    assert_string_equal(ask(f, &request), "gid=g status=prepared why=");
+    assert_string_equal(f->asked, "prepare g msg prepare delay=9 check=http://h/q custom= "
+                                  "[http://h/a|||p]");
+    request.kind = WIRE_SUBMIT;
+    ask(f, &request);
+    assert_string_equal(f->asked, "submit g msg delay=9 check=http://h/q custom= [http://h/a|||p]");
+    request.kind = WIRE_PREPARE;
+    request.submit.query_prepared = slice_str("");
+    assert_non_null(strstr(ask(f, &request), "field=query_prepared"));
+    step.compensate = slice_str("http://h/u");
+    assert_non_null(strstr(ask(f, &request), "field=steps[0].compensate"));
+}
+
+static void test_what_does_not_fit_the_type_is_refused(void **state)
+{
+    static const struct {
+        enum wire_kind kind;
+        const char *type;
+        bool concurrent, wait;
+        int delay_ms;
+        const char *field;
+    } cases[] = {
+        {WIRE_SUBMIT, "workflow", false, false, 0, "trans_type"},
+        {WIRE_PREPARE, "saga", false, false, 0, "trans_type"},
+        {WIRE_PREPARE, "nonsense", false, false, 0, "trans_type"},
+        {WIRE_PREPARE, "tcc", true, false, 0, "concurrent"},
+        {WIRE_PREPARE, "tcc", false, true, 0, "wait_result"},
+        {WIRE_SUBMIT, "tcc", false, false, 5, "delay_ms"},
+        {WIRE_SUBMIT, "saga", false, false, 0, "steps"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct wire_message request = message_of(cases[i].kind, cases[i].type, NULL, 0);
+        char want[64];
+        request.submit.concurrent = cases[i].concurrent;
+        request.submit.wait_result = cases[i].wait;
+        request.submit.delay_ms = cases[i].delay_ms;
+        snprintf(want, sizeof(want), "error 1 field=%s retry=0 ", cases[i].field);
+        assert_non_null(strstr(ask(f, &request), want));
+        assert_string_equal(f->asked, "");
+    }
+}
+
+static void test_a_tcc_is_prepared_registered_and_aborted(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_message request = message_of(WIRE_PREPARE, "tcc", NULL, 0);
+    assert_string_equal(ask(f, &request), "gid=g status=prepared why=");
+    assert_string_equal(f->asked, "prepare g tcc prepare delay=0 check= custom=");
+    request =
+        (struct wire_message){.kind = WIRE_REGISTER,
+                              .register_branch = {SLICE_LIT("g"), SLICE_LIT("tcc"), SLICE_LIT("01"),
+                                                  SLICE_LIT("http://h/confirm"),
+                                                  SLICE_LIT("http://h/cancel"), SLICE_LIT("pay")}};
+    assert_string_equal(ask(f, &request), "gid=g status=prepared why=");
+    assert_string_equal(f->asked, "register g tcc 01 [http://h/confirm|http://h/cancel|pay]");
+    request = (struct wire_message){.kind = WIRE_ABORT, .abort = {SLICE_LIT("g"), SLICE_LIT("no")}};
+    f->answer.status = TXN_ABORTING;
+    f->answer.rollback_reason = slice_str("no");
+    assert_string_equal(ask(f, &request), "gid=g status=aborting why=no");
+    assert_string_equal(f->asked, "abort g: no");
+    f->answer.err = ERR_NOT_FOUND;
+    f->answer.message = "no such transaction";
+    assert_string_equal(ask(f, &request), "error 8 field= retry=0 no such transaction");
+}
+
+static void test_a_register_that_is_wrong_names_the_field(void **state)
+{
+    struct fixture *f = *state;
+    const struct wire_register good = {SLICE_LIT("g"),          SLICE_LIT("xa"),
+                                       SLICE_LIT("01"),         SLICE_LIT("http://h/commit"),
+                                       SLICE_LIT("http://h/r"), SLICE_LIT("")};
+    char *large = calloc(1, TXN_PAYLOAD_MAX + 1);
+    struct wire_register bad[6] = {good, good, good, good, good, good};
+    static const char *const fields[6] = {"gid",     "trans_type", "branch_id",
+                                          "confirm", "cancel",     "payload"};
+    bad[0].gid = slice_str("");
+    bad[1].trans_type = slice_str("saga");
+    bad[2].branch_id = slice_str("00");
+    bad[3].confirm = slice_str("ftp://x");
+    bad[4].cancel = slice_str("ftp://x");
+    bad[5].payload = slice_make(large, TXN_PAYLOAD_MAX + 1);
+    for (int i = 0; i < 6; i++) {
+        struct wire_message request = {.kind = WIRE_REGISTER, .register_branch = bad[i]};
+        char want[64];
+        snprintf(want, sizeof(want), "error 1 field=%s retry=0 ", fields[i]);
+        assert_non_null(strstr(ask(f, &request), want));
+        assert_string_equal(f->asked, "");
+    }
+    free(large);
+    struct wire_message request = {.kind = WIRE_ABORT, .abort = {.gid = SLICE_LIT("")}};
+    assert_non_null(strstr(ask(f, &request), "error 1 field=gid"));
+}
+
+static void test_query_tells_every_op(void **state)
+{
+    struct fixture *f = *state;
+    struct txn_step step = {.urls = {[OP_ACTION] = SLICE_LIT("http://h/t"),
+                                     [OP_CONFIRM] = SLICE_LIT("http://h/c"),
+                                     [OP_UNDO] = SLICE_LIT("http://h/x")}};
+    struct txn_spec spec = {.gid = SLICE_LIT("g"),
+                            .trans_type = SLICE_LIT("tcc"),
+                            .options = {.declared = true},
+                            .steps = &step,
+                            .step_count = 1};
+    struct txn *txn = txn_new(&spec);
+    f->record = (struct archive_record){.status = STORE_OK, .message = "", .txn = txn};
+    struct wire_message request = {.kind = WIRE_QUERY, .query_gid = slice_str("g")};
+    assert_string_equal(ask(f, &request),
+                        "found=1 gid=g type=tcc status=prepared why= at=0 "
+                        "01.cancel=prepared(http://h/x) 01.confirm=prepared(http://h/c) "
+                        "01.try=prepared(http://h/t)");
+    txn->options.declared = false; /* its client calls the tries: nothing is known of them */
+    assert_string_equal(ask(f, &request),
+                        "found=1 gid=g type=tcc status=prepared why= at=0 "
+                        "01.cancel=prepared(http://h/x) 01.confirm=prepared(http://h/c)");
+    txn_free(txn);
+}
+
 static void test_calls_are_for_participants(void **state)
 {
     struct fixture *f = *state;
     struct wire_message request = {.kind = WIRE_CALL, .call = {.method = slice_str("a.B/C")}};
     assert_string_equal(ask(f, &request),
-                        "error 1 field=body retry=0 a coordinator takes new_gid, submit and query");
+                        "error 1 field=body retry=0 a coordinator takes new_gid, submit, prepare, "
+                        "register_branch, abort and query");
 }
 
 static void test_token(void **state)
@@ -357,6 +610,13 @@ int main(void)
         CASE(test_submit_that_is_wrong_names_the_field),
         CASE(test_errors_of_the_engine),
         CASE(test_query),
+        CASE(test_a_concurrent_saga_and_its_order),
+        CASE(test_a_declared_tcc),
+        CASE(test_a_message_is_prepared_and_submitted),
+        CASE(test_what_does_not_fit_the_type_is_refused),
+        CASE(test_a_tcc_is_prepared_registered_and_aborted),
+        CASE(test_a_register_that_is_wrong_names_the_field),
+        CASE(test_query_tells_every_op),
         CASE(test_calls_are_for_participants),
         CASE(test_token),
     };

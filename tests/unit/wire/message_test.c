@@ -38,12 +38,26 @@ static struct wire_header headers[] = {
     {SLICE_LIT("empty"), SLICE_LIT("")},
     {SLICE_LIT(""), SLICE_LIT("")},
 };
+static uint8_t after[] = {0, 1, 99};
 static struct wire_step steps[] = {
-    {SLICE_LIT("tcp://order/order.Order/Create"), SLICE_LIT("tcp://order/order.Order/CreateRevert"),
-     SLICE_LIT("\x08\x01\0\xff")},
-    {SLICE_LIT(""), SLICE_LIT(""), SLICE_LIT("")},
-    {SLICE_LIT("http://h/\xC3\xA4"), SLICE_LIT(""), SLICE_LIT("{}")},
+    {.action = SLICE_LIT("tcp://order/order.Order/Create"),
+     .compensate = SLICE_LIT("tcp://order/order.Order/CreateRevert"),
+     .payload = SLICE_LIT("\x08\x01\0\xff"),
+     .try_url = SLICE_LIT("tcp://a/b.C/Try"),
+     .confirm = SLICE_LIT("tcp://a/b.C/Confirm"),
+     .cancel = SLICE_LIT("tcp://a/b.C/Cancel"),
+     .after = after,
+     .after_count = 3},
+    {.action = SLICE_LIT("")},
+    {.action = SLICE_LIT("http://h/\xC3\xA4"), .payload = SLICE_LIT("{}")},
 };
+#define SUBMIT                                                                                     \
+    {                                                                                              \
+        .gid = SLICE_LIT("g 1/{x}"), .trans_type = SLICE_LIT("saga"), .steps = steps,              \
+        .step_count = 3, .options = {60000, 1000, INT64_MAX, UINT32_MAX, headers, 3},              \
+        .wait_result = true, .wait_timeout_ms = 5000, .query_prepared = SLICE_LIT("http://h/q"),   \
+        .custom_data = SLICE_LIT("{\"a\":1}"), .concurrent = true, .delay_ms = 7,                  \
+    }
 static struct wire_branch_op branch_ops[] = {
     {SLICE_LIT("01"), SLICE_LIT("action"), SLICE_LIT("tcp://a/b.C/D"), WIRE_STATUS_SUCCEED},
     {SLICE_LIT("01"), SLICE_LIT("compensate"), SLICE_LIT(""), WIRE_STATUS_PREPARED},
@@ -61,15 +75,7 @@ static const struct wire_message samples[] = {
      .kind = WIRE_ERROR,
      .error = {WIRE_ERROR_BUSY, SLICE_LIT("busy"), SLICE_LIT("gid"), 250}},
     {.id = 2, .kind = WIRE_NEW_GID},
-    {.id = 3,
-     .kind = WIRE_SUBMIT,
-     .submit = {SLICE_LIT("g 1/{x}"),
-                SLICE_LIT("saga"),
-                steps,
-                3,
-                {60000, 1000, INT64_MAX, UINT32_MAX, headers, 3},
-                true,
-                5000}},
+    {.id = 3, .kind = WIRE_SUBMIT, .submit = SUBMIT},
     {.id = 4, .kind = WIRE_QUERY, .query_gid = SLICE_LIT("g1")},
     {.id = UINT64_MAX, .kind = WIRE_NEW_GID_REPLY, .new_gid = SLICE_LIT("0123456789abcdefghijkl")},
     {.id = 6,
@@ -89,6 +95,13 @@ static const struct wire_message samples[] = {
     {.id = 10,
      .kind = WIRE_CALL_REPLY,
      .call_reply = {WIRE_FAILURE, SLICE_LIT("\xff\0"), SLICE_LIT("no stock")}},
+    {.id = 11, .kind = WIRE_PREPARE, .submit = SUBMIT},
+    {.id = 12,
+     .kind = WIRE_REGISTER,
+     .register_branch = {SLICE_LIT("g1"), SLICE_LIT("tcc"), SLICE_LIT("01"),
+                         SLICE_LIT("tcp://a/b.C/Confirm"), SLICE_LIT("http://h/cancel"),
+                         SLICE_LIT("\x08\0")}},
+    {.id = 13, .kind = WIRE_ABORT, .abort = {SLICE_LIT("g1"), SLICE_LIT("changed my mind")}},
 };
 enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };
 
@@ -136,6 +149,13 @@ static void test_fields_arrive_where_they_belong(void **state)
     assert_true(slice_eq_str(submit->options.headers[0].value, "7"));
     assert_true(submit->wait_result);
     assert_int_equal(submit->wait_timeout_ms, 5000);
+    assert_true(slice_eq_str(submit->steps[0].cancel, "tcp://a/b.C/Cancel"));
+    assert_int_equal(submit->steps[0].after_count, 3);
+    assert_memory_equal(submit->steps[0].after, after, 3);
+    assert_int_equal(submit->steps[1].after_count, 0);
+    assert_true(slice_eq_str(submit->query_prepared, "http://h/q"));
+    assert_true(slice_eq_str(submit->custom_data, "{\"a\":1}"));
+    assert_true(submit->concurrent && submit->delay_ms == 7);
     wire_message_fini(&message);
     buf_fini(&buf);
 }
@@ -278,6 +298,37 @@ static void test_broken_bytes_are_refused(void **state)
     assert_bytes_refused(S("\x08\x04\x13"), ERR_PROTOCOL, 4, WIRE_HELLO, "body: wrong wire type");
 }
 
+/* submit{steps{after: …}}, packed or one by one, as protobuf allows. */
+static void test_indices_come_packed_or_one_by_one(void **state)
+{
+    (void)state;
+    static const struct slice forms[] = {
+        SLICE_LIT("\x5a\x06\x1a\x04\x3a\x02\x05\x63"),     /* packed */
+        SLICE_LIT("\x5a\x06\x1a\x04\x38\x05\x38\x63"),     /* one by one */
+        SLICE_LIT("\x5a\x07\x1a\x05\x38\x05\x3a\x01\x63"), /* mixed */
+    };
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct wire_message message;
+        assert_int_equal(wire_decode(forms[i], &message, NULL), ERR_OK);
+        const struct wire_step *step = &message.submit.steps[0];
+        assert_int_equal(step->after_count, 2);
+        assert_int_equal(step->after[0], 5);
+        assert_int_equal(step->after[1], 99);
+        wire_message_fini(&message);
+    }
+    assert_bytes_refused(S("\x5a\x05\x1a\x03\x3a\x01\x64"), ERR_INVALID, 0, WIRE_SUBMIT,
+                         "steps[0].after: 100, at most 99 allowed");
+    assert_bytes_refused(S("\x5a\x06\x1a\x04\x38\xac\x02\x00"), ERR_INVALID, 0, WIRE_SUBMIT,
+                         "steps[0].after: 300, at most 99 allowed");
+    assert_bytes_refused(S("\x5a\x05\x1a\x03\x3a\x01\x80"), ERR_PROTOCOL, 0, WIRE_SUBMIT,
+                         "not a frame: end-of-stream");
+    uint8_t many[WIRE_STEPS_MAX + 1] = {0};
+    struct wire_step step = {.after = many, .after_count = WIRE_STEPS_MAX + 1};
+    struct wire_message message = {
+        .id = 5, .kind = WIRE_SUBMIT, .submit = {.steps = &step, .step_count = 1}};
+    assert_refused(&message, ERR_INVALID, "steps[0].after: 101, at most 100 allowed");
+}
+
 /* Whatever is cut off: a clean refusal, or a shorter message where the cut is between fields. */
 static void test_every_truncation_is_safe(void **state)
 {
@@ -399,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_counts_over_the_limit_are_refused),
         cmocka_unit_test(test_numbers_out_of_range_are_refused),
         cmocka_unit_test(test_broken_bytes_are_refused),
+        cmocka_unit_test(test_indices_come_packed_or_one_by_one),
         cmocka_unit_test(test_every_truncation_is_safe),
         cmocka_unit_test(test_unknown_fields_and_bodies_are_tolerated),
         cmocka_unit_test(test_unknown_enum_numbers_read_as_unspecified),

@@ -69,10 +69,12 @@ static struct buf block(const char *title)
 /* ---- the messages ---- */
 
 static struct wire_step steps[] = {
-    {SLICE_LIT("tcp://order/order.Order/Create"), SLICE_LIT("tcp://order/order.Order/CreateRevert"),
-     SLICE_LIT("\x08\x01\x10\x01\x18\x05")},
-    {SLICE_LIT("tcp://product/product.Product/DecrStock"),
-     SLICE_LIT("tcp://product/product.Product/DecrStockRevert"), SLICE_LIT("\x08\x01\x10\x01")},
+    {.action = SLICE_LIT("tcp://order/order.Order/Create"),
+     .compensate = SLICE_LIT("tcp://order/order.Order/CreateRevert"),
+     .payload = SLICE_LIT("\x08\x01\x10\x01\x18\x05")},
+    {.action = SLICE_LIT("tcp://product/product.Product/DecrStock"),
+     .compensate = SLICE_LIT("tcp://product/product.Product/DecrStockRevert"),
+     .payload = SLICE_LIT("\x08\x01\x10\x01")},
 };
 static const struct wire_message submit = {.kind = WIRE_SUBMIT,
                                            .submit = {.gid = SLICE_LIT("g-1"),
