@@ -183,65 +183,10 @@ const struct redis_value *saga_value_at(const struct redis_value *array, size_t 
 /* In a flat array of name, value, name, value…: the value of `name`, or NULL. */
 const struct redis_value *saga_value_field(const struct redis_value *array, const char *name);
 
-/* ---- initiator ---- */
-
-enum saga_error {
-    SAGA_E_NONE,
-    SAGA_E_INVALID,     /* refused; repeating does not help */
-    SAGA_E_BUSY,        /* try again later */
-    SAGA_E_UNAVAILABLE, /* nothing is known about the outcome: ask again with the same gid */
-    SAGA_E_CANCELLED,   /* saga_close */
-};
-
-struct saga_answer {
-    enum saga_error error;
-    const char *message; /* with an error: for a person */
-    struct saga_bytes gid;
-    const char
-        *status; /* "submitted", "aborting", "succeed", "failed"; NULL: unknown gid (query) */
-    struct saga_bytes rollback_reason;
-};
-typedef void (*saga_answer_cb)(void *arg, const struct saga_answer *answer);
-
-struct saga_step {
-    const char *action; /* "tcp://order/order.Order/Create", "http://…"; "" or NULL: nothing */
-    const char *compensate;
-    struct saga_bytes payload; /* given to both */
-};
-
-struct saga_submission {
-    struct saga_bytes
-        gid; /* own id, or from saga_new_gid; submitting a known gid again is harmless */
-    const struct saga_step *steps;
-    size_t step_count;
-    int64_t timeout_to_fail_ms; /* turn round when not done by then; 0: never */
-    int64_t retry_interval_ms;  /* 0: the coordinator's default; so for the next two */
-    int64_t request_timeout_ms;
-    uint32_t retry_limit;
-    bool wait;               /* answer when it ended, through retries up to wait_timeout_ms */
-    int64_t wait_timeout_ms; /* 0 with wait: answer also as soon as something must be tried again */
-};
-
-/* A random id made here; needs no coordinator. `out` gets 22 characters and a NUL. */
-void saga_gid(char out[23]);
-void saga_new_gid(struct saga *saga, saga_answer_cb cb, void *arg); /* asks the coordinator */
-void saga_submit(struct saga *saga, const struct saga_submission *submission, saga_answer_cb cb,
-                 void *arg);
-void saga_query(struct saga *saga, struct saga_bytes gid, saga_answer_cb cb, void *arg);
-
-/* A plain request to another participant, at "host:port" or "unix:/path". */
-struct saga_response {
-    enum saga_error error; /* NONE: `result` came */
-    enum saga_result result;
-    struct saga_bytes payload;
-    const char *message;
-};
-typedef void (*saga_response_cb)(void *arg, const struct saga_response *response);
-void saga_request(struct saga *saga, const char *address, const char *method,
-                  struct saga_bytes payload, saga_response_cb cb, void *arg);
-
 #ifdef __cplusplus
 }
 #endif
+
+#include "saga_initiator.h"
 
 #endif

@@ -107,14 +107,30 @@ static void answer_submit(struct ask *ask, const struct wire_submit_reply *reply
     ask_end(ask, &answer);
 }
 
+/* Of another version: a status that has no word is as good as prepared. */
+static const char *op_status(enum wire_status status)
+{
+    const char *name = wire_status_name(status);
+    return name ? name : "prepared";
+}
+
 static void answer_query(struct ask *ask, const struct wire_query_reply *reply)
 {
+    struct saga_op *ops = mem_zalloc((reply->branch_count + 1) * sizeof(*ops));
+    for (size_t i = 0; i < reply->branch_count; i++) {
+        const struct wire_branch_op *op = &reply->branches[i];
+        ops[i] = (struct saga_op){bytes_of(op->branch_id), bytes_of(op->op), bytes_of(op->url),
+                                  op_status(op->status)};
+    }
     struct saga_answer answer = {
         .gid = bytes_of(reply->gid),
         .status = reply->found ? wire_status_name(reply->status) : NULL,
         .rollback_reason = bytes_of(reply->rollback_reason),
+        .ops = ops,
+        .op_count = reply->branch_count,
     };
     ask_end(ask, &answer);
+    free(ops);
 }
 
 static void on_reply(void *arg, enum err err, const struct wire_message *reply, const char *why)
@@ -146,9 +162,8 @@ static void on_refused(void *arg)
 
 /* ---- requests ---- */
 
-/* `wrong`: why it cannot even be sent, or NULL. */
-static void ask(struct saga *saga, const struct wire_message *request, enum wire_kind wanted,
-                int64_t wait_ms, const char *wrong, saga_answer_cb cb, void *arg)
+void coordinator_ask(struct saga *saga, const struct wire_message *request, enum wire_kind wanted,
+                     int64_t wait_ms, const char *wrong, saga_answer_cb cb, void *arg)
 {
     struct ask *ask = mem_new(struct ask);
     *ask = (struct ask){.saga = saga, .wanted = wanted, .cb = cb, .arg = arg};
@@ -172,65 +187,162 @@ static void ask(struct saga *saga, const struct wire_message *request, enum wire
 
 void saga_new_gid(struct saga *saga, saga_answer_cb cb, void *arg)
 {
-    ask(saga, &(struct wire_message){.kind = WIRE_NEW_GID}, WIRE_NEW_GID_REPLY, 0, NULL, cb, arg);
+    coordinator_ask(saga, &(struct wire_message){.kind = WIRE_NEW_GID}, WIRE_NEW_GID_REPLY, 0, NULL,
+                    cb, arg);
 }
 
 void saga_query(struct saga *saga, struct saga_bytes gid, saga_answer_cb cb, void *arg)
 {
     struct wire_message request = {.kind = WIRE_QUERY, .query_gid = slice_of(gid)};
-    ask(saga, &request, WIRE_QUERY_REPLY, 0, gid.len ? NULL : "gid is empty", cb, arg);
+    coordinator_ask(saga, &request, WIRE_QUERY_REPLY, 0, gid.len ? NULL : "gid is empty", cb, arg);
 }
 
-/* How much longer than a plain request a submit may take. Without a wait_timeout the coordinator
- * answers as soon as a branch must be tried again: each step is called at most twice before. */
-static int64_t submit_wait_ms(const struct saga_submission *s)
+void saga_abort(struct saga *saga, struct saga_bytes gid, const char *reason, saga_answer_cb cb,
+                void *arg)
+{
+    struct wire_message request = {.kind = WIRE_ABORT,
+                                   .abort = {.gid = slice_of(gid), .reason = slice_str(reason)}};
+    coordinator_ask(saga, &request, WIRE_SUBMIT_REPLY, 0, gid.len ? NULL : "gid is empty", cb, arg);
+}
+
+/* ---- submissions ---- */
+
+/* Without a wait_timeout the coordinator answers as soon as a branch must be tried again: each is
+ * called at most twice before. */
+int64_t submission_wait_ms(const struct saga_submission *s)
 {
     if (!s->wait) {
         return 0;
     }
     int64_t call_ms = s->request_timeout_ms ? s->request_timeout_ms : REQUEST_TIMEOUT_MS;
-    return s->wait_timeout_ms ? s->wait_timeout_ms : 2 * (int64_t)s->step_count * call_ms;
+    int64_t count = (int64_t)(s->step_count + s->branch_count);
+    return s->wait_timeout_ms ? s->wait_timeout_ms : 2 * (count ? count : 1) * call_ms;
 }
 
-static const char *submission_wrong(const struct saga_submission *s)
+struct wire_options submission_options(const struct saga_submission *s)
+{
+    return (struct wire_options){.timeout_to_fail_ms = s->timeout_to_fail_ms,
+                                 .retry_interval_ms = s->retry_interval_ms,
+                                 .request_timeout_ms = s->request_timeout_ms,
+                                 .retry_limit = s->retry_limit};
+}
+
+const char *submission_wrong(const struct saga_submission *s)
 {
     if (s->gid.len == 0) {
         return "gid is empty: take one from saga_gid or saga_new_gid, or an id of your own";
     }
-    if (s->step_count == 0 || s->step_count > WIRE_STEPS_MAX) {
-        return "a submission has 1 to 100 steps";
-    }
     if (s->wait_timeout_ms < 0 || s->wait_timeout_ms > UINT32_MAX || s->timeout_to_fail_ms < 0 ||
-        s->retry_interval_ms < 0 || s->request_timeout_ms < 0) {
+        s->retry_interval_ms < 0 || s->request_timeout_ms < 0 || s->delay_ms < 0) {
         return "a time is negative or too large";
     }
     return NULL;
 }
 
+static bool is_tcc(const struct saga_submission *s)
+{
+    return s->trans_type && strcmp(s->trans_type, "tcc") == 0;
+}
+
+static const char *steps_wrong(const struct saga_submission *s)
+{
+    if (is_tcc(s) ? s->step_count > 0 : s->branch_count > 0) {
+        return is_tcc(s) ? "a tcc has branches, no steps"
+                         : "branches are for a tcc; others have "
+                           "steps";
+    }
+    /* A tcc without branches is one that was prepared. */
+    if (s->branch_count > WIRE_STEPS_MAX || s->step_count > WIRE_STEPS_MAX ||
+        (!is_tcc(s) && s->step_count == 0)) {
+        return "a submission has 1 to 100 steps or branches";
+    }
+    if (s->order_count > SAGA_ORDERS_MAX) {
+        return "a submission has at most 1000 orders";
+    }
+    for (size_t i = 0; i < s->order_count; i++) {
+        if (s->orders[i].step >= s->step_count || s->orders[i].after >= s->step_count) {
+            return "orders name a step that there is not";
+        }
+    }
+    return NULL;
+}
+
+/* Room for what the request points to. */
+struct parts {
+    struct wire_step steps[WIRE_STEPS_MAX];
+    uint8_t after[SAGA_ORDERS_MAX];
+};
+
+/* Each step's predecessors in one run. */
+static void orders_encode(const struct saga_submission *s, struct parts *parts)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < s->step_count && used < s->order_count; i++) {
+        struct wire_step *step = &parts->steps[i];
+        step->after = parts->after + used;
+        for (size_t o = 0; o < s->order_count; o++) {
+            if (s->orders[o].step == i) {
+                step->after[step->after_count++] = s->orders[o].after;
+            }
+        }
+        used += step->after_count;
+    }
+}
+
+static void steps_encode(const struct saga_submission *s, struct parts *parts)
+{
+    for (size_t i = 0; i < s->step_count; i++) {
+        const struct saga_step *step = &s->steps[i];
+        parts->steps[i] = (struct wire_step){.action = slice_str(step->action),
+                                             .compensate = slice_str(step->compensate),
+                                             .payload = slice_of(step->payload)};
+    }
+    for (size_t i = 0; i < s->branch_count; i++) {
+        const struct saga_branch *branch = &s->branches[i];
+        parts->steps[i] = (struct wire_step){.try_url = slice_str(branch->try_url),
+                                             .confirm = slice_str(branch->confirm),
+                                             .cancel = slice_str(branch->cancel),
+                                             .payload = slice_of(branch->payload)};
+    }
+    orders_encode(s, parts);
+}
+
+static void send_submission(struct saga *saga, enum wire_kind kind, const struct saga_submission *s,
+                            saga_answer_cb cb, void *arg)
+{
+    struct parts parts;
+    const char *wrong = submission_wrong(s);
+    wrong = wrong ? wrong : steps_wrong(s);
+    if (!wrong && kind == WIRE_PREPARE && s->wait) {
+        wrong = "wait is for saga_submit: nothing happens before";
+    }
+    struct wire_message request = {.kind = kind};
+    if (!wrong) {
+        steps_encode(s, &parts);
+        request.submit = (struct wire_submit){
+            .gid = slice_of(s->gid),
+            .trans_type = slice_str(s->trans_type ? s->trans_type : "saga"),
+            .steps = parts.steps,
+            .step_count = s->step_count + s->branch_count,
+            .options = submission_options(s),
+            .wait_result = s->wait,
+            .wait_timeout_ms = (uint32_t)s->wait_timeout_ms,
+            .query_prepared = slice_str(s->query_prepared),
+            .concurrent = s->concurrent,
+            .delay_ms = s->delay_ms,
+        };
+    }
+    coordinator_ask(saga, &request, WIRE_SUBMIT_REPLY, submission_wait_ms(s), wrong, cb, arg);
+}
+
 void saga_submit(struct saga *saga, const struct saga_submission *submission, saga_answer_cb cb,
                  void *arg)
 {
-    const char *wrong = submission_wrong(submission);
-    struct wire_step steps[WIRE_STEPS_MAX];
-    size_t count = wrong ? 0 : submission->step_count;
-    for (size_t i = 0; i < count; i++) {
-        const struct saga_step *step = &submission->steps[i];
-        steps[i] = (struct wire_step){.action = slice_str(step->action),
-                                      .compensate = slice_str(step->compensate),
-                                      .payload = slice_of(step->payload)};
-    }
-    struct wire_message request = {
-        .kind = WIRE_SUBMIT,
-        .submit = {.gid = slice_of(submission->gid),
-                   .trans_type = slice_str("saga"),
-                   .steps = steps,
-                   .step_count = count,
-                   .options = {.timeout_to_fail_ms = submission->timeout_to_fail_ms,
-                               .retry_interval_ms = submission->retry_interval_ms,
-                               .request_timeout_ms = submission->request_timeout_ms,
-                               .retry_limit = submission->retry_limit},
-                   .wait_result = submission->wait,
-                   .wait_timeout_ms = wrong ? 0 : (uint32_t)submission->wait_timeout_ms},
-    };
-    ask(saga, &request, WIRE_SUBMIT_REPLY, submit_wait_ms(submission), wrong, cb, arg);
+    send_submission(saga, WIRE_SUBMIT, submission, cb, arg);
+}
+
+void saga_prepare(struct saga *saga, const struct saga_submission *submission, saga_answer_cb cb,
+                  void *arg)
+{
+    send_submission(saga, WIRE_PREPARE, submission, cb, arg);
 }

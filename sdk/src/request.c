@@ -116,26 +116,30 @@ static void on_refused(void *arg)
     request_end(request, &response);
 }
 
-void saga_request(struct saga *saga, const char *address, const char *method,
-                  struct saga_bytes payload, saga_response_cb cb, void *arg)
+void participant_call(struct saga *saga, const char *address, struct wire_call *call,
+                      int64_t timeout_ms, const char *wrong, saga_response_cb cb, void *arg)
 {
     struct request *request = mem_new(struct request);
     *request = (struct request){.saga = saga, .cb = cb, .arg = arg};
     saga->pending++;
-    struct peer *peer = saga->closing ? NULL : peer_get(saga, address);
+    struct peer *peer = saga->closing || wrong ? NULL : peer_get(saga, address);
     if (!peer) {
-        request->refused = saga->closing ? SAGA_E_CANCELLED : SAGA_E_BUSY;
+        request->refused = saga->closing ? SAGA_E_CANCELLED : wrong ? SAGA_E_INVALID : SAGA_E_BUSY;
         request->why = saga->closing ? "the program is shutting down"
+                       : wrong       ? wrong
                                      : "requests to too many participants are in flight";
         loop_defer(saga->loop, &request->task, on_refused, request);
         return;
     }
-    struct wire_message call = {
-        .kind = WIRE_CALL,
-        .call = {.method = slice_str(method),
-                 .payload = slice_of(payload),
-                 .timeout_ms = (uint32_t)saga->timeout_ms},
-    };
-    rpc_client_call(peer->client, &call, loop_now_ms(saga->loop) + saga->timeout_ms, on_reply,
+    struct wire_message message = {.kind = WIRE_CALL, .call = *call};
+    message.call.timeout_ms = timeout_ms < UINT32_MAX ? (uint32_t)timeout_ms : UINT32_MAX;
+    rpc_client_call(peer->client, &message, loop_now_ms(saga->loop) + timeout_ms, on_reply,
                     request);
+}
+
+void saga_request(struct saga *saga, const char *address, const char *method,
+                  struct saga_bytes payload, saga_response_cb cb, void *arg)
+{
+    struct wire_call call = {.method = slice_str(method), .payload = slice_of(payload)};
+    participant_call(saga, address, &call, saga->timeout_ms, NULL, cb, arg);
 }

@@ -173,6 +173,7 @@ static void finish(void *arg)
         return;
     }
     participant_fini(saga);
+    tccs_free(saga);
     buf_fini(&saga->key);
     free(saga->slices);
     free(saga->program);

@@ -67,6 +67,7 @@ struct saga {
     struct rpc_server *server;
     struct rpc_client *coordinator;
     struct peer *peers;
+    struct saga_tcc *tccs; /* begun and not ended */
     struct method *methods;
     struct saga_call *calls; /* not answered yet */
     struct saga_call *free_calls;
@@ -97,6 +98,22 @@ void participant_serve(void *arg, struct rpc_request *request);
 void call_answer(struct saga_call *call, enum saga_result result, struct slice payload,
                  struct slice message);
 void participant_fini(struct saga *saga); /* drops the calls, frees everything of this part */
+
+/* A request to the coordinator. `wanted`: the kind of its answer; `wait_ms`: how much longer than a
+ * plain one it may take; `wrong`: why it cannot even be sent, or NULL. */
+void coordinator_ask(struct saga *saga, const struct wire_message *request, enum wire_kind wanted,
+                     int64_t wait_ms, const char *wrong, saga_answer_cb cb, void *arg);
+/* How much longer than a plain request a submission may take until its end. */
+int64_t submission_wait_ms(const struct saga_submission *submission);
+/* Why it cannot be sent, whatever its type; or NULL. */
+const char *submission_wrong(const struct saga_submission *submission);
+struct wire_options submission_options(const struct saga_submission *submission);
+
+/* A call to a participant at `address`; its timeout_ms is set here. `wrong` as above. */
+void participant_call(struct saga *saga, const char *address, struct wire_call *call,
+                      int64_t timeout_ms, const char *wrong, saga_response_cb cb, void *arg);
+
+void tccs_free(struct saga *saga);
 
 struct rpc_client *client_new(const struct saga *saga, const char *address);
 void peers_close(struct saga *saga);

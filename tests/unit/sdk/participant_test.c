@@ -71,6 +71,43 @@ static void confirm_and_cancel_exclude_each_other(void **state)
     world_close(world);
 }
 
+static void an_empty_cancel_voids_the_try_that_comes_later(void **state)
+{
+    struct world *world = *state;
+    world_open(world, 5);
+    assert_reply(take(world, "g", "cancel"), WIRE_SUCCESS, "");
+    assert_refused(take(world, "g", "try"), WIRE_FAILURE, "cancel came before try");
+    assert_string_equal(rows_of(world, "g"), "cancel=cancel try=cancel");
+    assert_int_equal(stock_of(world), 5);
+    world_close(world);
+}
+
+/* The journal of the try is what confirm works with, once, however often it comes. */
+static void a_confirm_finds_what_its_try_did(void **state)
+{
+    struct world *world = *state;
+    world_open(world, 5);
+    const char *body =
+        "return barrier(function(keys, args, undo, tried)\n"
+        "  if tried then redis.call('INCRBY', keys[1], tried) return ok('kept') end\n"
+        "  if ARGV[4] == 'confirm' then return ok('nothing to keep') end\n"
+        "  return ok('held', '7')\n"
+        "end)";
+    struct saga_script *good = world->stock;
+    world->stock = saga_script_new("hold", body, strlen(body));
+    assert_reply(take(world, "g", "try"), WIRE_SUCCESS, "held");
+    assert_int_equal(stock_of(world), 5);
+    assert_reply(take(world, "g", "confirm"), WIRE_SUCCESS, "kept");
+    assert_reply(take(world, "g", "confirm"), WIRE_SUCCESS, "kept");
+    assert_int_equal(stock_of(world), 12);
+    assert_refused(take(world, "g", "cancel"), WIRE_RESULT_ERROR, "confirm came before cancel");
+    assert_int_equal(stock_of(world), 12);
+    assert_reply(take(world, "h", "confirm"), WIRE_SUCCESS, "nothing to keep"); /* without a try */
+    saga_script_free(world->stock);
+    world->stock = good;
+    world_close(world);
+}
+
 static void an_undo_that_the_script_refuses_is_an_error_never_a_failure(void **state)
 {
     struct world *world = *state;
@@ -300,6 +337,8 @@ int main(void)
         cmocka_unit_test(n4_a_lost_reply_is_repeated_though_the_stock_is_gone),
         cmocka_unit_test(a_refusal_leaves_nothing_and_its_undo_is_empty),
         cmocka_unit_test(confirm_and_cancel_exclude_each_other),
+        cmocka_unit_test(an_empty_cancel_voids_the_try_that_comes_later),
+        cmocka_unit_test(a_confirm_finds_what_its_try_did),
         cmocka_unit_test(an_undo_that_the_script_refuses_is_an_error_never_a_failure),
         cmocka_unit_test(n5_action_and_undo_may_race),
         cmocka_unit_test(redis_away_is_an_error_that_passes),
