@@ -3,10 +3,13 @@
  *
  *   setup → run → settle → books → costs → report
  *
- * Each of the C slots submits a saga and waits for its end; a saga whose outcome is unknown (a
+ * Each of the C slots submits a transaction and waits for its end; one whose outcome is unknown (a
  * coordinator was away) is submitted again with the same gid, one that is still running is asked
  * for later (settle), so that also a run with kills in it ends with every transaction accounted
  * for.
+ *
+ * The participants of a saga are order and product of the mall; those of a tcc or msg live in this
+ * process and count, behind their barriers, in the Redis of the stack; with --noop they do nothing.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -40,12 +43,20 @@ enum bench_error {
 };
 extern const char *const bench_error_names[BENCH_ERROR_KINDS];
 
+enum bench_mode { BENCH_SAGA, BENCH_TCC, BENCH_MSG };
+
+/* Over HTTP, submits and branches; NULL in struct bench: over TCP. */
+struct bench_http;
+
 struct bench {
+    enum bench_mode mode;
     struct loop *loop;
     struct bench_env env;
     struct saga *sagas[BENCH_COORDINATORS_MAX]; /* one initiator per coordinator */
-    struct saga *host;                          /* the no-op participants */
-    bool noop, json, quiet;
+    struct saga *host;                          /* the participants in this process */
+    struct saga_script *counter;                /* what they run, unless they do nothing */
+    struct bench_http *http;
+    bool noop, json, quiet, over_http;
     int64_t total;       /* -n */
     int64_t concurrency; /* -c */
     int64_t settle_ms;
@@ -53,7 +64,8 @@ struct bench {
 
     int64_t product, first_order, order_step;
     int64_t first_uid, users; /* the transactions are spread over so many users */
-    char urls[4][128];
+    char urls[4][128];        /* two branches, each an action and its undo */
+    char run[BENCH_GID_SIZE]; /* names the counters of this run */
 
     int64_t started, ended, succeeded, failed;
     int64_t *latency_us; /* of each transaction that ended within its submit */
@@ -67,11 +79,31 @@ struct bench {
     double scripts_before, scripts_after; /* store round trips of all coordinators; < 0: unknown */
     double redis_bytes;                   /* per transaction; < 0: unknown */
     bool books_checked, books_balanced;
-    int64_t stock, ordered; /* found in the books */
+    int64_t stock, ordered; /* found in the books of the mall */
+    int64_t held, counted;  /* found in the counters */
 };
 
 /* The user of a transaction: all of the shard in which the ids were allocated. */
 int64_t bench_uid(const struct bench *bench, int64_t index);
+
+const char *bench_mode_name(enum bench_mode mode);
+bool bench_is_hosted(const struct bench *bench); /* the participants live in this process */
+
+/* ---- host.c: participants in this process ---- */
+
+bool bench_host_open(struct bench *bench);
+void bench_host_close(struct bench *bench);
+/* The payload of the branches of a transaction. */
+struct saga_bytes bench_host_payload(const struct bench *bench, int64_t index, char out[32]);
+bool bench_host_books(struct bench *bench); /* false: they cannot be read */
+
+/* ---- http.c ---- */
+
+/* `submit` as saga_submit, through DTM's API; times and orders are not sent. */
+bool bench_http_open(struct bench *bench);
+void bench_http_close(struct bench *bench);
+void bench_http_submit(struct bench *bench, int coordinator, const struct saga_submission *submit,
+                       saga_answer_cb cb, void *arg);
 
 /* Turns the loop until *done. */
 void bench_await(struct bench *bench, const bool *done);

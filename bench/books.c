@@ -109,8 +109,8 @@ static bool read_stock(struct bench *bench)
 
 bool bench_books(struct bench *bench)
 {
-    if (bench->noop) {
-        return true;
+    if (bench_is_hosted(bench)) {
+        return bench->noop || bench_host_books(bench);
     }
     if (!read_stock(bench) || !count_orders(bench)) {
         fprintf(stderr, "sagabench: the books cannot be read: order or product does not answer\n");

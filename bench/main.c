@@ -1,5 +1,6 @@
 #include "bench/bench.h"
 
+#include "base/check.h"
 #include "base/conf.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -16,15 +17,19 @@ static const char usage[] =
     "sagabench - load on a running stack, then the books are checked\n"
     "\n"
     "Usage\n"
-    "  sagabench -n N -c C [--env D/env] [options]\n"
+    "  sagabench [--mode saga|tcc|msg] -n N -c C --env D/env [options]\n"
     "\n"
     "Options\n"
+    "  --mode MODE     saga: create an order and take its piece (the default); tcc: two branches\n"
+    "                  whose tries the coordinator calls; msg: two branches, without a prepare.\n"
+    "                  The branches of tcc and msg count behind their barriers in the stack's "
+    "Redis\n"
     "  -n N            transactions, 1 to 1000000 (default 10000)\n"
     "  -c C            how many at a time, 1 to 10000 (default 128)\n"
     "  --env FILE      addresses, as scripts/stack.sh writes them to D/env\n"
     "  --tcp ADDRESS   the coordinator, host:port, instead of --env (needs --noop)\n"
-    "  --noop          call participants that do nothing, in this process, instead of order and\n"
-    "                  product\n"
+    "  --noop          call participants that do nothing, in this process\n"
+    "  --http          submit and call over HTTP, with the API of DTM (needs --noop and --env)\n"
     "  --retry MS      retry interval of the transactions, instead of the coordinator's default\n"
     "  --settle S      seconds to wait for transactions that are still running (default 60)\n"
     "  --json          one JSON object instead of text\n"
@@ -50,6 +55,8 @@ enum bench_option {
     OPTION_RETRY,
     OPTION_TCP,
     OPTION_NOOP,
+    OPTION_MODE,
+    OPTION_HTTP,
     OPTION_SETTLE,
     OPTION_JSON,
     OPTION_VERSION,
@@ -60,6 +67,8 @@ static const struct option long_options[] = {
     {"env", required_argument, NULL, OPTION_ENV},
     {"tcp", required_argument, NULL, OPTION_TCP},
     {"noop", no_argument, NULL, OPTION_NOOP},
+    {"mode", required_argument, NULL, OPTION_MODE},
+    {"http", no_argument, NULL, OPTION_HTTP},
     {"retry", required_argument, NULL, OPTION_RETRY},
     {"settle", required_argument, NULL, OPTION_SETTLE},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -68,6 +77,33 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
+
+const char *bench_mode_name(enum bench_mode mode)
+{
+    switch (mode) {
+    case BENCH_SAGA: return "saga";
+    case BENCH_TCC: return "tcc";
+    case BENCH_MSG: return "msg";
+    }
+    unreachable("bench_mode");
+}
+
+bool bench_is_hosted(const struct bench *bench)
+{
+    return bench->noop || bench->mode != BENCH_SAGA;
+}
+
+static bool read_mode(const char *text, enum bench_mode *out)
+{
+    for (int i = BENCH_SAGA; i <= BENCH_MSG; i++) {
+        if (strcmp(text, bench_mode_name((enum bench_mode)i)) == 0) {
+            *out = (enum bench_mode)i;
+            return true;
+        }
+    }
+    fprintf(stderr, "sagabench: --mode: '%s' is not saga, tcc or msg\n", text);
+    return false;
+}
 
 /* Returns −1 to go on, or an exit code. */
 static int read_option(struct bench *bench, int option)
@@ -82,6 +118,8 @@ static int read_option(struct bench *bench, int option)
         bench->env.coordinators = 1;
         return -1;
     case OPTION_NOOP: bench->noop = true; return -1;
+    case OPTION_MODE: return read_mode(optarg, &bench->mode) ? -1 : EXIT_USAGE;
+    case OPTION_HTTP: bench->over_http = true; return -1;
     case OPTION_SETTLE:
         if (!read_number("--settle", optarg, 86400, &seconds)) {
             return EXIT_USAGE;
@@ -111,6 +149,10 @@ static int read_options(struct bench *bench, int argc, char **argv)
         fputs("sagabench: which stack? --env D/env, or --tcp ADDRESS --noop; see --help\n", stderr);
         return EXIT_USAGE;
     }
+    if (bench->over_http && (!bench->noop || !bench->env.http[0])) {
+        fputs("sagabench: --http needs --noop, and --env for the address (SAGA_HTTP)\n", stderr);
+        return EXIT_USAGE;
+    }
     if (bench->concurrency > bench->total) {
         bench->concurrency = bench->total;
     }
@@ -133,9 +175,8 @@ static void bench_free(struct bench *bench)
             saga_close(bench->sagas[i]);
         }
     }
-    if (bench->host) {
-        saga_close(bench->host);
-    }
+    bench_http_close(bench);
+    bench_host_close(bench);
     loop_turn(bench->loop, 0);
     loop_free(bench->loop);
     free(bench->latency_us);
@@ -158,6 +199,7 @@ int main(int argc, char **argv)
     }
     log_set_level(LOG_ERROR);
     bench_alloc(&bench);
+    saga_gid(bench.run);
     code = EXIT_STACK;
     if (bench_setup(&bench)) {
         bench_costs_before(&bench);

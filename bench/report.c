@@ -70,6 +70,7 @@ static void report_json(const struct bench *bench)
     struct json_writer w;
     json_writer_init(&w, &out);
     json_open_object(&w, NULL);
+    json_put_text(&w, "mode", bench_mode_name(bench->mode));
     json_put_int(&w, "sagas", bench->total);
     json_put_int(&w, "concurrency", bench->concurrency);
     json_put_double(&w, "sagas_per_s", rate(bench));
@@ -99,16 +100,26 @@ static void report_books(const struct bench *bench)
 {
     bool colour = isatty(STDOUT_FILENO) == 1;
     const char *mark = bench->books_balanced ? "\033[32m" : "\033[31m";
-    printf("books           %s%s%s: stock %" PRId64 " + ordered %" PRId64 ", began with %" PRId64
-           "; %" PRId64 " transactions succeeded\n",
-           colour ? mark : "", bench->books_balanced ? "balanced" : "NOT BALANCED",
-           colour ? "\033[0m" : "", bench->stock, bench->ordered, bench->total, bench->succeeded);
+    printf("books           %s%s%s: ", colour ? mark : "",
+           bench->books_balanced ? "balanced" : "NOT BALANCED", colour ? "\033[0m" : "");
+    if (bench_is_hosted(bench)) {
+        printf("%" PRId64 " branches counted, %" PRId64 " held", bench->counted, bench->held);
+    } else {
+        printf("stock %" PRId64 " + ordered %" PRId64 ", began with %" PRId64, bench->stock,
+               bench->ordered, bench->total);
+    }
+    printf("; %" PRId64 " transactions succeeded\n", bench->succeeded);
 }
 
 static void report_text(const struct bench *bench)
 {
-    printf("%.0f sagas/s (%" PRId64 " at concurrency %" PRId64 ", %s)\n", rate(bench), bench->total,
-           bench->concurrency, bench->noop ? "no-op participants" : "order and product");
+    const char *mode = bench_mode_name(bench->mode);
+    printf("%.0f %ss/s (%" PRId64 " at concurrency %" PRId64 ", %s%s)\n", rate(bench), mode,
+           bench->total, bench->concurrency,
+           bench->noop              ? "no-op participants"
+           : bench_is_hosted(bench) ? "counters behind barriers"
+                                    : "order and product",
+           bench->over_http ? " over HTTP" : "");
     printf("latency ms      p50 %.2f   p95 %.2f   p99 %.2f   p99.9 %.2f\n",
            percentile_ms(bench, 0.5), percentile_ms(bench, 0.95), percentile_ms(bench, 0.99),
            percentile_ms(bench, 0.999));
@@ -120,10 +131,10 @@ static void report_text(const struct bench *bench)
         }
     }
     if (scripts_per_saga(bench) >= 0) {
-        printf("store           %.2f scripts per saga\n", scripts_per_saga(bench));
+        printf("store           %.2f scripts per %s\n", scripts_per_saga(bench), mode);
     }
     if (bench->redis_bytes >= 0) {
-        printf("memory          %.0f bytes of Redis per finished saga\n", bench->redis_bytes);
+        printf("memory          %.0f bytes of Redis per finished %s\n", bench->redis_bytes, mode);
     }
     if (bench->books_checked) {
         report_books(bench);

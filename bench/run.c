@@ -88,6 +88,13 @@ static void on_submitted(void *arg, const struct saga_answer *answer)
 static void encode_payloads(const struct slot *slot, struct buf payloads[2])
 {
     const struct bench *bench = slot->bench;
+    if (bench_is_hosted(bench)) { /* there is no mall to ask users and products of */
+        char number[32];
+        for (int i = 0; i < 2; i++) {
+            buf_add_str(&payloads[i], bench_host_payload(bench, slot->index, number).ptr);
+        }
+        return;
+    }
     order_CreateRequest create = {
         .uid = bench_uid(bench, slot->index),
         .pid = bench->product,
@@ -100,9 +107,21 @@ static void encode_payloads(const struct slot *slot, struct buf payloads[2])
     wire_pb_encode(product_DecrStockRequest_fields, &decr, &payloads[1]);
 }
 
-static void slot_submit(void *arg)
+static void send_submission(struct slot *slot, struct saga_submission *submission)
 {
-    struct slot *slot = arg;
+    struct bench *bench = slot->bench;
+    submission->gid = saga_text(bench->gids[slot->index]);
+    submission->retry_interval_ms = bench->retry_ms;
+    submission->wait = true;
+    if (bench->http) {
+        bench_http_submit(bench, slot->coordinator, submission, on_submitted, slot);
+    } else {
+        saga_submit(bench->sagas[slot->coordinator], submission, on_submitted, slot);
+    }
+}
+
+static void submit_order(struct slot *slot)
+{
     struct bench *bench = slot->bench;
     struct buf payloads[2] = {{0}, {0}};
     struct saga_step steps[2];
@@ -111,14 +130,43 @@ static void slot_submit(void *arg)
         steps[i] = (struct saga_step){
             bench->urls[2 * i], bench->urls[2 * i + 1], {payloads[i].data, payloads[i].len}};
     }
-    struct saga_submission submission = {.gid = saga_text(bench->gids[slot->index]),
-                                         .steps = steps,
-                                         .step_count = 2,
-                                         .retry_interval_ms = bench->retry_ms,
-                                         .wait = true};
-    saga_submit(bench->sagas[slot->coordinator], &submission, on_submitted, slot);
+    send_submission(slot, &(struct saga_submission){.steps = steps, .step_count = 2});
     buf_fini(&payloads[0]);
     buf_fini(&payloads[1]);
+}
+
+static void submit_tcc(struct slot *slot)
+{
+    struct bench *bench = slot->bench;
+    char number[32];
+    struct saga_bytes payload = bench_host_payload(bench, slot->index, number);
+    struct saga_branch branches[2];
+    for (int i = 0; i < 2; i++) {
+        const char *url = bench->urls[2 * i];
+        branches[i] = (struct saga_branch){url, url, url, payload};
+    }
+    send_submission(slot, &(struct saga_submission){
+                              .trans_type = "tcc", .branches = branches, .branch_count = 2});
+}
+
+static void submit_msg(struct slot *slot)
+{
+    struct bench *bench = slot->bench;
+    char number[32];
+    struct saga_bytes payload = bench_host_payload(bench, slot->index, number);
+    struct saga_step steps[2] = {{bench->urls[0], NULL, payload}, {bench->urls[2], NULL, payload}};
+    send_submission(
+        slot, &(struct saga_submission){.trans_type = "msg", .steps = steps, .step_count = 2});
+}
+
+static void slot_submit(void *arg)
+{
+    struct slot *slot = arg;
+    switch (slot->bench->mode) {
+    case BENCH_SAGA: submit_order(slot); return;
+    case BENCH_TCC: submit_tcc(slot); return;
+    case BENCH_MSG: submit_msg(slot); return;
+    }
 }
 
 static void slot_next(struct slot *slot)
@@ -142,8 +190,9 @@ static void show_progress(const struct bench *bench)
         bar[i] = i < (int)(part * BAR_WIDTH) ? '#' : '.';
     }
     bar[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r[%s] %3.0f %%  %" PRId64 "/%" PRId64 "  %.0f sagas/s ", bar, part * 100,
-            bench->ended, bench->total, (double)bench->ended / (seconds > 0 ? seconds : 1));
+    fprintf(stderr, "\r[%s] %3.0f %%  %" PRId64 "/%" PRId64 "  %.0f %ss/s ", bar, part * 100,
+            bench->ended, bench->total, (double)bench->ended / (seconds > 0 ? seconds : 1),
+            bench_mode_name(bench->mode));
 }
 
 /* ---- settling: those that were still running are asked for until they have ended ---- */

@@ -1,5 +1,5 @@
 /* Before the run: initiators, and either a product with enough stock and a block of order ids, or
- * no-op participants that live in this process. */
+ * participants that live in this process. */
 #include "bench/bench.h"
 
 #include "base/clock.h"
@@ -98,32 +98,6 @@ static bool setup_mall(struct bench *bench)
     return true;
 }
 
-static void on_noop(void *arg, struct saga_call *call)
-{
-    (void)arg;
-    saga_call_reply(call, SAGA_SUCCESS, saga_text(""), NULL);
-}
-
-static bool setup_noop(struct bench *bench)
-{
-    char error[256];
-    struct saga_conf conf = {.program = "sagabench", .listen = "127.0.0.1:0", .loop = bench->loop};
-    bench->host = saga_open(&conf, error, sizeof(error));
-    if (!bench->host) {
-        fprintf(stderr, "sagabench: %s\n", error);
-        return false;
-    }
-    static const char *const methods[] = {"noop.Noop/Do", "noop.Noop/Undo"};
-    for (int i = 0; i < 4; i++) {
-        if (i < 2) {
-            saga_on_branch(bench->host, methods[i], on_noop, NULL);
-        }
-        snprintf(bench->urls[i], sizeof(bench->urls[i]), "tcp://127.0.0.1:%d/%s",
-                 saga_port(bench->host), methods[i % 2]);
-    }
-    return true;
-}
-
 bool bench_setup(struct bench *bench)
 {
     char error[256];
@@ -138,5 +112,8 @@ bool bench_setup(struct bench *bench)
             return false;
         }
     }
-    return bench->noop ? setup_noop(bench) : setup_mall(bench);
+    if (bench->over_http) {
+        return bench_http_open(bench);
+    }
+    return bench_is_hosted(bench) ? bench_host_open(bench) : setup_mall(bench);
 }
