@@ -39,8 +39,8 @@ static void reply_result(struct api_call *call, const struct engine_answer *answ
     }
 }
 
-/* A client that does not wait is told whether it is stored; one that comes again with a gid that
- * was turned round learns so, since it will never succeed. */
+/* A client that does not wait is told whether it is stored. What was turned round will never
+ * succeed: that is no success, whoever came first. */
 static void reply_stored(struct api_call *call, const struct engine_answer *answer)
 {
     const char *status = txn_status_name(answer->status);
@@ -49,13 +49,7 @@ static void reply_stored(struct api_call *call, const struct engine_answer *answ
     case TXN_SUBMITTED:
     case TXN_SUCCEED: api_reply_success(call, status); return;
     case TXN_ABORTING:
-    case TXN_FAILED:
-        if (answer->existed) {
-            api_reply_failure(call, "current status '%s', cannot submit.", status);
-        } else {
-            api_reply_success(call, status);
-        }
-        return;
+    case TXN_FAILED: api_reply_failure(call, "current status '%s', cannot submit.", status); return;
     }
 }
 
@@ -80,7 +74,7 @@ static void on_submitted(void *arg, const struct engine_answer *answer)
 static void on_workflow_finished(void *arg, const struct engine_answer *answer)
 {
     struct api_call *call = arg;
-    if (answer->err == ERR_CONFLICT) {
+    if (answer->err == ERR_CONFLICT && txn_status_is_final(answer->status)) {
         api_reply_failure(call, "current status '%s', cannot submit.",
                           txn_status_name(answer->status));
     } else if (answer->err) {
@@ -118,7 +112,7 @@ static void on_aborted(void *arg, const struct engine_answer *answer)
     struct api_call *call = arg;
     if (answer->err == ERR_CONFLICT) {
         api_reply_failure(call, "trans type: '%s' current status '%s', cannot abort.",
-                          txn_type_name(call->type), txn_status_name(answer->status));
+                          txn_type_name(answer->type), txn_status_name(answer->status));
     } else if (answer->err) {
         api_reply_engine_error(call, answer);
     } else {

@@ -208,7 +208,9 @@ void engine_submit(struct engine *engine, const struct txn_spec *spec, struct en
         ticket->end_ms = engine_now(engine) + wait.wait_ms;
     }
     struct live *live = engine_find(engine, spec->gid);
-    if (live) {
+    if (live && live->txn->type != ticket->type) {
+        ticket_refuse(ticket, ERR_CONFLICT, TICKET_OTHER_TYPE);
+    } else if (live) {
         ticket->existed = true;
         ticket_attach(ticket, live);
         live_poke(live);
@@ -254,6 +256,7 @@ void engine_finish(struct engine *engine, struct slice gid, const struct engine_
 {
     check(txn_status_is_final(finish->status));
     struct ticket *ticket = ticket_new(engine, TICKET_FINISH, cb, arg);
+    ticket->type = TXN_WORKFLOW;
     ticket->told = finish->status;
     ticket->text = slice_dup(finish->reason);
     ticket->text_len = finish->reason.len;

@@ -72,8 +72,8 @@ struct engine_answer {
                    * is unknown, asking again with the same gid is safe. NOT_FOUND, CONFLICT (the
                    * status forbids it), CANCELLED. */
     enum txn_status status;
-    bool existed;                 /* submit: the gid was known before */
-    enum txn_type type;           /* submit: of the spec */
+    bool existed;       /* submit: the gid was known before */
+    enum txn_type type; /* submit, abort: of the transaction, when err is OK or CONFLICT */
     struct slice rollback_reason; /* valid during the callback */
     const char *message;          /* with an error: for a person */
 };
@@ -92,9 +92,9 @@ struct engine_wait {
 
 /* Stores and starts a checked spec, or lets the prepared transaction of this gid go on (then its
  * steps are those that were prepared). A known gid is never restarted: the answer tells its real
- * state, and with a wait mode it is waited for, also when another coordinator has it (by looking
- * into the store now and then). A tcc without declared tries and xa must have been prepared:
- * NOT_FOUND. */
+ * state (CONFLICT when it is of another type), and with a wait mode it is waited for, also when
+ * another coordinator has it (by looking into the store now and then). A tcc without declared tries
+ * and xa must have been prepared: NOT_FOUND. */
 void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
                    engine_cb cb, void *arg);
 /* Stores a checked spec as prepared: it waits for the client's submit or abort, or for its

@@ -44,6 +44,8 @@ enum ticket_kind {
     TICKET_REGISTER, /* nothing is live */
 };
 
+#define TICKET_OTHER_TYPE "the gid belongs to a transaction of another trans_type"
+
 enum ticket_state {
     TICKET_NEW,      /* at a live transaction, not looked at yet */
     TICKET_APPLIED,  /* at a live transaction: its wish is in memory, the store's answer is awaited;
@@ -75,7 +77,7 @@ struct ticket {
     enum txn_status told; /* FINISH: how it ended */
     char *result;         /* FINISH, heap: what came of it */
     size_t result_len;
-    enum txn_type type; /* SUBMIT: of the spec */
+    enum txn_type type; /* SUBMIT, FINISH: that it must have; at a live transaction: of this */
     bool starts;        /* SUBMIT: lets a prepared one go on */
     int64_t delay_ms;   /* SUBMIT */
     struct txn *fresh;  /* SUBMIT: to be created when the store does not know it; PREPARE */

@@ -140,6 +140,7 @@ void ticket_attach(struct ticket *ticket, struct live *live)
     DL_DELETE(ticket->engine->loose, ticket);
     DL_APPEND(live->tickets, ticket);
     ticket->live = live;
+    ticket->type = live->txn->type;
     ticket->state = TICKET_NEW;
     if (live->state != LIVE_CREATING) { /* else when it is created: nobody knows its state yet */
         ticket_arm(ticket);
@@ -241,6 +242,30 @@ static void take_found_nothing(struct ticket *ticket)
     }
 }
 
+/* The others are for transactions of any type, in any state. */
+static bool wants_type(const struct ticket *ticket)
+{
+    return ticket->kind == TICKET_SUBMIT || ticket->kind == TICKET_FINISH;
+}
+
+static void take_found_end(struct ticket *ticket, const struct txn *txn)
+{
+    ticket->existed = true;
+    if (wants_type(ticket) && txn->type != ticket->type) {
+        ticket_fail(ticket, ERR_CONFLICT, TICKET_OTHER_TYPE);
+        return;
+    }
+    ticket->type = txn->type;
+    ticket_answer_state(ticket, txn->status, txn->rollback_reason);
+}
+
+/* A submit that is not the first one: whoever drives it goes on. */
+static void take_found_started(struct ticket *ticket, const struct store_result *result)
+{
+    ticket->existed = true;
+    ticket_look(ticket, ticket_gid(ticket), result->state);
+}
+
 static void taken(struct ticket *ticket, const struct store_result *result)
 {
     struct engine *engine = ticket->engine;
@@ -250,18 +275,18 @@ static void taken(struct ticket *ticket, const struct store_result *result)
         live_poke(ticket->live);
         return;
     case STORE_FINISHED:
-        ticket_answer_state(ticket, result->txn->status, result->txn->rollback_reason);
+        take_found_end(ticket, result->txn);
         txn_free(result->txn);
         return;
+    case STORE_EXISTS: take_found_started(ticket, result); return;
     case STORE_NOT_FOUND: take_found_nothing(ticket); return;
+    case STORE_CONFLICT: ticket_fail(ticket, ERR_CONFLICT, result->message); return;
     case STORE_REFUSED:
     case STORE_UNKNOWN: ticket_fail(ticket, ERR_UNAVAILABLE, result->message); return;
-    case STORE_EXISTS:
     case STORE_FENCED:
-    case STORE_CONFLICT:
     case STORE_NOT_DUE: break;
     }
-    unreachable("no answer to a forced take");
+    unreachable("no answer to such a take");
 }
 
 static void on_taken(void *arg, const struct store_result *result)
@@ -286,8 +311,11 @@ void ticket_take(struct ticket *ticket, struct slice gid)
     ticket->in_store = true;
     ticket->sent_ms = engine_now(engine);
     struct store_due due = {.in_ms = engine->conf.lease_ms};
-    engine->env.store->ops->take(engine->env.store, ticket_gid(ticket), true, due, on_taken,
-                                 ticket);
+    struct store_take how = {.which = STORE_TAKE_ANY};
+    if (wants_type(ticket)) {
+        how = (struct store_take){STORE_TAKE_PREPARED, ticket->type};
+    }
+    engine->env.store->ops->take(engine->env.store, ticket_gid(ticket), how, due, on_taken, ticket);
 }
 
 /* ---- timers ---- */

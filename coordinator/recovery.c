@@ -242,7 +242,7 @@ static void take_one(struct partition *partition)
     recovery->takes++;
     partition->taking++;
     struct store_due due = {.in_ms = recovery->conf.lease_ms};
-    recovery->store->ops->take(recovery->store, gid, false, due, on_taken, take);
+    recovery->store->ops->take(recovery->store, gid, (struct store_take){0}, due, on_taken, take);
 }
 
 /* One of each partition in turn. */

@@ -14,11 +14,13 @@
 
 enum store_status {
     STORE_OK,
-    STORE_EXISTS,    /* create: the gid is known; `status` and `rollback_reason` tell its state */
+    STORE_EXISTS,    /* create: the gid is known; take of a prepared one: it is not prepared any
+                        more; `state` and `rollback_reason` tell */
     STORE_FENCED,    /* update: another owner or another revision; nothing was changed */
     STORE_NOT_FOUND, /* no such transaction */
-    STORE_CONFLICT,  /* register: the transaction does not allow it; `message` says why */
-    STORE_NOT_DUE,   /* take without force: not overdue any more; nothing was changed */
+    STORE_CONFLICT,  /* register: the transaction does not allow it; take of a prepared one: it is
+                        of another type; `message` says why */
+    STORE_NOT_DUE,   /* take of an overdue one: not overdue any more; nothing was changed */
     STORE_FINISHED,  /* take: it has ended; `txn` tells how */
     STORE_REFUSED,   /* the store is there but refused for now (loading, read-only, full): nothing
                         done */
@@ -58,6 +60,16 @@ struct store_update {
     size_t note_count;
 };
 
+enum store_take_which {
+    STORE_TAKE_OVERDUE,
+    STORE_TAKE_ANY,
+    STORE_TAKE_PREPARED, /* overdue or not; whoever drives one that was submitted is let alone */
+};
+struct store_take {
+    enum store_take_which which;
+    enum txn_type type; /* PREPARED: that it must have */
+};
+
 /* A branch that a client registers with a prepared transaction, or (workflow) what it reports of a
  * step that it has done itself. */
 struct store_branch {
@@ -93,12 +105,12 @@ struct store_ops {
      * sent again (same owner, epoch and revision) answers OK and changes nothing. A released
      * transaction has no owner: every update is FENCED until somebody takes it. */
     void (*update)(struct store *store, const struct store_update *update, store_cb cb, void *arg);
-    /* Makes this coordinator the owner: epoch + 1, due time as given. Without `force` only when it
-     * is overdue. The answer carries the whole transaction with its new epoch. An owner that did
-     * not release it (whoever it was) may have got further than it stored, because progress is
-     * stored lazily: the record is then marked for good (field `doubt`), and txn->sure is true only
-     * without that mark. `create` stores the mark when txn->sure is false. */
-    void (*take)(struct store *store, struct slice gid, bool force, struct store_due due,
+    /* Makes this coordinator the owner: epoch + 1, due time as given. The answer carries the whole
+     * transaction with its new epoch. An owner that did not release it (whoever it was) may have
+     * got further than it stored, because progress is stored lazily: the record is then marked for
+     * good (field `doubt`), and txn->sure is true only without that mark. `create` stores the mark
+     * when txn->sure is false. */
+    void (*take)(struct store *store, struct slice gid, struct store_take how, struct store_due due,
                  store_cb cb, void *arg);
     /* Adds a branch to a transaction that is prepared and owned by nobody; OK also when it is there
      * already, and the same. */

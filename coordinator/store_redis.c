@@ -494,8 +494,18 @@ static void store_redis_update(struct store *port, const struct store_update *up
     store_eval(store, &script_txn_update, on_reply, request_new(store, txn->gid, cb, arg));
 }
 
-static void store_redis_take(struct store *port, struct slice gid, bool force, struct store_due due,
-                             store_cb cb, void *arg)
+static const char *take_word(struct store_take how)
+{
+    switch (how.which) {
+    case STORE_TAKE_OVERDUE: return "0";
+    case STORE_TAKE_ANY: return "1";
+    case STORE_TAKE_PREPARED: return txn_type_name(how.type);
+    }
+    unreachable("which");
+}
+
+static void store_redis_take(struct store *port, struct slice gid, struct store_take how,
+                             struct store_due due, store_cb cb, void *arg)
 {
     struct store_redis *store = store_of(port);
     int partition = keys_partition(gid, store->partitions);
@@ -507,7 +517,7 @@ static void store_redis_take(struct store *port, struct slice gid, bool force, s
     scratch_begin(&store->scratch, SCRATCH_INT_BYTES);
     scratch_add(&store->scratch, gid);
     scratch_add_str(&store->scratch, due.release ? "" : store->owner);
-    scratch_add_str(&store->scratch, force ? "1" : "0");
+    scratch_add_str(&store->scratch, take_word(how));
     scratch_add_int(&store->scratch, due.in_ms);
     store_eval(store, &script_txn_take, on_reply, request_new(store, gid, cb, arg));
 }

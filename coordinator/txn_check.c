@@ -227,6 +227,10 @@ static enum err step_options_check(const struct txn_spec *spec, size_t index, st
 static enum err step_count_check(const struct txn_spec *spec, enum txn_type type,
                                  struct reason *reason)
 {
+    if (spec->prepare && spec->options.declared) {
+        return reason_set(reason, ERR_INVALID,
+                          "steps: a tcc with declared tries is submitted at once, not prepared");
+    }
     bool has_steps = type == TXN_SAGA || type == TXN_MSG || spec->options.declared;
     if (!has_steps && spec->step_count > 0) {
         return reason_set(

@@ -7,13 +7,16 @@
 -- KEYS[1]  tx hash       KEYS[2]  log stream
 -- KEYS[3]  due zset      KEYS[4]  parked zset
 -- ARGV[1]  gid           ARGV[2]  new owner, "": nobody
--- ARGV[3]  "0": only when it is overdue, "1": in any case
+-- ARGV[3]  "0": only when it is overdue, "1": in any case, "tcc" (or another type): only a prepared
+--          one of this type, overdue or not
 -- ARGV[4]  due time in ms from now: the end of the new owner's lease
 --
 -- Returns {"OK", now, {name, value, ...}} with the new epoch; {"FINISHED", now, {...}} unchanged;
--- {"NOT_DUE", now}; {"NOT_FOUND", now}; {"DAMAGED", now, what is wrong}: its due time moves on, so
--- that a record which nobody can read does not stand in the way of the others, and it is parked.
--- Whatever else is found is parked no longer.
+-- {"NOT_DUE", now}; {"EXISTS", now, status, rollback_reason} when it is not prepared any more;
+-- {"CONFLICT", now, why} when it is of another type; {"NOT_FOUND", now}; {"DAMAGED", now, what is
+-- wrong}: its due time moves on, so that a record which nobody can read does not stand in the way of
+-- the others, and it is parked. Whatever else is found, but for EXISTS and CONFLICT, is parked no
+-- longer.
 -- Repeated: without "1" the second run finds it not due any more; with "1" the epoch rises again,
 -- and the one taker who uses the last epoch owns it.
 if #KEYS ~= 4 or #ARGV ~= 4 then
@@ -21,8 +24,10 @@ if #KEYS ~= 4 or #ARGV ~= 4 then
         #KEYS .. ' and ' .. #ARGV)
 end
 local due_in = tonumber(ARGV[4])
-if not due_in or (ARGV[3] ~= '0' and ARGV[3] ~= '1') then
-    return redis.error_reply('ERR txn_take: force is "0" or "1" and due is a number')
+local which = {['0'] = true, ['1'] = true, saga = true, tcc = true, msg = true, xa = true,
+    workflow = true}
+if not due_in or not which[ARGV[3]] then
+    return redis.error_reply('ERR txn_take: which is "0", "1" or a type and due is a number')
 end
 
 local time = redis.call('TIME')
@@ -41,7 +46,7 @@ local function damaged(what)
     return {'DAMAGED', now, what}
 end
 
-local stored = redis.pcall('HMGET', tx, 'status', 'lease')
+local stored = redis.pcall('HMGET', tx, 'status', 'lease', 'type', 'rollback_reason')
 if stored.err then
     return damaged('the key is not a hash')
 end
@@ -61,6 +66,12 @@ if not epoch then
     return damaged('field lease is not EPOCH.REVISION OWNER')
 elseif not (status == 'prepared' or status == 'submitted' or status == 'aborting') then
     return damaged('field status is not a status')
+elseif ARGV[3] ~= '0' and ARGV[3] ~= '1' then
+    if stored[3] ~= ARGV[3] then
+        return {'CONFLICT', now, "trans_type is '" .. (stored[3] or '') .. "'"}
+    elseif status ~= 'prepared' then
+        return {'EXISTS', now, status, stored[4] or ''}
+    end
 end
 
 redis.call('ZREM', KEYS[4], gid)

@@ -304,6 +304,19 @@ class Take(Base):
         self.assertEqual(self.take(force=1)[0], b"OK")
         self.assertEqual(self.hash()["lease"], "3.0 B")
 
+    def test_only_a_prepared_one_of_its_type(self):
+        self.create(status="prepared", due=60000)
+        answer, _, why = self.take(force="tcc")
+        self.assertEqual((answer, why), (b"CONFLICT", b"trans_type is 'saga'"))
+        self.assertEqual(self.take(force="saga")[0], b"OK")
+        self.update(owner="B", epoch=2, expect="prepared", status="aborting",
+                    sets=("rollback_reason", "no"))
+        answer, _, status, reason = self.take("C", force="saga")
+        self.assertEqual((answer, status, reason), (b"EXISTS", b"aborting", b"no"))
+        self.assertEqual(self.hash()["lease"], "2.1 B")
+        self.update(owner="B", epoch=2, rev=2, expect="aborting", status="failed")
+        self.assertEqual(self.take("C", force="saga")[0], b"FINISHED")
+
     def test_released_one_is_taken_without_a_word_in_the_history(self):
         self.create()
         self.update(release=1, due=-1)

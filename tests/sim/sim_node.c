@@ -54,7 +54,8 @@ static void on_overdue(void *arg, const struct store_overdue *overdue)
     for (size_t i = 0; i < overdue->count; i++) {
         struct store_due due = {.in_ms = SIM_LEASE_MS};
         if (!engine_is_live(node->engine, overdue->gids[i]) && engine_has_room(node->engine)) {
-            node->store.ops->take(&node->store, overdue->gids[i], false, due, on_taken, node);
+            node->store.ops->take(&node->store, overdue->gids[i], (struct store_take){0}, due,
+                                  on_taken, node);
         }
     }
 }

@@ -26,7 +26,7 @@ struct store_op {
     bool dirty[SIM_BRANCHES_MAX][TXN_BRANCH_OPS];
     enum txn_status expect;
     struct store_due due;
-    bool force;
+    struct store_take how;
     store_cb cb;
     store_overdue_cb overdue_cb;
     void *arg;
@@ -258,7 +258,12 @@ static void apply_take(struct store_op *op)
         op->result.txn = txn_read(world, op->txn);
         return;
     }
-    if (!op->force && rec->has_due && rec->due_ms > now) {
+    if (op->how.which == STORE_TAKE_PREPARED && rec->status != TXN_PREPARED) {
+        op->result.status = STORE_EXISTS;
+        op->result.state = rec->status;
+        return;
+    }
+    if (op->how.which == STORE_TAKE_OVERDUE && rec->has_due && rec->due_ms > now) {
         op->result.status = STORE_NOT_DUE;
         return;
     }
@@ -455,12 +460,12 @@ static void store_update(struct store *store, const struct store_update *update,
     op_send(op);
 }
 
-static void store_take(struct store *store, struct slice gid, bool force, struct store_due due,
-                       store_cb cb, void *arg)
+static void store_take(struct store *store, struct slice gid, struct store_take how,
+                       struct store_due due, store_cb cb, void *arg)
 {
     struct store_op *op = op_new(store, DO_TAKE, arg);
     op->txn = sim_txn_find(op->world, gid);
-    op->force = force;
+    op->how = how;
     op->due = due;
     op->cb = cb;
     op_send(op);

@@ -373,8 +373,9 @@ static void test_submit_outcomes(void **state)
     static const struct submit_case cases[] = {
         {false, ERR_OK, TXN_SUBMITTED, false, "", 200,
          "{\"dtm_result\":\"SUCCESS\",\"status\":\"submitted\"}"},
-        {false, ERR_OK, TXN_FAILED, false, "x", 200,
-         "{\"dtm_result\":\"SUCCESS\",\"status\":\"failed\"}"},
+        {false, ERR_OK, TXN_FAILED, false, "x", 409,
+         "{\"dtm_result\":\"FAILURE\",\"message\":\"current status 'failed', cannot submit. "
+         "FAILURE\"}"},
         {false, ERR_OK, TXN_SUBMITTED, true, "", 200,
          "{\"dtm_result\":\"SUCCESS\",\"status\":\"submitted\"}"},
         {false, ERR_OK, TXN_SUCCEED, true, "", 200,

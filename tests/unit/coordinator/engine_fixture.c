@@ -74,12 +74,13 @@ static void fake_update(struct store *store, const struct store_update *update, 
     op_add(fake, cb, arg);
 }
 
-static void fake_take(struct store *store, struct slice gid, bool force, struct store_due due,
-                      store_cb cb, void *arg)
+static void fake_take(struct store *store, struct slice gid, struct store_take how,
+                      struct store_due due, store_cb cb, void *arg)
 {
     struct fake *fake = of_store(store);
     assert_int_equal(due.in_ms, FAKE_LEASE_MS);
-    buf_printf(next_line(fake), "take %.*s%s", SLICE_ARG(gid), force ? " force" : "");
+    static const char *const which[] = {"", " force", " prepared"};
+    buf_printf(next_line(fake), "take %.*s%s", SLICE_ARG(gid), which[how.which]);
     op_add(fake, cb, arg);
 }
 

@@ -342,6 +342,41 @@ static void test_what_a_take_can_answer(void **state)
     assert_int_equal(fake_answered(fake, 6)->err, ERR_CONFLICT);
 }
 
+static void submit_tcc(struct fake *fake, enum engine_wait_mode mode)
+{
+    struct txn_spec spec = {.gid = gid, .trans_type = slice_str("tcc")};
+    engine_submit(fake->engine, &spec, (struct engine_wait){.mode = mode}, fake_answer, fake);
+    assert_log(fake, "take g prepared");
+}
+
+static void test_a_second_submit_of_a_tcc_takes_nothing_from_its_owner(void **state)
+{
+    struct fake *fake = *state;
+    submit_tcc(fake, ENGINE_WAIT_STORED);
+    fake_store_state(fake, STORE_EXISTS, TXN_ABORTING, "no");
+    assert_int_equal(fake_answered(fake, 1)->status, TXN_ABORTING);
+    assert_true(fake_answered(fake, 1)->existed);
+    submit_tcc(fake, ENGINE_WAIT_SETTLE);
+    fake_store_state(fake, STORE_EXISTS, TXN_SUBMITTED, "");
+    fake_tick(fake, 25);
+    assert_log(fake, "load g");
+    struct txn *txn = fake_txn(fake, TXN_SUBMITTED, 1);
+    txn->released = true;
+    fake_store_txn(fake, STORE_OK, txn);
+    assert_int_equal(fake_answered(fake, 2)->status, TXN_SUBMITTED);
+}
+
+static void test_a_submit_of_another_type_is_a_conflict(void **state)
+{
+    struct fake *fake = *state;
+    submit_tcc(fake, ENGINE_WAIT_STORED);
+    fake_store(fake, STORE_CONFLICT);
+    assert_int_equal(fake_answered(fake, 1)->err, ERR_CONFLICT);
+    submit_tcc(fake, ENGINE_WAIT_STORED);
+    fake_store_txn(fake, STORE_FINISHED, fake_txn(fake, TXN_SUCCEED, 1)); /* a saga */
+    assert_int_equal(fake_answered(fake, 2)->err, ERR_CONFLICT);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fake_setup, fake_teardown)
 
 int main(void)
@@ -365,6 +400,8 @@ int main(void)
         TEST(test_a_retry_can_be_asked_for),
         TEST(test_one_that_is_elsewhere_is_taken_first),
         TEST(test_what_a_take_can_answer),
+        TEST(test_a_second_submit_of_a_tcc_takes_nothing_from_its_owner),
+        TEST(test_a_submit_of_another_type_is_a_conflict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,7 +84,8 @@ struct seen take(struct fixture *f, struct side *side, struct slice gid, bool fo
 {
     struct seen seen = {0};
     struct store_due due = {.in_ms = 60000};
-    side->port->ops->take(side->port, gid, force, due, on_store, &seen);
+    struct store_take how = {.which = force ? STORE_TAKE_ANY : STORE_TAKE_OVERDUE};
+    side->port->ops->take(side->port, gid, how, due, on_store, &seen);
     wait_until(f, seen.count > 0);
     return seen;
 }
