@@ -50,6 +50,10 @@ static void on_workflow_record(void *arg, const struct archive_record *record)
         api_reply_store_error(call, record->status, record->message);
         return;
     }
+    if (record->txn->type != TXN_WORKFLOW) {
+        api_reply_failure(call, "trans_type is '%s'", txn_type_name(record->txn->type));
+        return;
+    }
     struct buf body = {0};
     view_workflow(&body, record->txn);
     api_reply_json(call, buf_slice(&body));

@@ -115,17 +115,22 @@ static void on_aborted(void *arg, const struct engine_answer *answer)
                           txn_type_name(answer->type), txn_status_name(answer->status));
     } else if (answer->err) {
         api_reply_engine_error(call, answer);
+    } else if (call->waits && answer->status == TXN_ABORTING) {
+        api_reply_ongoing(call, "the transaction is 'aborting' and goes on; ask with query.");
     } else {
         api_reply_success(call, txn_status_name(answer->status));
     }
 }
 
-static enum err abort_decode(const struct json *body, enum txn_type *type,
+static enum err abort_decode(const struct json *body, struct api_call *call,
                              struct slice *rollback_reason, struct reason *reason)
 {
     struct slice type_name = {0};
     enum err err = json_read_string(body, "trans_type", &type_name, reason);
-    if (!err && type_name.len > 0 && txn_type_parse(type_name, type)) {
+    if (!err) {
+        err = json_read_bool(body, "wait_result", &call->waits, reason);
+    }
+    if (!err && type_name.len > 0 && txn_type_parse(type_name, &call->type)) {
         char shown[64];
         return reason_set(reason, ERR_INVALID,
                           "field 'trans_type': '%s' is not supported; allowed: saga, tcc, msg, xa",
@@ -142,10 +147,11 @@ void api_handle_abort(struct api_call *call)
     }
     struct reason reason;
     struct slice why = SLICE_LIT("aborted by request");
-    if (abort_decode(body, &call->type, &why, &reason)) {
+    if (abort_decode(body, call, &why, &reason)) {
         api_reply_error(call, 400, "%s", reason.text);
     } else {
-        engine_abort(call->api->env.engine, call->gid, why, on_aborted, call);
+        engine_abort_wait(call->api->env.engine, call->gid, why,
+                          call->waits ? ENGINE_WAIT_SETTLE : ENGINE_WAIT_STORED, on_aborted, call);
     }
     json_free(body);
 }

@@ -110,8 +110,10 @@ void http_link_send(struct http_client *client, struct loop *loop, const char *a
     struct http_header headers[TXN_HEADERS_MAX + OWN_HEADERS];
     struct buf url = {0};
     url_build(&url, address, call);
+    /* DTM's resource managers serve their second phase as POST, which brings no body. */
+    bool posts = call->payload.len > 0 || slice_eq_str(call->trans_type, "xa");
     struct http_call request = {
-        .method = call->payload.len > 0 ? HTTP_POST : HTTP_GET,
+        .method = posts ? HTTP_POST : HTTP_GET,
         .url = url.data,
         .headers = headers,
         .header_count = headers_build(call, headers),

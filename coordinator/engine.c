@@ -268,7 +268,15 @@ void engine_finish(struct engine *engine, struct slice gid, const struct engine_
 void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
                   void *arg)
 {
+    engine_abort_wait(engine, gid, reason, ENGINE_WAIT_STORED, cb, arg);
+}
+
+void engine_abort_wait(struct engine *engine, struct slice gid, struct slice reason,
+                       enum engine_wait_mode mode, engine_cb cb, void *arg)
+{
+    check(mode != ENGINE_WAIT_END);
     struct ticket *ticket = ticket_new(engine, TICKET_ABORT, cb, arg);
+    ticket->mode = mode;
     struct slice text = reason.len > 0 ? reason : slice_str("aborted by a client");
     ticket->text = slice_dup(text);
     ticket->text_len = text.len;

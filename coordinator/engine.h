@@ -120,6 +120,10 @@ void engine_finish(struct engine *engine, struct slice gid, const struct engine_
  * it cannot be aborted (any more). */
 void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
                   void *arg);
+/* The same; with ENGINE_WAIT_SETTLE the answer comes when all is undone, or as soon as something
+ * must be tried again later (aborting). */
+void engine_abort_wait(struct engine *engine, struct slice gid, struct slice reason,
+                       enum engine_wait_mode mode, engine_cb cb, void *arg);
 /* Ends it as failed without calling any branch; CONFLICT when it has ended. */
 void engine_force_stop(struct engine *engine, struct slice gid, engine_cb cb, void *arg);
 /* Tries now what waits for a retry; CONFLICT when it has ended. */

@@ -181,10 +181,12 @@ static void acknowledged(struct live *live, int64_t store_now_ms)
     live->lazy_at_ms = INT64_MAX;
 }
 
-/* It is the end, not the store's answer, that it waits for. */
+/* It is the end, not the store's answer, that it waits for. An abort that came too late has its
+ * answer. */
 static bool waits_on(const struct ticket *ticket)
 {
-    return ticket->kind == TICKET_SUBMIT && ticket->mode != ENGINE_WAIT_STORED;
+    return ticket->mode != ENGINE_WAIT_STORED &&
+           (ticket->kind == TICKET_SUBMIT || ticket->live->stored == TXN_ABORTING);
 }
 
 /* Those whose wish was in the update that the store has just acknowledged. */

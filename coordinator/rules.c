@@ -315,7 +315,9 @@ static enum step_save turn_round(struct txn *txn, struct slice reason)
     if (txn->type == TXN_MSG) { /* nothing was delivered yet */
         return status_set(txn, TXN_FAILED);
     }
-    mark_started(txn);
+    if (txn->type != TXN_SAGA || txn->status != TXN_PREPARED) { /* that one was never let go */
+        mark_started(txn);
+    }
     return status_set(txn, TXN_ABORTING);
 }
 

@@ -86,6 +86,33 @@ class ClientDrivenTest(Tcc, ModeCase):
         self.assertEqual({"gid": self.id_, "trans_type": "tcc", "branch_id": "03", "op": "cancel"},
                          self.params(self.web.calls[0]))
 
+    def test_abort_with_wait_result_answers_after_the_cancels(self):
+        self.begin("a", "b")
+        reply = self.abort(wait_result=True)
+        self.assert_reply(200, "SUCCESS", reply)
+        self.assertEqual("failed", reply.body["status"])
+        self.assertEqual(["/b-cancel", "/a-cancel"], self.web.paths())
+        other = self.gid()
+        self.begin("c", gid=other, retry_interval=1)
+        self.web.rules["/c-cancel"] = [Answer(500, ""), Answer()]
+        self.assert_reply(425, "ONGOING", self.abort(gid=other, wait_result=True))
+        self.assert_ended("failed", other)
+        third = self.gid()
+        self.web.rules["/d-confirm"] = Answer(500, "")
+        self.begin("d", gid=third, retry_interval=1)
+        self.submit(gid=third)
+        self.called("/d-confirm")
+        self.assert_reply(409, "FAILURE", self.abort(gid=third, wait_result=True))
+        self.web.rules.clear()
+        self.assert_ended("succeed", third)
+
+    def test_force_stop_of_a_prepared_one_calls_nobody(self):
+        self.begin("a")
+        self.ok("forceStop", gid=self.id_)
+        self.assertEqual("failed", self.sagad.status(self.id_))
+        self.assert_message(409, "current status 'failed', cannot submit. FAILURE", self.submit())
+        self.assertEqual([], self.web.calls)
+
     def test_without_branches_there_is_nothing_to_do(self):
         self.begin()
         self.assert_reply(200, "SUCCESS", self.submit(wait_result=True))
@@ -274,25 +301,23 @@ class TwiceTest(Tcc, ModeCase):
 
     def test_abort_while_a_confirm_fails(self):
         self.web.rules["/a-confirm"] = Answer(500, "")
-        self.begin("a", retry_interval=600)
+        self.begin("a", retry_interval=1)
         self.submit(wait_result=True)
         message = "trans type: 'tcc' current status 'submitted', cannot abort. FAILURE"
         self.assert_message(409, message, self.abort())
         self.web.rules.clear()
-        self.retry_now()
         self.assert_ended("succeed")
         self.assertEqual({"/a-confirm"}, set(self.web.paths()))
 
     def test_second_abort_and_submit_while_a_cancel_fails(self):
         self.web.rules["/b-cancel"] = Answer(500, "")
-        self.begin("a", "b", retry_interval=600)
+        self.begin("a", "b", retry_interval=1)
         self.ok("abort", **self.body(rollback_reason="first"))
         self.called("/b-cancel")
         self.ok("abort", **self.body(rollback_reason="second"))
         self.assert_message(409, "current status 'aborting', cannot submit. FAILURE", self.submit())
         self.assertEqual("first", self.transaction()["rollback_reason"])
         self.web.rules.clear()
-        self.retry_now()
         self.assert_ended("failed")
         self.assertEqual("/a-cancel", self.web.paths()[-1])
         self.ok("abort", **self.body())  # done long ago

@@ -99,10 +99,11 @@ void engine_finish(struct engine *engine, struct slice gid, const struct engine_
                  SLICE_ARG(finish->result));
 }
 
-void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
-                  void *arg)
+void engine_abort_wait(struct engine *engine, struct slice gid, struct slice reason,
+                       enum engine_wait_mode mode, engine_cb cb, void *arg)
 {
-    engine_asked(engine, cb, arg, "abort %.*s because %.*s", SLICE_ARG(gid), SLICE_ARG(reason));
+    engine_asked(engine, cb, arg, "abort %.*s because %.*s%s", SLICE_ARG(gid), SLICE_ARG(reason),
+                 mode == ENGINE_WAIT_SETTLE ? ", waits" : "");
 }
 
 void engine_force_stop(struct engine *engine, struct slice gid, engine_cb cb, void *arg)
@@ -486,6 +487,11 @@ static void test_abort(void **state)
     assert_string_equal(f->engine.asked, "abort g1 because changed my mind");
     post(f, "/api/dtmsvr/abort", "{\"gid\":\"g1\"}");
     assert_string_equal(f->engine.asked, "abort g1 because aborted by request");
+    post(f, "/api/dtmsvr/abort", "{\"gid\":\"g1\",\"wait_result\":true}");
+    assert_string_equal(f->engine.asked, "abort g1 because aborted by request, waits");
+    answers(f, 425,
+            "{\"dtm_result\":\"ONGOING\",\"message\":\"the transaction is 'aborting' and goes on; "
+            "ask with query. ONGOING\"}");
     f->engine.answer = (struct engine_answer){
         .err = ERR_CONFLICT, .status = TXN_SUCCEED, .message = "engine's words"};
     post(f, "/api/dtmsvr/abort", "{\"gid\":\"g1\"}");

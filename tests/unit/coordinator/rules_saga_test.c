@@ -384,6 +384,18 @@ static void test_after_an_owner_was_ousted_everything_is_undone(void **state)
     txn_free(txn);
 }
 
+static void test_a_prepared_one_has_nothing_to_undo(void **state)
+{
+    static const struct line lines[] = {
+        {EVENT_ABORT, CALL_ERROR, 0, "! end failed"},
+        DONE(),
+    };
+    (void)state;
+    struct txn *txn = saga_taken("acac", TXN_PREPARED, true);
+    play(txn, lines);
+    txn_free(txn);
+}
+
 static void test_undoing_goes_on_where_it_was(void **state)
 {
     static const struct line lines[] = {
@@ -472,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_what_was_never_called_is_never_undone),
         cmocka_unit_test(test_after_a_release_the_first_open_action_may_have_been_called),
         cmocka_unit_test(test_after_an_owner_was_ousted_everything_is_undone),
+        cmocka_unit_test(test_a_prepared_one_has_nothing_to_undo),
         cmocka_unit_test(test_undoing_goes_on_where_it_was),
         cmocka_unit_test(test_an_abort_is_decided_once),
         cmocka_unit_test(test_a_forced_stop_calls_nobody),
