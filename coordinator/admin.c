@@ -1,4 +1,4 @@
-/* Requests of operators: forceStop, resetNextCronTime, all, ping, metrics. */
+/* Requests of operators: forceStop, resetNextCronTime, resetCronTime, all, ping, metrics. */
 #include "coordinator/api_http_call.h"
 
 #include "coordinator/api_http_view.h"
@@ -49,6 +49,57 @@ void api_handle_retry_now(struct api_call *call)
     }
 }
 
+/* ---- resetCronTime ---- */
+
+enum { RESET_TIMEOUT_S_DEFAULT = 3 * 35, RESET_TIMEOUT_S_MAX = 366 * 24 * 3600 };
+
+static void ignore_answer(void *arg, const struct engine_answer *answer)
+{
+    (void)arg;
+    (void)answer;
+}
+
+/* Those that this coordinator drives and that only wait for a retry are tried at once; of those
+ * that others drive we know no more than that they are at work. */
+static void on_reset(void *arg, const struct archive_reset *reset)
+{
+    struct api_call *call = arg;
+    struct engine *engine = call->api->env.engine;
+    int64_t count = reset->moved;
+    if (reset->status != STORE_OK) {
+        api_reply_store_error(call, reset->status, reset->message);
+        return;
+    }
+    for (size_t i = 0; i < reset->owned_count; i++) {
+        if (engine_is_live(engine, reset->owned[i])) {
+            engine_retry_now(engine, reset->owned[i], ignore_answer, NULL);
+            count++;
+        }
+    }
+    struct buf body = {0};
+    struct json_writer w;
+    json_writer_init(&w, &body);
+    json_open_object(&w, NULL);
+    json_put_bool(&w, "has_remaining", reset->remaining);
+    json_put_int(&w, "succeed_count", count);
+    json_close_object(&w);
+    api_reply_json(call, buf_slice(&body));
+    buf_fini(&body);
+}
+
+void api_handle_reset(struct api_call *call)
+{
+    struct archive *archive = call->api->env.archive;
+    struct reason reason;
+    int64_t timeout_s = RESET_TIMEOUT_S_DEFAULT, limit = LIST_LIMIT_DEFAULT;
+    if (api_query_int(call, "timeout", 0, RESET_TIMEOUT_S_MAX, &timeout_s, &reason) ||
+        api_query_int(call, "limit", 1, ARCHIVE_PAGE_MAX, &limit, &reason)) {
+        api_reply_error(call, 400, "%s", reason.text);
+    } else {
+        archive->ops->reset(archive, timeout_s * 1000, (int)limit, on_reset, call);
+    }
+}
+
 /* ---- all ---- */
 
 static void reply_page(struct api_call *call, const struct archive_page *page)
@@ -69,21 +120,8 @@ static void on_page(void *arg, const struct archive_page *page)
     reply_page(call, page);
 }
 
-/* The list with a gid: a page of that one, or an empty one. */
-static void on_one(void *arg, const struct archive_record *record)
-{
-    struct api_call *call = arg;
-    if (record->status != STORE_OK && record->status != STORE_NOT_FOUND) {
-        api_reply_store_error(call, record->status, record->message);
-        return;
-    }
-    struct txn *txn = (struct txn *)(uintptr_t)record->txn; /* only read while rendering */
-    struct archive_page page = {.txns = &txn, .count = txn ? 1 : 0};
-    reply_page(call, &page);
-}
-
-static enum err query_int(const struct api_call *call, const char *name, int64_t min, int64_t max,
-                          int64_t *out, struct reason *reason)
+enum err api_query_int(const struct api_call *call, const char *name, int64_t min, int64_t max,
+                       int64_t *out, struct reason *reason)
 {
     const char *text = http_request_query(call->request, name);
     if (!text || !text[0]) {
@@ -124,14 +162,15 @@ static enum err filter_decode(const struct api_call *call, struct archive_filter
     int64_t limit = LIST_LIMIT_DEFAULT;
     enum err err = query_words(call, filter, reason);
     if (!err) {
-        err = query_int(call, "createTimeStart", 0, INT64_C(1) << 53, &filter->created_from_ms,
-                        reason);
+        err = api_query_int(call, "createTimeStart", 0, INT64_C(1) << 53, &filter->created_from_ms,
+                            reason);
     }
     if (!err) {
-        err = query_int(call, "createTimeEnd", 0, INT64_C(1) << 53, &filter->created_to_ms, reason);
+        err = api_query_int(call, "createTimeEnd", 0, INT64_C(1) << 53, &filter->created_to_ms,
+                            reason);
     }
     if (!err) {
-        err = query_int(call, "limit", 1, ARCHIVE_PAGE_MAX, &limit, reason);
+        err = api_query_int(call, "limit", 1, ARCHIVE_PAGE_MAX, &limit, reason);
     }
     filter->limit = (int)limit;
     filter->position = slice_str(http_request_query(call->request, "position"));
@@ -143,15 +182,13 @@ void api_handle_all(struct api_call *call)
     struct archive *archive = call->api->env.archive;
     struct archive_filter filter = {0};
     struct reason reason;
-    struct slice gid = slice_str(http_request_query(call->request, "gid"));
     enum err err = filter_decode(call, &filter, &reason);
-    if (!err && gid.len > 0) {
-        err = txn_gid_check(gid, &reason);
+    filter.gid = slice_str(http_request_query(call->request, "gid"));
+    if (!err && filter.gid.len > 0) {
+        err = txn_gid_check(filter.gid, &reason);
     }
     if (err) {
         api_reply_error(call, 400, "%s", reason.text);
-    } else if (gid.len > 0) {
-        archive->ops->read(archive, gid, on_one, call);
     } else if (archive->ops->list(archive, &filter, on_page, call)) {
         api_reply_error(call, 400, "parameter 'position': is not a next_position of this list");
     }

@@ -11,11 +11,13 @@ enum {
     ALLOW_GET = 1,
     ALLOW_POST = 2,
     ALLOW_ANY = 4,
+    ALLOW_DELETE = 8,
+    ALLOW_CHANGE = 16, /* with GET: it changes something, so there is no HEAD */
     HEADERS_MAX = 64 * 1024,
 };
 
 struct api_route {
-    const char *path;
+    const char *path; /* ending in '/': and one word behind it */
     int allow;
     bool open; /* needs no token */
     void (*handle)(struct api_call *call);
@@ -35,16 +37,31 @@ static const struct api_route routes[] = {
     {"/api/dtmsvr/all", ALLOW_GET, false, api_handle_all},
     {"/api/dtmsvr/forceStop", ALLOW_POST, false, api_handle_force_stop},
     {"/api/dtmsvr/resetNextCronTime", ALLOW_POST, false, api_handle_retry_now},
+    {"/api/dtmsvr/resetCronTime", ALLOW_GET | ALLOW_POST | ALLOW_CHANGE, false, api_handle_reset},
+    {"/api/dtmsvr/subscribe", ALLOW_GET | ALLOW_POST | ALLOW_CHANGE, false, api_handle_subscribe},
+    {"/api/dtmsvr/unsubscribe", ALLOW_GET | ALLOW_POST | ALLOW_CHANGE, false,
+     api_handle_unsubscribe},
+    {API_TOPIC_PATH, ALLOW_DELETE, false, api_handle_delete_topic},
+    {"/api/dtmsvr/scanKV", ALLOW_GET, false, api_handle_scan_kv},
+    {"/api/dtmsvr/queryKV", ALLOW_GET, false, api_handle_query_kv},
+    {"/api/json-rpc", ALLOW_POST, false, api_handle_json_rpc},
     {"/api/ping", ALLOW_ANY, true, api_handle_ping},
     {"/api/metrics", ALLOW_GET, false, api_handle_metrics},
 };
 enum { ROUTES = sizeof(routes) / sizeof(routes[0]) };
 _Static_assert((int)ROUTES <= (int)METRICS_ROUTES_MAX, "every route is counted");
 
+static bool route_matches(const char *route, const char *path)
+{
+    size_t len = strlen(route);
+    return route[len - 1] == '/' ? strncmp(route, path, len) == 0 && !strchr(path + len, '/')
+                                 : strcmp(route, path) == 0;
+}
+
 static int route_find(const char *path)
 {
     for (int i = 0; i < ROUTES; i++) {
-        if (strcmp(routes[i].path, path) == 0) {
+        if (route_matches(routes[i].path, path)) {
             return i;
         }
     }
@@ -54,11 +71,12 @@ static int route_find(const char *path)
 static bool method_is_allowed(const struct api_route *route, enum http_method method)
 {
     switch (method) {
-    case HTTP_GET:
-    case HTTP_HEAD: return route->allow & (ALLOW_GET | ALLOW_ANY);
+    case HTTP_GET: return route->allow & (ALLOW_GET | ALLOW_ANY);
+    case HTTP_HEAD:
+        return (route->allow & (ALLOW_GET | ALLOW_ANY)) && !(route->allow & ALLOW_CHANGE);
     case HTTP_POST: return route->allow & (ALLOW_POST | ALLOW_ANY);
+    case HTTP_DELETE: return route->allow & (ALLOW_DELETE | ALLOW_ANY);
     case HTTP_PUT:
-    case HTTP_DELETE:
     case HTTP_OTHER: return route->allow & ALLOW_ANY;
     }
     return false;
@@ -78,9 +96,11 @@ static bool token_is_right(const struct api_call *call)
 
 static void reply_wrong_method(struct api_call *call, const struct api_route *route)
 {
-    const char *allow = route->allow == ALLOW_GET    ? "GET, HEAD"
-                        : route->allow == ALLOW_POST ? "POST"
-                                                     : "GET, HEAD, POST";
+    const char *allow = route->allow == ALLOW_GET      ? "GET, HEAD"
+                        : route->allow == ALLOW_POST   ? "POST"
+                        : route->allow == ALLOW_DELETE ? "DELETE"
+                        : route->allow & ALLOW_CHANGE  ? "GET, POST"
+                                                       : "GET, HEAD, POST";
     http_reply_header(call->request, "Allow", allow);
     api_reply_error(call, 405, "%s: allowed methods: %s", route->path, allow);
 }

@@ -8,6 +8,7 @@
 #include "coordinator/archive.h"
 #include "coordinator/engine.h"
 #include "coordinator/metrics.h"
+#include "coordinator/topics.h"
 #include "net/loop.h"
 
 struct api_http;
@@ -28,6 +29,7 @@ struct api_env {
     struct engine *engine;
     struct archive *archive;
     struct metrics *metrics;
+    struct topics *topics;      /* may be NULL: then calls that need topics are answered 503 */
     void (*refresh)(void *arg); /* brings the gauges up to date; may be NULL */
     void *refresh_arg;
 };

@@ -1,6 +1,7 @@
 #include "coordinator/api_http_call.h"
 
 #include "base/mem.h"
+#include "coordinator/api_http_submit.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,6 +28,12 @@ void api_call_free(struct api_call *call)
 {
     DL_DELETE(call->api->calls, call);
     free((char *)(uintptr_t)call->gid.ptr);
+    free((char *)(uintptr_t)call->rpc_id.ptr);
+    json_free(call->params);
+    if (call->submit) {
+        submit_request_fini(call->submit);
+        free(call->submit);
+    }
     free(call);
 }
 
@@ -37,13 +44,67 @@ void api_call_keep_gid(struct api_call *call, struct slice gid)
 
 /* ---- answers ---- */
 
-static void call_answer(struct api_call *call, int status, const char *type, struct slice body)
+static void call_end(struct api_call *call, int status, const char *type, struct slice body)
 {
     struct api_http *api = call->api;
     metrics_http(api->env.metrics, call->route, status,
                  loop_now_us(api->env.loop) - call->started_us);
     http_reply(call->request, status, type, body);
     api_call_free(call);
+}
+
+enum { RPC_BAD_REQUEST = -32600, RPC_OTHER = -32603, RPC_FAILURE = -32901, RPC_ONGOING = -32902 };
+
+static int rpc_code(int status)
+{
+    return status == 409   ? RPC_FAILURE
+           : status == 425 ? RPC_ONGOING
+           : status == 400 ? RPC_BAD_REQUEST
+                           : RPC_OTHER;
+}
+
+/* `code` 0: no error. */
+static void rpc_answer(struct api_call *call, int status, int code, struct slice message,
+                       struct slice result)
+{
+    struct buf body = {0};
+    struct json_writer w;
+    json_writer_init(&w, &body);
+    json_open_object(&w, NULL);
+    if (code == 0) {
+        json_put_null(&w, "error");
+    } else {
+        json_open_object(&w, "error");
+        json_put_int(&w, "code", code);
+        json_put_string(&w, "message", message);
+        json_close_object(&w);
+    }
+    if (call->rpc_id.len > 0) {
+        json_put_string(&w, "id", call->rpc_id);
+    } else {
+        json_put_null(&w, "id");
+    }
+    json_put_text(&w, "jsonrpc", "2.0");
+    if (code == 0) {
+        json_put_raw(&w, "result", result);
+    }
+    json_close_object(&w);
+    call_end(call, status, json_type, buf_slice(&body));
+    buf_fini(&body);
+}
+
+void api_reply_rpc_error(struct api_call *call, int status, int code, const char *message)
+{
+    rpc_answer(call, status, code, slice_str(message), slice_str(NULL));
+}
+
+static void call_answer(struct api_call *call, int status, const char *type, struct slice body)
+{
+    if (call->rpc_id.len > 0) {
+        rpc_answer(call, 200, 0, slice_str(NULL), body);
+    } else {
+        call_end(call, status, type, body);
+    }
 }
 
 void api_reply_body(struct api_call *call, const char *content_type, struct slice body)
@@ -62,6 +123,10 @@ static void call_answer_envelope(struct api_call *call, int status, const char *
 {
     struct buf body = {0};
     struct json_writer w;
+    if (call->rpc_id.len > 0 && status != 200) {
+        rpc_answer(call, 200, rpc_code(status), message, slice_str(NULL));
+        return;
+    }
     json_writer_init(&w, &body);
     json_open_object(&w, NULL);
     if (result) {
@@ -198,12 +263,20 @@ const char *api_error_body(int status, const char *message)
 
 /* ---- requests ---- */
 
+enum err api_take_body(struct api_call *call, struct json **out, struct reason *reason)
+{
+    *out = call->params;
+    call->params = NULL;
+    return call->rpc_id.len > 0 ? ERR_OK
+                                : json_parse(http_request_body(call->request), out, reason);
+}
+
 bool api_read_gid_body(struct api_call *call, struct json **out)
 {
     struct reason reason;
     struct slice gid = {0};
     *out = NULL;
-    enum err err = json_parse(http_request_body(call->request), out, &reason);
+    enum err err = api_take_body(call, out, &reason);
     if (!err && !json_is_object(*out)) {
         err = reason_set(&reason, ERR_INVALID, "the body must be a JSON object");
     }

@@ -19,26 +19,14 @@ static void on_prepared(void *arg, const struct engine_answer *answer)
     }
 }
 
-/* Decodes the body; false: answered. */
-static bool prepare_decode(struct api_call *call, struct submit_request *out)
+static void prepare_go(struct api_call *call, const struct submit_request *prepare)
 {
-    struct reason reason;
-    if (submit_request_decode(http_request_body(call->request), true, out, &reason)) {
-        submit_request_fini(out);
-        api_reply_error(call, 400, "%s", reason.text);
-        return false;
-    }
-    api_call_keep_gid(call, out->spec.gid);
-    return true;
+    engine_prepare(call->api->env.engine, &prepare->spec, on_prepared, call);
 }
 
 void api_handle_prepare(struct api_call *call)
 {
-    struct submit_request prepare;
-    if (prepare_decode(call, &prepare)) {
-        engine_prepare(call->api->env.engine, &prepare.spec, on_prepared, call);
-        submit_request_fini(&prepare);
-    }
+    api_read_submit(call, true, prepare_go);
 }
 
 /* ---- prepareWorkflow ---- */
@@ -72,18 +60,18 @@ static void on_workflow_prepared(void *arg, const struct engine_answer *answer)
     archive->ops->read(archive, call->gid, on_workflow_record, call);
 }
 
-void api_handle_prepare_workflow(struct api_call *call)
+static void prepare_workflow_go(struct api_call *call, const struct submit_request *prepare)
 {
-    struct submit_request prepare;
-    if (!prepare_decode(call, &prepare)) {
-        return;
-    }
-    if (prepare.type == TXN_WORKFLOW) {
-        engine_prepare(call->api->env.engine, &prepare.spec, on_workflow_prepared, call);
+    if (prepare->type == TXN_WORKFLOW) {
+        engine_prepare(call->api->env.engine, &prepare->spec, on_workflow_prepared, call);
     } else {
         api_reply_error(call, 400, "field 'trans_type': must be workflow");
     }
-    submit_request_fini(&prepare);
+}
+
+void api_handle_prepare_workflow(struct api_call *call)
+{
+    api_read_submit(call, true, prepare_workflow_go);
 }
 
 /* ---- registerBranch ---- */

@@ -1,6 +1,7 @@
 #include "coordinator/api_http_submit.h"
 
 #include "coordinator/api_http_custom.h"
+#include "coordinator/topic_book.h"
 
 #include <stdio.h>
 
@@ -371,21 +372,29 @@ static enum err body_decode(struct submit_request *request, struct reason *reaso
     if (!err) {
         err = specials_decode(request, steps, reason);
     }
-    return err ? err : txn_spec_check(spec, reason);
+    return err || topics_are_named(spec) ? err : txn_spec_check(spec, reason);
+}
+
+enum err submit_request_read(struct json *body, bool prepare, struct submit_request *out,
+                             struct reason *reason)
+{
+    *out = (struct submit_request){.spec.prepare = prepare, .json = body};
+    if (!json_is_object(body)) {
+        return reason_set(reason, ERR_INVALID, "the body must be a JSON object");
+    }
+    return body_decode(out, reason);
 }
 
 enum err submit_request_decode(struct slice body, bool prepare, struct submit_request *out,
                                struct reason *reason)
 {
+    struct json *json = NULL;
     *out = (struct submit_request){.spec.prepare = prepare};
-    enum err err = json_parse(body, &out->json, reason);
-    if (err) {
-        return err;
+    enum err err = json_parse(body, &json, reason);
+    if (!err) {
+        err = submit_request_read(json, prepare, out, reason);
     }
-    if (!json_is_object(out->json)) {
-        return reason_set(reason, ERR_INVALID, "the body must be a JSON object");
-    }
-    return body_decode(out, reason);
+    return !err && topics_are_named(&out->spec) ? txn_spec_check(&out->spec, reason) : err;
 }
 
 void submit_request_fini(struct submit_request *request)

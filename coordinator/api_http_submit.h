@@ -47,10 +47,14 @@ struct submit_request {
     struct arena arena;
 };
 
-/* ERR_INVALID or ERR_LIMIT with a reason that names field, value and what is allowed. `out` must be
- * given to submit_request_fini in either case. */
+/* Without topics. ERR_INVALID or ERR_LIMIT with a reason that names field, value and what is
+ * allowed. `out` must be given to submit_request_fini in either case. */
 enum err submit_request_decode(struct slice body, bool prepare, struct submit_request *out,
                                struct reason *reason) MUST_CHECK;
+/* The same of parsed JSON, which `out` owns from now on. A msg to topics (topics_are_named) comes
+ * back unchecked: topics_expand and txn_spec_check must follow. */
+enum err submit_request_read(struct json *body, bool prepare, struct submit_request *out,
+                             struct reason *reason) MUST_CHECK;
 void submit_request_fini(struct submit_request *request);
 
 #endif

@@ -84,25 +84,21 @@ static void on_workflow_finished(void *arg, const struct engine_answer *answer)
     }
 }
 
+static void submit_go(struct api_call *call, const struct submit_request *submit)
+{
+    struct engine *engine = call->api->env.engine;
+    call->waits = submit->wait.mode != ENGINE_WAIT_STORED;
+    call->type = submit->type;
+    if (submit->type == TXN_WORKFLOW) {
+        engine_finish(engine, call->gid, &submit->finish, on_workflow_finished, call);
+    } else {
+        engine_submit(engine, &submit->spec, submit->wait, on_submitted, call);
+    }
+}
+
 void api_handle_submit(struct api_call *call)
 {
-    struct submit_request submit;
-    struct reason reason;
-    if (submit_request_decode(http_request_body(call->request), false, &submit, &reason)) {
-        submit_request_fini(&submit);
-        api_reply_error(call, 400, "%s", reason.text);
-        return;
-    }
-    struct engine *engine = call->api->env.engine;
-    call->waits = submit.wait.mode != ENGINE_WAIT_STORED;
-    call->type = submit.type;
-    api_call_keep_gid(call, submit.spec.gid);
-    if (submit.type == TXN_WORKFLOW) {
-        engine_finish(engine, call->gid, &submit.finish, on_workflow_finished, call);
-    } else {
-        engine_submit(engine, &submit.spec, submit.wait, on_submitted, call);
-    }
-    submit_request_fini(&submit);
+    api_read_submit(call, false, submit_go);
 }
 
 /* ---- abort ---- */

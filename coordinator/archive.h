@@ -30,6 +30,7 @@ typedef void (*archive_record_cb)(void *arg, const struct archive_record *record
 
 /* What to list, newest first. */
 struct archive_filter {
+    struct slice gid; /* only this one; empty: all */
     bool has_status, has_type;
     enum txn_type type;
     enum txn_status status;
@@ -54,6 +55,17 @@ struct archive_backlog {
 };
 typedef void (*archive_backlog_cb)(void *arg, const struct archive_backlog *backlog);
 
+/* What became of transactions that were due much later. */
+struct archive_reset {
+    enum store_status status; /* OK, REFUSED, UNKNOWN */
+    const char *message;
+    int64_t moved;             /* are due now */
+    const struct slice *owned; /* gids that somebody owns; they are as they were */
+    size_t owned_count;
+    bool remaining; /* there are more */
+};
+typedef void (*archive_reset_cb)(void *arg, const struct archive_reset *reset);
+
 struct archive {
     const struct archive_ops *ops;
 };
@@ -65,6 +77,10 @@ struct archive_ops {
     enum err (*list)(struct archive *archive, const struct archive_filter *filter,
                      archive_page_cb cb, void *arg);
     void (*backlog)(struct archive *archive, archive_backlog_cb cb, void *arg);
+    /* Looks at up to `limit` (1 … ARCHIVE_PAGE_MAX) unfinished transactions that are due later than
+     * `later_ms` from now, those that are due last first, and makes them due now. */
+    void (*reset)(struct archive *archive, int64_t later_ms, int limit, archive_reset_cb cb,
+                  void *arg);
 };
 
 #endif

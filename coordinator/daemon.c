@@ -39,6 +39,7 @@ struct daemon {
     struct caller_net *caller;
     struct engine *engine;
     struct recovery *recovery;
+    struct topics *topics;
     struct api_http *http;
     struct api_tcp *tcp;
     char program[64];
@@ -277,6 +278,7 @@ static bool http_start(struct daemon *daemon, struct reason *reason)
         .engine = daemon->engine,
         .archive = store_redis_archive(daemon->store),
         .metrics = daemon->env->metrics,
+        .topics = daemon->topics,
         .refresh = gauges_refresh,
         .refresh_arg = daemon,
     };
@@ -351,6 +353,7 @@ static void serve(struct daemon *daemon)
     warn_of_open_door(daemon->settings, daemon->settings->listen_tcp);
     caller_start(daemon);
     engine_start(daemon);
+    daemon->topics = topics_open(daemon->loop, daemon->redis, daemon->settings->store_timeout_ms);
     if (!http_start(daemon, &reason) || !tcp_start(daemon, &reason)) {
         log_error("main", "msg=\"cannot listen\" error=\"%s\"", reason.text);
         daemon_end(daemon, EXIT_BIND);
@@ -525,6 +528,7 @@ static void daemon_close(struct daemon *daemon)
     if (daemon->recovery) {
         recovery_free(daemon->recovery);
     }
+    topics_free(daemon->topics);
     store_redis_free(daemon->store);
     loop_turn(daemon->loop, 0);
     loop_free(daemon->loop);

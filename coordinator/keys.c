@@ -57,3 +57,8 @@ struct slice keys_meta(void)
 {
     return slice_str("saga:meta");
 }
+
+struct slice keys_topics(void)
+{
+    return slice_str("saga:topics");
+}

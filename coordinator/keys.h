@@ -8,6 +8,7 @@
  *   saga:{p}:recent     zset    gid → creation time in ms
  *   saga:{p}:parked     zset    gid → since when it waits for a person, in ms
  *   saga:meta           hash    partitions, layout
+ *   saga:topics         hash    the topics of messages and who has subscribed, see topic_book.h
  */
 #ifndef COORDINATOR_KEYS_H
 #define COORDINATOR_KEYS_H
@@ -30,5 +31,6 @@ void keys_add_due(struct buf *out, int partition);
 void keys_add_recent(struct buf *out, int partition);
 void keys_add_parked(struct buf *out, int partition);
 struct slice keys_meta(void);
+struct slice keys_topics(void);
 
 #endif

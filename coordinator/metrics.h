@@ -16,7 +16,7 @@
 struct metrics;
 
 enum {
-    METRICS_ROUTES_MAX = 24, /* path templates of the HTTP API */
+    METRICS_ROUTES_MAX = 40, /* path templates of the HTTP API */
     METRICS_BUCKETS = 16,
 };
 

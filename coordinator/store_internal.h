@@ -56,5 +56,7 @@ void store_warn(struct store_redis *store, const struct redis_result *result);
 extern const struct archive_ops store_archive_ops; /* store_query.c */
 enum err store_page_list(struct archive *archive, const struct archive_filter *filter,
                          archive_page_cb cb, void *arg) MUST_CHECK; /* store_page.c */
+void store_due_reset(struct archive *archive, int64_t later_ms, int limit, archive_reset_cb cb,
+                     void *arg); /* store_reset.c */
 
 #endif

@@ -191,6 +191,7 @@ static void on_loaded(void *arg, const struct store_result *result)
 
 /* ---- listing ---- */
 
+/* Newest first. */
 static int listed_compare(const void *a, const void *b)
 {
     const struct listed *x = a, *y = b;
@@ -276,6 +277,30 @@ static void round_begin(struct page_job *job)
     }
 }
 
+/* ---- only one gid ---- */
+
+/* It is on the page that begins behind the position, or it was on one before. */
+static bool is_behind_position(const struct page_job *job, const struct txn *txn)
+{
+    struct listed at = {.created_ms = job->after_ms, .gid = buf_slice(&job->after_gid)};
+    struct listed one = {.created_ms = txn->created_ms, .gid = txn->gid};
+    return job->after_ms < 0 || listed_compare(&at, &one) < 0;
+}
+
+static void on_one_loaded(void *arg, const struct store_result *result)
+{
+    struct page_job *job = arg;
+    struct txn *txn = result->txn;
+    if (result->status == STORE_REFUSED || result->status == STORE_UNKNOWN) {
+        job_fail(job, result->status, result->message);
+    } else if (txn && filter_matches(&job->filter, txn) && is_behind_position(job, txn)) {
+        job->txns[job->count++] = txn;
+        txn = NULL;
+    }
+    txn_free(txn);
+    job_end(job, false);
+}
+
 /* ---- entry ---- */
 
 enum err store_page_list(struct archive *archive, const struct archive_filter *filter,
@@ -296,6 +321,11 @@ enum err store_page_list(struct archive *archive, const struct archive_filter *f
         job_free(job);
         return err;
     }
-    round_begin(job);
+    if (filter->gid.len > 0) {
+        struct store *port = &job->store->port;
+        port->ops->load(port, filter->gid, on_one_loaded, job);
+    } else {
+        round_begin(job);
+    }
     return ERR_OK;
 }

@@ -269,6 +269,7 @@ const struct archive_ops store_archive_ops = {
     .read = archive_read,
     .list = store_page_list,
     .backlog = archive_backlog,
+    .reset = store_due_reset,
 };
 
 /* ---- housekeeping ---- */

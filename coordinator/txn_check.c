@@ -152,6 +152,11 @@ enum err txn_url_check(struct slice url, const char *field, struct reason *reaso
                           "%s: '%s': https is not supported yet; use http:// or tcp://", field,
                           shown);
     }
+    if (slice_has_prefix(url, "topic://")) {
+        return reason_set(reason, ERR_INVALID,
+                          "%s: '%s': a topic can only be the action of a msg, over HTTP", field,
+                          shown);
+    }
     return reason_set(reason, ERR_INVALID,
                       "%s: '%s' must be empty, tcp://host[:port]/package.Service/Method or "
                       "http://host[:port]/…",

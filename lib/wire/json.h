@@ -19,6 +19,8 @@ enum { JSON_DEPTH_MAX = 32 };
  * counts. Free with json_free. */
 enum err json_parse(struct slice text, struct json **out, struct reason *reason) MUST_CHECK;
 void json_free(struct json *root);
+/* Takes a member out of the object: from now on a document of its own. NULL: there is none. */
+struct json *json_take(struct json *object, const char *name);
 
 /* NULL when absent, when `object` is NULL or not an object; also when the member is JSON null. */
 const struct json *json_get(const struct json *object, const char *name);

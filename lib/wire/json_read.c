@@ -92,6 +92,12 @@ void json_free(struct json *root)
     cJSON_Delete((cJSON *)(void *)root);
 }
 
+struct json *json_take(struct json *object, const char *name)
+{
+    cJSON *whole = (cJSON *)(void *)object;
+    return (struct json *)(void *)cJSON_DetachItemFromObjectCaseSensitive(whole, name);
+}
+
 const struct json *json_get(const struct json *object, const char *name)
 {
     if (!json_is_object(object)) {

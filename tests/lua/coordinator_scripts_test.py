@@ -105,6 +105,8 @@ class Headers(unittest.TestCase):
             "txn_create": (4, ["g", "x.0 A", "submitted", "saga", "0", "1", "1", ""]),
             "txn_update": (3, ["g", "1.0 A", "1.1", "submitted", "failed", "1", "1", "", "1"]),
             "txn_take": (4, ["g", "A", "yes", "1"]),
+            "topic_change": (1, ["rename", "t", "u", "", "1", "1", "1"]),
+            "due_reset": (65, ["g"] * 64 + ["soon"]),
         }
         for name, (keys, args) in wrong.items():
             with self.assertRaisesRegex(RedisError, "ERR " + name):
@@ -471,6 +473,115 @@ class Lists(Base):
     def test_partitions_are_fixed_at_the_first_start(self):
         self.assertEqual(run("meta_init", ["saga:meta"], [16, 1]), [b"16", b"1"])
         self.assertEqual(run("meta_init", ["saga:meta"], [32, 2]), [b"16", b"1"])
+
+
+class DueReset(Base):
+    def reset(self, later=0, gids=None):
+        gids = (gids or [self.gid]) * 64
+        keys = [self.due] + ["saga:{3}:tx:" + g for g in gids[:64]]
+        now, moved, owned = run("due_reset", keys, [*gids[:64], later])
+        return now, moved, [gid.decode() for gid in owned]
+
+    def test_what_nobody_owns_is_due_now(self):
+        self.create(owner="", due=HOUR)
+        now, moved, owned = self.reset(later=HOUR // 2)
+        self.assertEqual((1, [], now), (moved, owned, self.score(self.due)))
+        before = self.dump()
+        self.assertEqual((0, []), self.reset()[1:])  # repeated
+        self.assertEqual(self.dump(), before)
+
+    def test_what_somebody_owns_or_is_due_soon_is_as_it_was(self):
+        self.create(owner="A", due=HOUR)
+        before = self.dump()
+        self.assertEqual((0, [self.gid]), self.reset()[1:])
+        self.assertEqual((0, []), self.reset(later=2 * HOUR)[1:])
+        self.assertEqual(self.dump(), before)
+
+    def test_finished_and_unknown_ones_and_those_without_a_record_stay(self):
+        self.create(owner="", status="failed")
+        redis("ZADD", self.due, 9e15, "ghost")
+        before = self.dump()
+        self.assertEqual((0, []), self.reset(gids=[self.gid, "ghost", "nobody"])[1:])
+        self.assertEqual(self.dump(), before)
+
+
+class Topics(unittest.TestCase):
+    key = "saga:topics"
+
+    def setUp(self):
+        redis("FLUSHALL")
+
+    def change(self, what, topic="t", url="", remark="", limits=(10, 3, 1000)):
+        answer = run("topic_change", [self.key], [what, topic, url, remark, *limits])
+        return answer[0].decode(), answer[2:]
+
+    def hash(self):
+        flat = redis("HGETALL", self.key)
+        return dict(zip((n.decode() for n in flat[::2]), (v.decode() for v in flat[1::2])))
+
+    def lines(self, topic="t"):
+        head, *lines = self.hash()[f"t:{topic}"].split("\n")
+        return head.split()[0], lines
+
+    def test_record_reads_well(self):
+        self.assertEqual("OK", self.change("subscribe", url="http://a", remark="the first one")[0])
+        word, rest = self.change("subscribe", url="http://b")
+        self.assertEqual(("OK", [redis("HGETALL", self.key)]), (word, rest))
+        self.assertEqual(("2", ["http://a the first one", "http://b"]), self.lines())
+        self.assertEqual(int(self.hash()["bytes"]), len(self.hash()["t:t"]))
+
+    def test_repeats_are_told_and_write_nothing(self):
+        self.change("subscribe", url="http://a")
+        before = self.hash()
+        self.assertEqual("EXISTS", self.change("subscribe", url="http://a", remark="other")[0])
+        self.assertEqual("NO_URL", self.change("unsubscribe", url="http://")[0])
+        self.assertEqual("NO_TOPIC", self.change("unsubscribe", "u", "http://a")[0])
+        self.assertEqual("NO_TOPIC", self.change("delete", "u")[0])
+        self.assertEqual(before, self.hash())
+        self.change("unsubscribe", url="http://a")
+        self.assertEqual(("2", []), self.lines())
+        self.assertEqual("EMPTY", self.change("unsubscribe", url="http://a")[0])
+        self.assertEqual("OK", self.change("delete")[0])
+        self.assertEqual("0", self.hash()["bytes"])
+
+    def test_every_change_has_another_version(self):
+        seen = set()
+        for what in ("subscribe", "unsubscribe", "subscribe", "delete"):
+            self.change(what, url="http://a")
+            seen.add(self.hash()["version"])
+        redis("DEL", self.key)  # the server went back
+        self.change("subscribe", url="http://a")
+        seen.add(self.hash()["version"])
+        self.assertEqual(5, len(seen))
+
+    def test_limits(self):
+        for url in "abc":
+            self.change("subscribe", url=url)
+        self.assertEqual(("LIMIT", [b"the topic has 3 subscribers, the most that are possible"]),
+                         self.change("subscribe", url="d"))
+        self.assertEqual(("LIMIT", [b"there are 1 topics, the most that are possible"]),
+                         self.change("subscribe", "u", "d", limits=(1, 3, 1000)))
+        word, (text,) = self.change("subscribe", "u", "d", limits=(10, 3, 60))
+        self.assertEqual("LIMIT", word)
+        self.assertIn(b"at most 60 are possible", text)
+        self.assertEqual("OK", self.change("unsubscribe", url="a", limits=(1, 1, 1))[0])
+
+    def test_damaged_one_can_only_be_deleted(self):
+        redis("HSET", self.key, "t:t", "rubbish", "version", "?", "bytes", "7")
+        for what in ("subscribe", "unsubscribe"):
+            with self.assertRaisesRegex(RedisError, "the field t:t is damaged"):
+                self.change(what, url="a")
+        self.assertEqual("OK", self.change("delete")[0])
+
+    def test_reading_tells_what_is_not_known_yet(self):
+        self.assertEqual([[]], run("topic_read", [self.key], [""])[1:])
+        self.change("subscribe", url="a")
+        version = self.hash()["version"]
+        for known in ("", "1-0"):
+            self.assertEqual([redis("HGETALL", self.key)], run("topic_read", [self.key], [known])[1:])
+        self.assertEqual([], run("topic_read", [self.key], [version])[1:])
+        redis("DEL", self.key)
+        self.assertEqual([[]], run("topic_read", [self.key], [version])[1:])
 
 
 class Memory(Base):
