@@ -203,12 +203,31 @@ static enum err payloads_decode(struct submit_request *request, struct txn_step 
 
 /* ---- options ---- */
 
+static enum err protocol_read(const struct json *object, bool *json_rpc, struct reason *reason)
+{
+    struct slice protocol = {0};
+    enum err err = json_read_string(object, "protocol", &protocol, reason);
+    *json_rpc = slice_eq_str(protocol, "json-rpc");
+    if (!err && !*json_rpc && protocol.len > 0 && !slice_eq_str(protocol, "http")) {
+        char shown[64];
+        err = reason_set(reason, ERR_INVALID,
+                         "field 'protocol': '%s' is not supported; allowed: http, json-rpc, or "
+                         "none (tcp:// urls need none)",
+                         slice_printable(protocol, shown, sizeof(shown)));
+    }
+    return err;
+}
+
 static enum err options_decode(struct submit_request *request, struct reason *reason)
 {
     const struct json *json = request->json;
     struct txn_options *options = &request->spec.options;
-    enum err err = seconds_read(json, "timeout_to_fail", SUBMIT_TIMEOUT_TO_FAIL_S_MAX,
-                                &options->timeout_to_fail_ms, reason);
+    enum err err = protocol_read(json, &options->json_rpc, reason);
+    if (err) {
+        return err;
+    }
+    err = seconds_read(json, "timeout_to_fail", SUBMIT_TIMEOUT_TO_FAIL_S_MAX,
+                       &options->timeout_to_fail_ms, reason);
     if (!err) {
         err = seconds_read(json, "retry_interval", SUBMIT_RETRY_INTERVAL_S_MAX,
                            &options->retry_interval_ms, reason);

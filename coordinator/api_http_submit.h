@@ -18,6 +18,7 @@
  *                                      ended, by its client
  *   timeout_to_fail, retry_interval, request_timeout   whole seconds; retry_limit: count
  *   branch_headers                     {name: value}
+ *   protocol                           "http" or "json-rpc"
  *   wait_result, wait_timeout          bool; seconds, needs wait_result
  *
  * null counts as absent everywhere, unknown fields are ignored (what SDKs rely on).

@@ -66,7 +66,7 @@ static void put_transaction(struct json_writer *w, const char *name, const struc
     json_put_string(w, "gid", txn->gid);
     json_put_text(w, "trans_type", txn_type_name(txn->type));
     json_put_text(w, "status", txn_status_name(txn->status));
-    json_put_text(w, "protocol", "http");
+    json_put_text(w, "protocol", txn->options.json_rpc ? "json-rpc" : "http");
     if (txn->finished_ms > 0) {
         put_time(w, txn->status == TXN_FAILED ? "rollback_time" : "finish_time", txn->finished_ms);
     }

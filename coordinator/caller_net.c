@@ -408,6 +408,7 @@ static void port_start(struct caller *port, const struct branch_call *call, call
         .started_ms = txn->created_ms,
         .deadline_ms = loop_now_ms(net->loop) + call->timeout_ms,
         .traceparent = traceparent_for(pending, txn),
+        .json_rpc = txn->options.json_rpc,
     };
     call_dispatch(pending, &what);
 }

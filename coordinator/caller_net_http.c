@@ -13,6 +13,7 @@ enum { OWN_HEADERS = 2 };
 struct http_call_state {
     link_cb cb;
     void *arg;
+    bool json_rpc;
     struct loop_task refused; /* the call was not started at all */
     struct reason reason;
 };
@@ -48,7 +49,8 @@ static void on_answer(void *arg, const struct http_answer *answer)
         call_end(call, CALL_ERROR, slice_str(text));
         return;
     }
-    enum call_verdict verdict = http_verdict(answer->status, answer->body);
+    enum call_verdict verdict = call->json_rpc ? json_rpc_verdict(answer->status, answer->body)
+                                               : http_verdict(answer->status, answer->body);
     if (verdict == CALL_ERROR) {
         char body[200];
         snprintf(text, sizeof(text), "status %d: %s", answer->status,
@@ -65,11 +67,15 @@ static void on_refused(void *arg)
     call_end(call, CALL_ERROR, slice_str(call->reason.text));
 }
 
-static void url_build(struct buf *url, const char *address, const struct link_call *call)
+static void url_build(struct buf *url, const char *address, const struct link_call *call,
+                      bool json_rpc)
 {
     buf_printf(url, "http://%s%s", address,
                call->rest.len == 0 || call->rest.ptr[0] != '/' ? "/" : "");
     buf_add_slice(url, call->rest);
+    if (json_rpc) {
+        return; /* all of it is in the body */
+    }
     http_url_add_query(url, "branch_id", call->branch_id);
     http_url_add_query(url, "gid", call->gid);
     http_url_add_query(url, "op", call->op);
@@ -108,23 +114,29 @@ void http_link_send(struct http_client *client, struct loop *loop, const char *a
                     const struct link_call *call, link_cb cb, void *arg)
 {
     struct http_header headers[TXN_HEADERS_MAX + OWN_HEADERS];
-    struct buf url = {0};
-    url_build(&url, address, call);
+    struct buf url = {0}, body = {0};
+    bool json_rpc = call->json_rpc && json_rpc_method(call->rest).len > 0;
+    url_build(&url, address, call, json_rpc);
+    if (json_rpc) {
+        json_rpc_add_request(&body, call);
+    }
     /* DTM's resource managers serve their second phase as POST, which brings no body. */
-    bool posts = call->payload.len > 0 || slice_eq_str(call->trans_type, "xa");
+    bool posts = json_rpc || call->payload.len > 0 || slice_eq_str(call->trans_type, "xa");
     struct http_call request = {
         .method = posts ? HTTP_POST : HTTP_GET,
         .url = url.data,
         .headers = headers,
         .header_count = headers_build(call, headers),
-        .body = call->payload,
+        .body = json_rpc ? buf_slice(&body) : call->payload,
         .deadline_ms = call->deadline_ms,
     };
     struct http_call_state *pending = mem_new(struct http_call_state);
     pending->cb = cb;
     pending->arg = arg;
+    pending->json_rpc = json_rpc;
     if (http_client_call(client, &request, on_answer, pending, &pending->reason)) {
         loop_defer(loop, &pending->refused, on_refused, pending);
     }
     buf_fini(&url);
+    buf_fini(&body);
 }

@@ -5,6 +5,7 @@
 #ifndef COORDINATOR_CALLER_NET_LINK_H
 #define COORDINATOR_CALLER_NET_LINK_H
 
+#include "base/buf.h"
 #include "coordinator/caller.h"
 #include "coordinator/trace.h"
 #include "net/http.h"
@@ -20,6 +21,7 @@ struct link_call {
     int64_t started_ms;  /* of the transaction */
     int64_t deadline_ms; /* on loop_now_ms */
     const char *traceparent;
+    bool json_rpc; /* http: the transaction has the protocol json-rpc */
 };
 
 /* Payloads in flight to one participant: beyond, calls wait in line, whatever their number. */
@@ -56,5 +58,16 @@ void http_link_send(struct http_client *client, struct loop *loop, const char *a
 /* DTM's order: 425 or a body with ONGOING, then 409 or a body with FAILURE, each at any status;
  * then any 2xx is success (DTM: 200 only) and the rest is unclear. */
 enum call_verdict http_verdict(int status, struct slice body);
+
+/* ---- http with JSON-RPC: a POST of {jsonrpc, method, params, id} to the url as it is ---- */
+
+/* Of "…?method=pay"; empty: the url has none, and is called like any other. */
+struct slice json_rpc_method(struct slice rest);
+/* params: the members of the payload, which is a JSON object (or empty, or null), then gid,
+ * trans_type, branch_id and op. Any other payload becomes the string `data`. */
+void json_rpc_add_request(struct buf *out, const struct link_call *call);
+/* The codes of `error` first: -32901 FAILURE, -32902 ONGOING; then as over HTTP, where success
+ * takes an object without `error`. */
+enum call_verdict json_rpc_verdict(int status, struct slice body);
 
 #endif

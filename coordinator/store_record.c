@@ -288,6 +288,7 @@ static void add_options(struct scratch *scratch, const struct txn_options *optio
     add_number(scratch, "declared", options->declared);
     add_number(scratch, "keep_results", options->keep_results);
     add_number(scratch, "delay_ms", options->delay_ms);
+    add_text(scratch, "protocol", slice_str(options->json_rpc ? "json-rpc" : NULL));
     for (size_t i = 0; i < options->header_count; i++) {
         scratch_add_joined(scratch, header_prefix, options->headers[i].name, nothing);
         scratch_add(scratch, options->headers[i].value);

@@ -353,6 +353,8 @@ static enum err word_field_parse(struct txn *txn, struct slice name, struct slic
         txn->options.declared = slice_eq_str(value, "1");
     } else if (slice_eq_str(name, "keep_results")) {
         txn->options.keep_results = slice_eq_str(value, "1");
+    } else if (slice_eq_str(name, "protocol")) {
+        txn->options.json_rpc = slice_eq_str(value, "json-rpc");
     } else if (slice_has_prefix(name, header_prefix.ptr)) {
         struct slice bare = {name.ptr + header_prefix.len, name.len - header_prefix.len};
         struct txn_header *header = &txn->options.headers[txn->options.header_count++];

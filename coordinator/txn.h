@@ -77,6 +77,7 @@ struct txn_options {
     bool concurrent;   /* saga, msg: branches do not wait for one another, but for `after` */
     bool declared;     /* tcc: the tries are called by the coordinator, not by the client */
     bool keep_results; /* what actions and tries answer is kept, and put into later payloads */
+    bool json_rpc;     /* branches with an http url that names a method are called by JSON-RPC */
     int64_t delay_ms;  /* msg: nothing is called before so long after the submit */
     struct txn_header *headers;
     size_t header_count;

@@ -68,6 +68,8 @@ void json_put_text(struct json_writer *w, const char *name, const char *value); 
 void json_put_int(struct json_writer *w, const char *name, int64_t value);
 void json_put_double(struct json_writer *w, const char *name, double value); /* not finite: null */
 void json_put_bool(struct json_writer *w, const char *name, bool value);
+/* A member of an object, as it is; numbers as doubles. */
+void json_put_value(struct json_writer *w, const struct json *member);
 void json_put_null(struct json_writer *w, const char *name);
 /* Text that is valid JSON already; empty: null. */
 void json_put_raw(struct json_writer *w, const char *name, struct slice json);

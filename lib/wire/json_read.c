@@ -237,3 +237,11 @@ enum err json_read_int(const struct json *object, const char *name, int64_t min,
     *out = (int64_t)number;
     return ERR_OK;
 }
+
+void json_put_value(struct json_writer *w, const struct json *member)
+{
+    char *text = cJSON_PrintUnformatted(inner(member));
+    check(text);
+    json_put_raw(w, inner(member)->string, slice_str(text));
+    cJSON_free(text);
+}
