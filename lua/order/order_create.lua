@@ -1,7 +1,8 @@
 -- order_create: creates the order whose id was allocated before (body of a gated script).
 -- KEYS: 2
 --   keys[1] order hash, {ord:<s>}:o:<id>     keys[2] orders of the user, zset {ord:<s>}:u:<uid>
--- ARGV: args[1] id, args[2] uid, args[3] pid, args[4] num, args[5] amount
+-- ARGV: args[1] id, args[2] uid, args[3] pid, args[4] num, args[5] amount, args[6] status: 0 for an
+-- action, 2 (pending, until the branch is confirmed) for a try
 -- Returns ok("") with the id as journal; fail when the id is taken or a number is out of range.
 -- Repeat: the gate answers DUP.
 
@@ -18,7 +19,7 @@ return barrier(function(keys, args)
     return fail("order_exists: order " .. id .. " exists already")
   end
   call("HSET", keys[1], "id", id, "uid", args[2], "pid", args[3], "num", num, "amount", amount,
-    "status", "0", "gid", gid, "ver", "1", "ctime", now_ms)
+    "status", args[6], "gid", gid, "ver", "1", "ctime", now_ms)
   call("ZADD", keys[2], id, id)
   return ok("", id)
 end)

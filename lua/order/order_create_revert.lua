@@ -1,4 +1,5 @@
--- order_create_revert: makes the order of this very branch invalid (body of a gated script).
+-- order_create_revert: makes the order of this very branch invalid: the undo of an action and of a try
+-- (body of a gated script).
 -- KEYS: 1
 --   keys[1] order hash, {ord:<s>}:o:<id>
 -- ARGV: args[1] id, as in the payload

@@ -2,7 +2,8 @@
 -- KEYS: 1
 --   KEYS[1] order hash, {ord:<s>}:o:<id>
 -- ARGV[1] amount that was paid, or "" when it is not to be compared
--- Returns {"OK", "1"}, or {"FAIL", reason}: no_order, order_invalid, amount_differs.
+-- Returns {"OK", "1"}, or {"FAIL", reason}: no_order, order_invalid, order_pending,
+-- amount_differs.
 -- Repeat: a paid order answers OK again and is not changed.
 
 if #KEYS ~= 1 or #ARGV ~= 1 then
@@ -17,6 +18,9 @@ if ARGV[1] ~= "" and ARGV[1] ~= amount then
 end
 if status == "9" then
   return { "FAIL", "order_invalid: the order is invalid and cannot be paid" }
+end
+if status == "2" then
+  return { "FAIL", "order_pending: the order is being paid with points" }
 end
 if status == "0" then
   local time = redis.call("TIME")

@@ -3,7 +3,7 @@
 -- KEYS: 2
 --   KEYS[1] order hash, {ord:<s>}:o:<id>     KEYS[2] orders of the user, zset {ord:<s>}:u:<uid>
 -- ARGV[1] uid, ARGV[2] id
--- Returns {"OK", ""}, or {"FAIL", reason}: no_order, order_paid.
+-- Returns {"OK", ""}, or {"FAIL", reason}: no_order, order_paid, order_pending.
 -- Repeat: answers no_order.
 
 if #KEYS ~= 2 or #ARGV ~= 2 then
@@ -15,6 +15,9 @@ if uid ~= ARGV[1] or removed then
 end
 if status == "1" then
   return { "FAIL", "order_paid: a paid order cannot be removed" }
+end
+if status == "2" then
+  return { "FAIL", "order_pending: the order is being paid with points, it cannot be removed yet" }
 end
 local time = redis.call("TIME")
 redis.call("HSET", KEYS[1], "removed", "1",

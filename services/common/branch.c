@@ -102,6 +102,11 @@ void service_settle(struct service *service, struct saga_call *call, const char 
     }
 }
 
+bool service_may_refuse(const struct saga_call *call)
+{
+    return !saga_call_is_undo(call) && !slice_eq_str(service_slice(saga_call_op(call)), "confirm");
+}
+
 /* ---- alerts ---- */
 
 void service_alert(struct service *service, const struct saga_call *call, const char *what)

@@ -228,7 +228,7 @@ bool data_decode(struct saga_call *call, const void *fields, void *message)
         return true;
     }
     const char *why = "bad_payload: the payload is not a message of this method";
-    /* An undo may not FAIL; with a payload that cannot be read a person must look at it. */
-    saga_call_reply(call, saga_call_is_undo(call) ? SAGA_ERROR : SAGA_FAILURE, saga_text(""), why);
+    /* An undo or a confirm may not FAIL; with a payload that cannot be read a person must look. */
+    saga_call_reply(call, service_may_refuse(call) ? SAGA_FAILURE : SAGA_ERROR, saga_text(""), why);
     return false;
 }

@@ -69,6 +69,8 @@ void service_start_free(struct service_start *start); /* after the saga is close
  * and this is an action that has just committed. `method` must outlive the service. */
 void service_settle(struct service *service, struct saga_call *call, const char *method,
                     const struct saga_outcome *outcome, struct saga_bytes payload);
+/* Whether FAILURE may be the answer: what is undone or confirmed must end well one day. */
+bool service_may_refuse(const struct saga_call *call);
 /* A compensation found what it did not expect: counted, and an error line with alert=1. */
 void service_alert(struct service *service, const struct saga_call *call, const char *what);
 /* Forgets answers that are held back; their calls are dropped with the saga. */

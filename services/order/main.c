@@ -40,6 +40,7 @@ int main(int argc, char **argv)
     struct order_service order = {0};
     const struct service_script scripts[] = {
         {&order.create, &script_order_create, true},
+        {&order.create_confirm, &script_order_create_confirm, true},
         {&order.create_revert, &script_order_create_revert, true},
         {&order.new_id, &script_id_block, false},
         {&order.reserve, &script_id_reserve, false},

@@ -11,6 +11,7 @@
 #include "services/common/data.h"
 
 enum { ORDER_NUM_MAX = 1000000, ORDER_LIST_MAX = 100, ORDER_IDS_MAX = 1000000 };
+enum { ORDER_UNPAID = 0, ORDER_PENDING = 2 }; /* statuses of a new order: of a saga, of a TCC */
 #define ORDER_AMOUNT_MAX 4294967295LL
 
 struct order_settings {
@@ -26,7 +27,7 @@ struct order_settings {
 struct order_service {
     struct service service;
     struct order_settings settings;
-    struct saga_script *create, *create_revert;                    /* gated */
+    struct saga_script *create, *create_confirm, *create_revert;   /* gated */
     struct saga_script *new_id, *reserve, *paid, *update, *remove; /* plain */
 };
 

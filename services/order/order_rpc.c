@@ -30,6 +30,11 @@ static void create_done(void *arg, struct saga_call *call, const struct saga_out
     reply_branch(arg, call, "order.Order/Create", outcome);
 }
 
+static void try_done(void *arg, struct saga_call *call, const struct saga_outcome *outcome)
+{
+    reply_branch(arg, call, "order.Order/TryCreate", outcome);
+}
+
 /* An id of another shard than the user's would need two slots: refused, for no repetition will
  * make it right. */
 static bool ids_are_valid(const struct order_service *order, const order_CreateRequest *request)
@@ -39,9 +44,9 @@ static bool ids_are_valid(const struct order_service *order, const order_CreateR
            shard_of(request->id, shards) == shard_of(request->uid, shards);
 }
 
-static void on_create(void *arg, struct saga_call *call)
+static void create(struct order_service *order, struct saga_call *call, int64_t status,
+                   saga_eval_done done)
 {
-    struct order_service *order = arg;
     order_CreateRequest request = order_CreateRequest_init_zero;
     if (!data_decode(call, order_CreateRequest_fields, &request)) {
         return;
@@ -52,11 +57,12 @@ static void on_create(void *arg, struct saga_call *call)
         return;
     }
     char tag[ORDER_KEY_SIZE], key[ORDER_KEY_SIZE], list[ORDER_KEY_SIZE];
-    char numbers[5][DATA_NUMBER_SIZE];
-    const int64_t values[] = {request.id, request.uid, request.pid, request.num ? request.num : 1,
-                              request.amount};
-    struct saga_bytes args[5];
-    for (int i = 0; i < 5; i++) {
+    char numbers[6][DATA_NUMBER_SIZE];
+    const int64_t values[] = {request.id,     request.uid,
+                              request.pid,    request.num ? request.num : 1,
+                              request.amount, status};
+    struct saga_bytes args[6];
+    for (int i = 0; i < 6; i++) {
         args[i] = service_bytes(data_number(values[i], numbers[i]));
     }
     order_tag(order, request.id, tag);
@@ -67,27 +73,25 @@ static void on_create(void *arg, struct saga_call *call)
                                              .keys = keys,
                                              .key_count = 2,
                                              .args = args,
-                                             .arg_count = 5,
-                                             .done = create_done,
+                                             .arg_count = 6,
+                                             .done = done,
                                              .arg = order});
 }
 
-static void create_revert_done(void *arg, struct saga_call *call,
-                               const struct saga_outcome *outcome)
+static void on_create(void *arg, struct saga_call *call)
 {
-    struct order_service *order = arg;
-    struct slice text = service_slice(outcome->text);
-    if (outcome->verdict == SAGA_OK && !slice_eq_str(text, "9")) {
-        service_alert(&order->service, call,
-                      slice_eq_str(text, "paid") ? "compensation left a paid order alone"
-                                                 : "compensation found no order of its own");
-    }
-    reply_branch(order, call, "order.Order/CreateRevert", outcome);
+    create(arg, call, ORDER_UNPAID, create_done);
 }
 
-static void on_create_revert(void *arg, struct saga_call *call)
+static void on_try_create(void *arg, struct saga_call *call)
 {
-    struct order_service *order = arg;
+    create(arg, call, ORDER_PENDING, try_done);
+}
+
+/* What ends a branch looks at its own order only, and its script says which status it left. */
+static void end(struct order_service *order, struct saga_call *call,
+                const struct saga_script *script, saga_eval_done done)
+{
     order_CreateRequest request = order_CreateRequest_init_zero;
     if (!data_decode(call, order_CreateRequest_fields, &request)) {
         return;
@@ -96,14 +100,67 @@ static void on_create_revert(void *arg, struct saga_call *call)
     order_tag(order, request.id, tag);
     struct saga_bytes keys[] = {service_bytes(order_key(order, request.id, key))};
     struct saga_bytes args[] = {service_bytes(data_number(request.id, id))};
-    saga_call_eval(call, &(struct saga_eval){.script = order->create_revert,
+    saga_call_eval(call, &(struct saga_eval){.script = script,
                                              .tag = tag,
                                              .keys = keys,
                                              .key_count = 1,
                                              .args = args,
                                              .arg_count = 1,
-                                             .done = create_revert_done,
+                                             .done = done,
                                              .arg = order});
+}
+
+static void undo_done(struct order_service *order, struct saga_call *call, const char *method,
+                      const struct saga_outcome *outcome)
+{
+    struct slice text = service_slice(outcome->text);
+    if (outcome->verdict == SAGA_OK && !slice_eq_str(text, "9")) {
+        service_alert(&order->service, call,
+                      slice_eq_str(text, "paid") ? "compensation left a paid order alone"
+                                                 : "compensation found no order of its own");
+    }
+    reply_branch(order, call, method, outcome);
+}
+
+static void create_revert_done(void *arg, struct saga_call *call,
+                               const struct saga_outcome *outcome)
+{
+    undo_done(arg, call, "order.Order/CreateRevert", outcome);
+}
+
+static void on_create_revert(void *arg, struct saga_call *call)
+{
+    struct order_service *order = arg;
+    end(order, call, order->create_revert, create_revert_done);
+}
+
+static void cancel_create_done(void *arg, struct saga_call *call,
+                               const struct saga_outcome *outcome)
+{
+    undo_done(arg, call, "order.Order/CancelCreate", outcome);
+}
+
+static void on_cancel_create(void *arg, struct saga_call *call)
+{
+    struct order_service *order = arg;
+    end(order, call, order->create_revert, cancel_create_done);
+}
+
+static void confirm_create_done(void *arg, struct saga_call *call,
+                                const struct saga_outcome *outcome)
+{
+    struct order_service *order = arg;
+    struct slice text = service_slice(outcome->text);
+    if (outcome->verdict == SAGA_OK && !slice_eq_str(text, "1")) {
+        service_alert(&order->service, call, "confirmation found no pending order of its own");
+    }
+    reply_branch(order, call, "order.Order/ConfirmCreate", outcome);
+}
+
+static void on_confirm_create(void *arg, struct saga_call *call)
+{
+    struct order_service *order = arg;
+    end(order, call, order->create_confirm, confirm_create_done);
 }
 
 /* ---- plain requests ---- */
@@ -231,6 +288,9 @@ void order_rpc_register(struct order_service *order)
     struct saga *saga = order->service.saga;
     saga_on_branch(saga, "order.Order/Create", on_create, order);
     saga_on_branch(saga, "order.Order/CreateRevert", on_create_revert, order);
+    saga_on_branch(saga, "order.Order/TryCreate", on_try_create, order);
+    saga_on_branch(saga, "order.Order/ConfirmCreate", on_confirm_create, order);
+    saga_on_branch(saga, "order.Order/CancelCreate", on_cancel_create, order);
     saga_on_request(saga, "order.Order/NewId", on_new_id, order);
     saga_on_request(saga, "order.Order/Detail", on_detail, order);
     saga_on_request(saga, "order.Order/List", on_list, order);

@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STATUS_UNPAID = 0 };
-
 struct update {
     struct order_service *order;
     int64_t id;
@@ -61,7 +59,7 @@ static void on_loaded(void *arg, const struct data_answer *answer,
     char why[128];
     if (answer->kind != DATA_OK) {
         finish(update, answer);
-    } else if (record->status != STATUS_UNPAID) {
+    } else if (record->status != ORDER_UNPAID) {
         snprintf(why, sizeof(why),
                  "not_unpaid: only an unpaid order (status 0) can be changed, this one is %" PRId64,
                  record->status);

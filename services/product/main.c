@@ -25,6 +25,9 @@ int main(int argc, char **argv)
     const struct service_script scripts[] = {
         {&product.decr_stock, &script_product_decr_stock, true},
         {&product.decr_stock_revert, &script_product_decr_stock_revert, true},
+        {&product.decr_stock_try, &script_product_decr_stock_try, true},
+        {&product.decr_stock_confirm, &script_product_decr_stock_confirm, true},
+        {&product.decr_stock_cancel, &script_product_decr_stock_cancel, true},
         {&product.new_id, &script_product_new_id, false},
         {&product.create, &script_product_create, false},
         {&product.update, &script_product_update, false},

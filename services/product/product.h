@@ -1,6 +1,7 @@
 /*
  * The product service. Redis model: {prd:<id>}:h product hash · {prd:<id>}:br:<gid>:<branch>
  * barrier · {prd:seq}:n counter. One hash tag per product, so products spread over a cluster.
+ * Pieces are in `stock`, in `frozen` (held by a TCC under way) or sold.
  */
 #ifndef SERVICES_PRODUCT_PRODUCT_H
 #define SERVICES_PRODUCT_PRODUCT_H
@@ -15,14 +16,24 @@ struct product_settings {
     struct service_settings common;
 };
 
+enum { PRODUCT_KEY_SIZE = 64, PRODUCT_BRANCHES = 5 };
+
+struct product_branch {
+    struct product_service *product;
+    const char *method;
+    const struct saga_script *script;
+    const char *alert; /* when the script finds no product */
+};
+
 struct product_service {
     struct service service;
     struct product_settings settings;
-    struct saga_script *decr_stock, *decr_stock_revert;                /* gated */
+    struct saga_script *decr_stock, *decr_stock_revert; /* gated, as the next */
+    struct saga_script *decr_stock_try, *decr_stock_confirm, *decr_stock_cancel;
     struct saga_script *new_id, *create, *update, *set_stock, *remove; /* plain */
+    struct product_branch branches[PRODUCT_BRANCHES];
 };
 
-enum { PRODUCT_KEY_SIZE = 64 };
 struct slice product_tag(int64_t id, char out[PRODUCT_KEY_SIZE]);
 struct slice product_key(int64_t id, char out[PRODUCT_KEY_SIZE]);
 

@@ -66,6 +66,7 @@ static void on_loaded(void *arg, const struct data_answer *answer,
     json_put_text(w, "name", record->name);
     json_put_text(w, "desc", record->desc);
     json_put_int(w, "stock", record->stock);
+    json_put_int(w, "frozen", record->frozen);
     json_put_int(w, "amount", record->amount);
     json_put_int(w, "status", record->status);
     json_put_int(w, "ver", record->ver);

@@ -49,6 +49,7 @@ static void on_load(void *arg, const struct data_answer *answer)
             .amount = data_int(hash, "amount"),
             .status = data_int(hash, "status"),
             .ver = data_int(hash, "ver"),
+            .frozen = data_int(hash, "frozen"),
         };
         data_copy(data_text(hash, "name"), record.name, sizeof(record.name));
         data_copy(data_text(hash, "desc"), record.desc, sizeof(record.desc));

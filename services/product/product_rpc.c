@@ -2,27 +2,19 @@
 
 /* ---- branches ---- */
 
-static const char *const decr_method = "product.Product/DecrStock";
-static const char *const revert_method = "product.Product/DecrStockRevert";
-
-static void decr_done(void *arg, struct saga_call *call, const struct saga_outcome *outcome)
+static void branch_done(void *arg, struct saga_call *call, const struct saga_outcome *outcome)
 {
-    struct product_service *product = arg;
-    service_settle(&product->service, call, decr_method, outcome, saga_text(""));
-}
-
-static void revert_done(void *arg, struct saga_call *call, const struct saga_outcome *outcome)
-{
-    struct product_service *product = arg;
+    struct product_branch *branch = arg;
+    struct service *service = &branch->product->service;
     if (outcome->verdict == SAGA_OK && outcome->text.len > 0) {
-        service_alert(&product->service, call, "compensation found no product");
+        service_alert(service, call, branch->alert);
     }
-    service_settle(&product->service, call, revert_method, outcome, saga_text(""));
+    service_settle(service, call, branch->method, outcome, saga_text(""));
 }
 
-static void eval(struct product_service *product, struct saga_call *call,
-                 const struct saga_script *script, saga_eval_done done)
+static void on_branch(void *arg, struct saga_call *call)
 {
+    struct product_branch *branch = arg;
     product_DecrStockRequest request = product_DecrStockRequest_init_zero;
     if (!data_decode(call, product_DecrStockRequest_fields, &request)) {
         return;
@@ -31,26 +23,31 @@ static void eval(struct product_service *product, struct saga_call *call,
     product_tag(request.id, tag);
     struct saga_bytes keys[] = {service_bytes(product_key(request.id, key))};
     struct saga_bytes args[] = {service_bytes(data_number(request.num, num))};
-    saga_call_eval(call, &(struct saga_eval){.script = script,
+    saga_call_eval(call, &(struct saga_eval){.script = branch->script,
                                              .tag = tag,
                                              .keys = keys,
                                              .key_count = 1,
                                              .args = args,
                                              .arg_count = 1,
-                                             .done = done,
-                                             .arg = product});
+                                             .done = branch_done,
+                                             .arg = branch});
 }
 
-static void on_decr_stock(void *arg, struct saga_call *call)
+static void branches_register(struct product_service *product)
 {
-    struct product_service *product = arg;
-    eval(product, call, product->decr_stock, decr_done);
-}
-
-static void on_decr_stock_revert(void *arg, struct saga_call *call)
-{
-    struct product_service *product = arg;
-    eval(product, call, product->decr_stock_revert, revert_done);
+    static const char undo[] = "compensation found no product";
+    static const char confirm[] = "confirmation found no product";
+    const struct product_branch branches[PRODUCT_BRANCHES] = {
+        {product, "product.Product/DecrStock", product->decr_stock, ""},
+        {product, "product.Product/DecrStockRevert", product->decr_stock_revert, undo},
+        {product, "product.Product/TryDecrStock", product->decr_stock_try, ""},
+        {product, "product.Product/ConfirmDecrStock", product->decr_stock_confirm, confirm},
+        {product, "product.Product/CancelDecrStock", product->decr_stock_cancel, undo},
+    };
+    for (int i = 0; i < PRODUCT_BRANCHES; i++) {
+        product->branches[i] = branches[i];
+        saga_on_branch(product->service.saga, branches[i].method, on_branch, &product->branches[i]);
+    }
 }
 
 /* ---- plain requests ---- */
@@ -130,8 +127,7 @@ static void on_set_stock(void *arg, struct saga_call *call)
 void product_rpc_register(struct product_service *product)
 {
     struct saga *saga = product->service.saga;
-    saga_on_branch(saga, decr_method, on_decr_stock, product);
-    saga_on_branch(saga, revert_method, on_decr_stock_revert, product);
+    branches_register(product);
     saga_on_request(saga, "product.Product/Create", on_create, product);
     saga_on_request(saga, "product.Product/Detail", on_detail, product);
     saga_on_request(saga, "product.Product/Update", on_update, product);

@@ -27,6 +27,9 @@ int main(int argc, char **argv)
     const struct service_script scripts[] = {
         {&score.save, &script_score_save, true},
         {&score.save_revert, &script_score_save_revert, true},
+        {&score.deduct_try, &script_score_deduct_try, true},
+        {&score.deduct_confirm, &script_score_deduct_confirm, true},
+        {&score.deduct_cancel, &script_score_deduct_cancel, true},
     };
     struct service_program program = {
         .conf = &conf,

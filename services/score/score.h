@@ -1,8 +1,8 @@
 /*
  * The score service: points of users, a ledger entry for each grant. Redis model: under the tag
  * {scr:<s>}, s = user id mod shards, seq counter · l:<uid> ledger: entry → "score|gid|branch|ms" ·
- * a:<uid> account: total, count · i entry → uid · br:<gid>:<branch> barrier. total = sum of the
- * ledger.
+ * a:<uid> account: total, frozen, count · i entry → uid · br:<gid>:<branch> barrier. `frozen` is
+ * held by TCCs under way: total + frozen = sum of the ledger.
  */
 #ifndef SERVICES_SCORE_SCORE_H
 #define SERVICES_SCORE_SCORE_H
@@ -20,7 +20,8 @@ struct score_settings {
 struct score_service {
     struct service service;
     struct score_settings settings;
-    struct saga_script *save, *save_revert; /* gated */
+    struct saga_script *save, *save_revert; /* gated, as the next */
+    struct saga_script *deduct_try, *deduct_confirm, *deduct_cancel;
 };
 
 typedef void (*score_cb)(void *arg, const struct data_answer *answer,
@@ -28,7 +29,18 @@ typedef void (*score_cb)(void *arg, const struct data_answer *answer,
 /* Total and newest entries; a user without points has total 0 and none. */
 void score_load(struct score_service *score, int64_t uid, score_cb cb, void *arg);
 
+/* KEYS of the scripts, in their order: seq (when wanted), ledger, account, index. */
+enum { SCORE_KEY_SIZE = 64, SCORE_KEYS_MAX = 4 };
+struct score_keys {
+    char tag[SCORE_KEY_SIZE];
+    char text[SCORE_KEYS_MAX][SCORE_KEY_SIZE];
+    struct saga_bytes list[SCORE_KEYS_MAX];
+};
+void score_keys_make(const struct score_service *score, int64_t uid, bool with_counter,
+                     struct score_keys *keys);
+
 void score_rpc_register(struct score_service *score);
+void score_deduct_register(struct score_service *score); /* the branches that spend points */
 extern const struct web_route score_routes[];
 
 #endif

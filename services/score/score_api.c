@@ -14,6 +14,7 @@ static void on_loaded(void *arg, const struct data_answer *answer,
     json_open_object(w, NULL);
     json_put_int(w, "userId", request->uid);
     json_put_int(w, "total", detail->total);
+    json_put_int(w, "frozen", detail->frozen);
     json_put_int(w, "count", detail->count);
     json_open_array(w, "ledger");
     for (size_t i = 0; i < detail->entries_count; i++) {

@@ -32,6 +32,7 @@ static void on_account(void *arg, const struct data_answer *answer)
     struct load *load = arg;
     if (answer->kind == DATA_OK) {
         load->detail.total = data_int(answer->value, "total");
+        load->detail.frozen = data_int(answer->value, "frozen");
         load->detail.count = data_int(answer->value, "count");
     } else {
         load->failed = true;

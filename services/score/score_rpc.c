@@ -9,27 +9,18 @@
 static const char *const save_method = "score.UserScore/saveUserScore";
 static const char *const revert_method = "score.UserScore/saveUserScoreCallback";
 
-enum { KEY_SIZE = 64 };
-
-struct keys {
-    char tag[KEY_SIZE];
-    char text[4][KEY_SIZE];
-    struct saga_bytes list[4];
-};
-
-static void keys_add(struct keys *keys, int at, const char *suffix)
+static void keys_add(struct score_keys *keys, int at, const char *suffix)
 {
-    snprintf(keys->text[at], KEY_SIZE, "%.24s%s", keys->tag, suffix);
+    snprintf(keys->text[at], SCORE_KEY_SIZE, "%.24s%s", keys->tag, suffix);
     keys->list[at] = saga_text(keys->text[at]);
 }
 
-/* The order is that of the scripts' KEYS. */
-static void keys_make(const struct score_service *score, int64_t uid, bool with_counter,
-                      struct keys *keys)
+void score_keys_make(const struct score_service *score, int64_t uid, bool with_counter,
+                     struct score_keys *keys)
 {
     char ledger[32], account[32];
     int at = 0;
-    snprintf(keys->tag, KEY_SIZE, "{scr:%" PRId64 "}",
+    snprintf(keys->tag, SCORE_KEY_SIZE, "{scr:%" PRId64 "}",
              shard_of(uid, score->settings.common.shards));
     snprintf(ledger, sizeof(ledger), ":l:%" PRId64, uid);
     snprintf(account, sizeof(account), ":a:%" PRId64, uid);
@@ -47,7 +38,7 @@ static bool decode(struct saga_call *call, score_UserScoreRequest *request)
         return false;
     }
     /* The undo of what was refused must end: it finds that nothing was recorded. */
-    if (request->user_id < 1 && !saga_call_is_undo(call)) {
+    if (request->user_id < 1 && service_may_refuse(call)) {
         saga_call_reply(call, SAGA_FAILURE, saga_text(""), "bad_user: user_id must be 1 or more");
         return false;
     }
@@ -68,9 +59,9 @@ static void on_save(void *arg, struct saga_call *call)
     if (!decode(call, &request)) {
         return;
     }
-    struct keys keys;
+    struct score_keys keys;
     char uid[DATA_NUMBER_SIZE], points[DATA_NUMBER_SIZE], most[DATA_NUMBER_SIZE];
-    keys_make(score, request.user_id, true, &keys);
+    score_keys_make(score, request.user_id, true, &keys);
     struct saga_bytes args[] = {service_bytes(data_number(request.user_id, uid)),
                                 service_bytes(data_number(request.score, points)),
                                 service_bytes(data_number(score->settings.grant_max, most))};
@@ -100,8 +91,8 @@ static void on_save_revert(void *arg, struct saga_call *call)
     if (!decode(call, &request)) {
         return;
     }
-    struct keys keys;
-    keys_make(score, request.user_id, false, &keys);
+    struct score_keys keys;
+    score_keys_make(score, request.user_id, false, &keys);
     saga_call_eval(call, &(struct saga_eval){.script = score->save_revert,
                                              .tag = keys.tag,
                                              .keys = keys.list,
@@ -129,5 +120,6 @@ void score_rpc_register(struct score_service *score)
     struct saga *saga = score->service.saga;
     saga_on_branch(saga, save_method, on_save, score);
     saga_on_branch(saga, revert_method, on_save_revert, score);
+    score_deduct_register(score);
     saga_on_request(saga, "score.UserScore/Detail", on_detail, score);
 }

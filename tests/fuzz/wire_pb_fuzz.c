@@ -29,6 +29,7 @@ static const struct {
     MESSAGE(user_UserRequest),       MESSAGE(user_RegisterRequest),
     MESSAGE(user_LoginRequest),      MESSAGE(user_NewIdRequest),
     MESSAGE(score_UserScoreRequest), MESSAGE(score_DetailResponse),
+    MESSAGE(score_DeductRequest),
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

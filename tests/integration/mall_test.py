@@ -91,13 +91,15 @@ class ProductTest(MallCase):
         self.assertEqual((200, {"id"}), (made.status, set(made.body)))
         pid = made.body["id"]
         detail = self.post("product", "detail", id=pid)
-        self.assertEqual((200, {**apple, "id": pid, "ver": 1}), (detail.status, detail.body))
+        self.assertEqual((200, {**apple, "frozen": 0, "id": pid, "ver": 1}),
+                         (detail.status, detail.body))
         update = self.post("product", "update", id=pid, name="pear", amount=0, ver=1)
         self.assertEqual((200, {}), (update.status, update.body))
         self.assert_error(409, "changed_meanwhile", self.post("product", "update", id=pid, amount=9,
                                                               ver=1))
         detail = self.post("product", "detail", id=pid)
-        self.assertEqual({**apple, "name": "pear", "amount": 0, "id": pid, "ver": 2}, detail.body)
+        self.assertEqual({**apple, "frozen": 0, "name": "pear", "amount": 0, "id": pid, "ver": 2},
+                         detail.body)
         self.assertEqual(200, self.post("product", "remove", id=pid).status)
         for action, more in (("detail", {}), ("update", {"amount": 1}), ("setstock", {"stock": 1}),
                              ("remove", {})):

@@ -1,7 +1,7 @@
 """Random deliveries of the mall's branch calls (any order, any number of times) keep the books:
 
-    initial stock + adjustments = stock + sum of num of the valid orders
-    total of a user             = sum of the ledger
+    initial stock + adjustments = stock + frozen + sum of num of the valid orders
+    total + frozen of a user    = sum of the ledger
 
 The seed is printed when a case fails; `--seed N` runs that one alone."""
 import random
@@ -37,7 +37,7 @@ class Saga:
             name = "order_create_revert"
             if op == "action":
                 keys.append("{ord:0}:u:3")
-                args += ["3", self.pid, self.num, "0"]
+                args += ["3", self.pid, self.num, "0", "0"]
                 name = "order_create"
             verdict, _ = mall.gated(name, op, "{ord:0}", self.gid, "01", keys, args)
         else:
@@ -185,6 +185,142 @@ class Books(unittest.TestCase):
         self.assertEqual(len(gids), len(set(gids)))
         owners = mall.hash("{scr:0}:i")
         self.assertEqual({e for e, owner in owners.items() if owner == str(user)}, set(entries))
+
+
+class Tcc:
+    """An order that is paid with points. What a coordinator knows decides between confirm and
+    cancel, once; calls come in any order and number, late tries too."""
+
+    KEYS = {"01": "{ord:0}", "03": "{scr:0}"}
+
+    def __init__(self, number, pid, num, points):
+        self.id, self.gid, self.pid, self.num = str(number), "t%d" % number, pid, str(num)
+        self.points = str(points)
+        self.verdicts = {}  # branch → first verdict of its try
+        self.decision = None
+
+    def call_of(self, branch, op):
+        """(script, tag, keys, args)"""
+        if branch == "01":
+            key = "{ord:0}:o:" + self.id
+            if op == "try":
+                return ("order_create", "{ord:0}", [key, "{ord:0}:u:3"],
+                        [self.id, "3", self.pid, self.num, self.points, "2"])
+            name = "order_create_confirm" if op == "confirm" else "order_create_revert"
+            return name, "{ord:0}", [key], [self.id]
+        if branch == "02":
+            tag = "{prd:%s}" % self.pid
+            return "product_decr_stock_" + op, tag, [tag + ":h"], [self.num]
+        if op == "confirm":
+            return ("score_deduct_confirm", "{scr:0}",
+                    ["{scr:0}:seq", "{scr:0}:l:3", "{scr:0}:a:3", "{scr:0}:i"], ["3"])
+        return "score_deduct_" + op, "{scr:0}", ["{scr:0}:a:3"], [self.points]
+
+    def deliver(self, branch, op):
+        name, tag, keys, args = self.call_of(branch, op)
+        verdict, _ = mall.gated(name, op, tag, self.gid, branch, keys, args)
+        if op == "try":
+            self.verdicts.setdefault(branch, verdict)
+        return verdict
+
+    def step(self, chance):
+        """One delivery; then the decision, when there is enough to know."""
+        branch = chance.choice(("01", "02", "03"))
+        verdict = self.deliver(branch, self.decision or "try")
+        if self.decision and chance.random() < 0.3:
+            self.deliver(branch, "try")  # late
+        if not self.decision and ("FAIL" in self.verdicts.values() or chance.random() < 0.05):
+            self.decision = "cancel"
+        elif not self.decision and len(self.verdicts) == 3 and chance.random() < 0.5:
+            self.decision = "confirm"
+        return verdict
+
+    def finish(self, chance):
+        while not self.decision:
+            self.step(chance)
+        for branch in ("03", "02", "01"):
+            self.deliver(branch, self.decision)
+
+    def rows(self, branch):
+        return mall.rows("{prd:%s}" % self.pid if branch == "02" else self.KEYS[branch], self.gid,
+                         branch)
+
+    def holds(self, branch):
+        """"frozen", "taken" or None, told by the barrier alone."""
+        rows = self.rows(branch)
+        if rows.get("try") != "try" or "cancel" in rows:
+            return None
+        return "taken" if "confirm" in rows else "frozen"
+
+
+class TccBooks(unittest.TestCase):
+    """The same for orders that are paid with points, beside sagas on the same products."""
+
+    POINTS = 30
+
+    def play(self, seed):
+        shop = Shop(seed)
+        mall.gated("score_save", "action", "{scr:0}", "grant", "02",
+                   ["{scr:0}:seq", "{scr:0}:l:3", "{scr:0}:a:3", "{scr:0}:i"],
+                   ["3", str(self.POINTS), "1000"])
+        chance = shop.random
+        return shop, [Tcc(i, chance.choice("123"), chance.randint(1, 4), chance.randint(1, 12))
+                      for i in range(101, 109)]
+
+    def check(self, shop, tccs):
+        for pid, books in shop.books.items():
+            held = {what: sum(int(t.num) for t in tccs if t.pid == pid and t.holds("02") == what)
+                    for what in ("frozen", "taken")}
+            record = mall.hash("{prd:%s}:h" % pid)
+            self.assertEqual(held["frozen"], int(record.get("frozen", 0)))
+            self.assertEqual(books, int(record["stock"]) + held["frozen"] + held["taken"]
+                             + shop.taken(pid))
+        account = mall.hash("{scr:0}:a:3")
+        frozen = sum(int(t.points) for t in tccs if t.holds("03") == "frozen")
+        ledger = mall.hash("{scr:0}:l:3").values()
+        self.assertEqual(frozen, int(account.get("frozen", 0)))
+        self.assertEqual(int(account["total"]) + frozen,
+                         sum(int(entry.split("|")[0]) for entry in ledger))
+        self.assertEqual(int(account["count"]), len(ledger))
+        self.assertGreaterEqual(int(account["total"]), 0)
+
+    def test_any_interleaving_keeps_stock_and_points(self):
+        for seed in SEEDS:
+            with self.subTest(seed=seed):
+                shop, tccs = self.play(seed)
+                for _ in range(60):
+                    if shop.random.random() < 0.3:
+                        shop.random.choice(shop.sagas).deliver(
+                            "02", shop.random.choice(("action", "compensate")))
+                    shop.random.choice(tccs).step(shop.random)
+                    if shop.random.random() < 0.2:
+                        shop.disturb()
+                    self.check(shop, tccs)
+                for tcc in tccs:
+                    tcc.finish(shop.random)
+                self.check(shop, tccs)
+                self.check_end(tccs)
+
+    def check_end(self, tccs):
+        """All or nothing: each order is paid, with its pieces and its points taken, or void."""
+        for tcc in tccs:
+            done = tcc.decision == "confirm"
+            status = redis("HGET", "{ord:0}:o:" + tcc.id, "status")
+            self.assertIn(status, [b"1"] if done else [b"9", None], tcc.gid)
+            self.assertEqual([tcc.holds("02"), tcc.holds("03")], ["taken" if done else None] * 2)
+
+    def test_cases_see_success_refusal_empty_cancel_and_late_tries(self):
+        seen, decisions = set(), set()
+        for seed in range(CASES):
+            shop, tccs = self.play(seed)
+            for _ in range(60):
+                seen.add(shop.random.choice(tccs).step(shop.random))
+            for tcc in tccs:
+                tcc.finish(shop.random)
+                decisions.add(tcc.decision)
+                seen.add(tcc.deliver("02", "try"))
+        self.assertEqual(seen, {"OK", "DUP", "NULL", "FAIL", "VOID"})
+        self.assertEqual(decisions, {"confirm", "cancel"})
 
 
 if __name__ == "__main__":

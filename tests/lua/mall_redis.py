@@ -49,9 +49,10 @@ class Mall:
         return decode(self.redis("EVAL", text(name), len(keys), *keys, *args))
 
     def gated(self, name, op, tag, gid, branch, keys, args, started_ms=0):
-        """A branch call; op is action or compensate. The verdict and its text."""
+        """A branch call: of a saga (action, compensate) or a TCC. The verdict and its text."""
         record = "%s:br:%s:%s" % (tag, gid, branch)
-        return decode(self.redis("EVAL", text(name), len(keys) + 1, record, *keys, "saga", gid,
+        trans_type = "saga" if op in ("action", "compensate") else "tcc"
+        return decode(self.redis("EVAL", text(name), len(keys) + 1, record, *keys, trans_type, gid,
                                  branch, op, "01", TTL_MS, started_ms, *args))
 
     def hash(self, key):

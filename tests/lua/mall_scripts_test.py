@@ -49,7 +49,7 @@ class Base(unittest.TestCase):
 
 class Texts(Base):
     def test_all_scripts_are_known_and_compile(self):
-        self.assertEqual(len(names()), 19)
+        self.assertEqual(len(names()), 26)
         for name in names():
             digest = hashlib.sha1(text(name).encode()).hexdigest().encode()
             self.assertEqual(redis("SCRIPT", "LOAD", text(name)), digest, name)
@@ -72,11 +72,13 @@ class Texts(Base):
 
     def test_gated_scripts_write_nothing_when_keys_or_arguments_are_missing(self):
         """What is left out shows as an error, and the barrier has no row of it."""
+        ops = {"revert": "compensate", "try": "try", "confirm": "confirm", "cancel": "cancel"}
         for name in filter(is_gated, names()):
-            op = "compensate" if name.endswith("_revert") else "action"
+            op = ops.get(name.rpartition("_")[2], "action")
             redis("FLUSHALL")
-            if op == "compensate":  # something to undo, else the body does not run
-                redis("HSET", "{t}:br:g:01", "action:01", "action|1|saga|1|1")
+            if op not in ("action", "try"):  # something to look back on, else the body does not run
+                first = "action" if op == "compensate" else "try"
+                redis("HSET", "{t}:br:g:01", first + ":01", first + "|1|saga|1|1")
             self.broken(lambda n=name, o=op: mall.gated(n, o, "{t}", "g", "01", [], []), ".")
 
     def test_gated_scripts_refuse_a_key_of_another_slot(self):
@@ -90,10 +92,15 @@ class Order(Base):
 
     def create(self, gid=GID, op="action", num="2", amount="10", order="7"):
         return mall.gated("order_create", op, self.tag, gid, "01",
-                          ["{ord:0}:o:" + order, self.list], [order, "3", "1", num, amount])
+                          ["{ord:0}:o:" + order, self.list],
+                          [order, "3", "1", num, amount, "2" if op == "try" else "0"])
 
-    def revert(self, gid=GID, order="7"):
-        return mall.gated("order_create_revert", "compensate", self.tag, gid, "01",
+    def revert(self, gid=GID, order="7", op="compensate"):
+        return mall.gated("order_create_revert", op, self.tag, gid, "01", ["{ord:0}:o:" + order],
+                          [order])
+
+    def confirm(self, gid=GID, order="7"):
+        return mall.gated("order_create_confirm", "confirm", self.tag, gid, "01",
                           ["{ord:0}:o:" + order], [order])
 
     def paid(self, amount=""):
@@ -240,6 +247,53 @@ class Order(Base):
         self.remove()
         self.assertEqual(self.revert(), ("OK", "9"))
 
+    def test_tried_order_is_pending_and_confirmed_once(self):
+        self.twice(lambda: self.create(op="try"), ("OK", ""), ("DUP", ""))
+        self.assertEqual(self.status(), "2")
+        self.assertEqual(redis("ZRANGE", self.list, 0, -1), [b"7"])
+        self.twice(self.confirm, ("OK", "1"), ("DUP", "1"))
+        self.assertEqual((self.status(), mall.hash(self.key)["ver"]), ("1", "2"))
+        self.assertEqual(self.revert(op="cancel")[0], "CONFLICT")
+        self.assertEqual(mall.rows(self.tag, GID, "01"), {"try": "try", "confirm": "confirm"})
+
+    def test_tried_order_is_cancelled_once(self):
+        self.create(op="try")
+        self.twice(lambda: self.revert(op="cancel"), ("OK", "9"), ("DUP", "9"))
+        self.assertEqual(self.status(), "9")
+        self.assertEqual(self.confirm()[0], "CONFLICT")
+        self.assertEqual(self.status(), "9")
+
+    def test_cancel_without_try_keeps_the_try_out(self):
+        self.twice(lambda: self.revert(op="cancel"), ("NULL", ""), ("DUP", ""))
+        self.assertEqual(self.create(op="try")[0], "VOID")
+        self.assertEqual(redis("EXISTS", self.key), 0)
+
+    def test_confirm_without_its_try_is_an_error(self):
+        self.broken(self.confirm, "order_create_confirm: there is no try")
+        self.create(op="try")
+        self.create(gid=OTHER, op="try", order="8")
+        self.broken(lambda: self.confirm(order="8"), "the journal says order 7, the payload 8")
+        self.broken(lambda: self.confirm(gid="third"), "there is no try")
+        self.assertEqual((self.status("7"), self.status("8")), ("2", "2"))
+
+    def test_confirm_leaves_what_is_not_its_pending_order(self):
+        for damage, text, status in ((("DEL", self.key), "absent", None),
+                                     (("HSET", self.key, "gid", OTHER), "absent", "2"),
+                                     (("HSET", self.key, "status", "9"), "9", "9")):
+            redis("FLUSHALL")
+            self.create(op="try")
+            redis(*damage)
+            self.twice(self.confirm, ("OK", text), ("DUP", text))
+            self.assertEqual(self.status(), status)
+
+    def test_pending_order_cannot_be_paid_or_removed(self):
+        self.create(op="try")
+        self.refused(self.paid, "order_pending")
+        self.refused(self.remove, "order_pending")
+        self.confirm()
+        self.assertEqual(self.paid(), ("OK", "1"))
+        self.refused(self.remove, "order_paid")
+
     def test_new_ids_are_never_given_twice(self):
         run = lambda count: mall.plain("id_block", [self.seq], [count])
         self.assertEqual([run("1"), run("1"), run("5"), run("1000000"), run("1")],
@@ -288,6 +342,10 @@ class Product(Base):
         return mall.gated("product_decr_stock_revert", "compensate", self.tag, gid, "02",
                           [self.key], [num])
 
+    def reserve(self, op, num="2", gid=GID):
+        """try, confirm or cancel; the service gives the payload's num to all three."""
+        return mall.gated("product_decr_stock_" + op, op, self.tag, gid, "02", [self.key], [num])
+
     def update(self, *pairs, ver=""):
         return mall.plain("product_update", [self.key], [ver, *pairs])
 
@@ -299,6 +357,11 @@ class Product(Base):
 
     def stock(self):
         return mall.hash(self.key).get("stock")
+
+    def pieces(self):
+        """(in stock, frozen)"""
+        record = mall.hash(self.key)
+        return int(record["stock"]), int(record.get("frozen", 0))
 
     def test_created_once(self):
         self.assertEqual(self.create(), ("OK", "5"))
@@ -366,6 +429,78 @@ class Product(Base):
             change()
             self.twice(self.revert, ("OK", ""), ("DUP", ""))
             self.assertEqual(self.stock(), "5")
+
+    def test_tried_pieces_are_frozen_and_confirmed_once(self):
+        self.create()
+        self.twice(lambda: self.reserve("try"), ("OK", ""), ("DUP", ""))
+        self.assertEqual((self.pieces(), mall.hash(self.key)["ver"]), ((3, 2), "2"))
+        self.twice(lambda: self.reserve("confirm", num="1"), ("OK", ""), ("DUP", ""))
+        self.assertEqual((self.pieces(), mall.hash(self.key)["ver"]), ((3, 0), "3"))
+        self.assertEqual(self.reserve("cancel")[0], "CONFLICT")
+        self.assertEqual(self.pieces(), (3, 0))
+
+    def test_tried_pieces_are_given_back_once(self):
+        self.create()
+        self.reserve("try")
+        self.reserve("try", "1", gid=OTHER)
+        self.assertEqual(self.pieces(), (2, 3))
+        self.twice(lambda: self.reserve("cancel", num="1"), ("OK", ""), ("DUP", ""))
+        self.assertEqual(self.pieces(), (4, 1))
+        self.assertEqual(self.reserve("confirm")[0], "CONFLICT")
+        self.assertEqual(self.pieces(), (4, 1))
+
+    def test_each_refusal_of_a_try_has_its_reason(self):
+        self.refused(lambda: self.reserve("try"), "no_product")
+        self.create()
+        for num in ("0", "-1", "1000001", "1.5", "x", "", "nan", "inf"):
+            self.refused(lambda n=num: self.reserve("try", n), "bad_num")
+        self.reserve("try", "4", gid=OTHER)
+        self.refused(lambda: self.reserve("try"), "stock_exhausted")  # frozen ones are nobody else's
+        self.assertEqual(self.reserve("try")[1], "stock_exhausted: 1 left, 2 wanted")
+        self.refused(lambda: self.decr("2"), "stock_exhausted")
+        self.update("status", "1")
+        self.refused(lambda: self.reserve("try", "1"), "not_on_sale")
+        self.remove()
+        self.refused(lambda: self.reserve("try", "1"), "no_product")
+        self.assertEqual(mall.rows(self.tag, GID, "02"), {})
+
+    def test_lost_reply_of_the_last_try_is_no_failure(self):
+        self.create(stock="2")
+        self.twice(lambda: self.reserve("try"), ("OK", ""), ("DUP", ""))
+        self.assertEqual(self.pieces(), (0, 2))
+
+    def test_cancel_of_what_was_never_tried_keeps_the_try_out(self):
+        self.create()
+        before = mall.hash(self.key)
+        self.twice(lambda: self.reserve("cancel"), ("NULL", ""), ("DUP", ""))
+        self.assertEqual(self.reserve("try")[0], "VOID")
+        self.assertEqual(self.reserve("confirm")[0], "CONFLICT")
+        self.assertEqual(mall.hash(self.key), before)
+        self.assertEqual(mall.rows(self.tag, GID, "02"), {"try": "cancel", "cancel": "cancel"})
+
+    def test_confirm_of_what_was_never_tried_is_an_error(self):
+        self.create()
+        self.broken(lambda: self.reserve("confirm"), "product_decr_stock_confirm: there is no try")
+
+    def test_frozen_pieces_outlive_removal_and_a_new_count(self):
+        for op, change, left in (("confirm", self.remove, (3, 0)), ("cancel", self.remove, (5, 0)),
+                                 ("confirm", lambda: self.set_stock("9"), (9, 0)),
+                                 ("cancel", lambda: self.set_stock("9"), (11, 0))):
+            redis("FLUSHALL")
+            self.create()
+            self.reserve("try")
+            change()
+            self.twice(lambda o=op: self.reserve(o), ("OK", ""), ("DUP", ""))
+            self.assertEqual(self.pieces(), left)
+
+    def test_confirm_and_cancel_end_when_the_record_is_gone(self):
+        for op in ("confirm", "cancel"):
+            redis("FLUSHALL")
+            self.create()
+            self.reserve("try")
+            redis("DEL", self.key)
+            self.twice(lambda o=op: self.reserve(o), ("OK", "absent"), ("DUP", "absent"))
+            self.assertEqual(redis("EXISTS", self.key), 0)
 
     def test_undo_ends_when_the_record_is_gone(self):
         self.create()
@@ -535,6 +670,13 @@ class Score(Base):
         return mall.gated("score_save_revert", "compensate", self.tag, gid, "02",
                           [self.ledger, self.account, self.owners], [])
 
+    def deduct(self, op, score="4", gid=GID):
+        keys = [self.account]
+        if op == "confirm":
+            keys = ["{scr:0}:seq", self.ledger, self.account, self.owners]
+        return mall.gated("score_deduct_" + op, op, self.tag, gid, "03", keys,
+                          ["7"] if op == "confirm" else [score])
+
     def total(self):
         return mall.hash(self.account)
 
@@ -570,6 +712,63 @@ class Score(Base):
         redis("HINCRBY", self.account, "total", -8)
         self.assertEqual(self.revert(), ("OK", "removed"))
         self.assertEqual(self.total()["total"], "-8")
+
+    def test_tried_points_are_frozen_and_spent_once(self):
+        self.save()
+        self.twice(lambda: self.deduct("try"), ("OK", ""), ("DUP", ""))
+        self.assertEqual(self.total(), {"total": "6", "frozen": "4", "count": "1"})
+        self.assertEqual(list(mall.hash(self.ledger)), ["1"])  # nothing is spent yet
+        self.twice(lambda: self.deduct("confirm"), ("OK", "2"), ("DUP", "2"))
+        self.assertEqual(self.total(), {"total": "6", "frozen": "0", "count": "2"})
+        self.assertRegex(mall.hash(self.ledger)["2"],
+                         "^-4\\|" + re.escape(GID) + r"\|03\|\d{13}$")
+        self.assertEqual(mall.hash(self.owners), {"1": "7", "2": "7"})
+        self.assertEqual(self.deduct("cancel")[0], "CONFLICT")
+        self.assertEqual(self.total()["total"], "6")
+
+    def test_tried_points_are_given_back_once_and_by_the_journal(self):
+        self.save()
+        self.deduct("try")
+        self.twice(lambda: self.deduct("cancel", score="1"), ("OK", ""), ("DUP", ""))
+        self.assertEqual(self.total(), {"total": "10", "frozen": "0", "count": "1"})
+        self.assertEqual(self.deduct("confirm")[0], "CONFLICT")
+        self.assertEqual(list(mall.hash(self.ledger)), ["1"])
+
+    def test_each_refusal_of_a_deduction_has_its_reason(self):
+        self.refused(lambda: self.deduct("try"), "not_enough_score")
+        self.save()
+        for score in ("0", "-1", "4294967296", "1.5", "x", "", "nan", "inf"):
+            self.refused(lambda s=score: self.deduct("try", s), "bad_score")
+        self.refused(lambda: self.deduct("try", "11"), "not_enough_score")
+        self.deduct("try", "7", gid=OTHER)
+        self.assertEqual(self.deduct("try"), ("FAIL", "not_enough_score: 3 points, 4 wanted"))
+        self.assertEqual(mall.rows(self.tag, GID, "03"), {})
+
+    def test_large_numbers_of_points(self):
+        self.save(score="4294967295", most="4294967295")
+        self.assertEqual(self.deduct("try", "4294967295"), ("OK", ""))
+        self.assertEqual((self.total()["total"], self.total()["frozen"]), ("0", "4294967295"))
+        self.assertEqual(self.deduct("confirm"), ("OK", "2"))
+        self.assertEqual(self.total()["frozen"], "0")
+
+    def test_cancel_without_try_keeps_the_try_out(self):
+        self.save()
+        self.twice(lambda: self.deduct("cancel"), ("NULL", ""), ("DUP", ""))
+        self.assertEqual(self.deduct("try")[0], "VOID")
+        self.assertEqual(self.total(), {"total": "10", "count": "1"})
+
+    def test_confirm_without_its_try_is_an_error(self):
+        self.save()
+        self.broken(lambda: self.deduct("confirm"), "score_deduct_confirm: there is no try")
+
+    def test_frozen_points_and_an_undone_grant(self):
+        """The undo of the grant never fails; the ledger and the account stay in step."""
+        self.save()
+        self.deduct("try", "8")
+        self.assertEqual(self.revert(), ("OK", "removed"))
+        self.assertEqual(self.total(), {"total": "-8", "frozen": "8", "count": "0"})
+        self.assertEqual(self.deduct("cancel"), ("OK", ""))
+        self.assertEqual(self.total()["total"], "0")
 
     def test_undo_without_grant_keeps_the_grant_out(self):
         self.twice(self.revert, ("NULL", ""), ("DUP", ""))
