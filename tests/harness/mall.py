@@ -1,4 +1,5 @@
 """The services of the mall: their messages, barrier rows, and the books."""
+import base64
 import itertools
 
 from harness.wire import Message, encode
@@ -9,6 +10,11 @@ SAVE_USER, SAVE_USER_REVERT = "user.User/saveUser", "user.User/saveUserCallback"
 SAVE_SCORE = "score.UserScore/saveUserScore"
 SAVE_SCORE_REVERT = "score.UserScore/saveUserScoreCallback"
 CHECK = "user.User/Check"
+# Branches of the TCC that pays an order with points: (try, confirm, cancel).
+TCC_OPS = ("try", "confirm", "cancel")
+ORDER_TCC = tuple(f"order.Order/{op}Create" for op in ("Try", "Confirm", "Cancel"))
+STOCK_TCC = tuple(f"product.Product/{op}DecrStock" for op in ("Try", "Confirm", "Cancel"))
+SCORE_TCC = tuple(f"score.UserScore/{op}Deduct" for op in ("Try", "Confirm", "Cancel"))
 
 
 # ---- messages ----
@@ -38,6 +44,18 @@ def order_steps(order_id, uid, pid, num=1, amount=5):
     return [(f"tcp://order/{CREATE}", f"tcp://order/{CREATE_REVERT}",
              order_message(order_id, uid, pid, num, amount)),
             (f"tcp://product/{DECR}", f"tcp://product/{DECR_REVERT}", decr_message(pid, num))]
+
+
+def points_order(order_id, uid, pid, num=1, amount=5, points=None):
+    """The declared TCC of an order that is paid with points, as fields of DTM's submit."""
+    points = amount if points is None else points
+    branches = [("order", ORDER_TCC, order_message(order_id, uid, pid, num, amount)),
+                ("product", STOCK_TCC, decr_message(pid, num)),
+                ("score", SCORE_TCC, score_message(uid, points))]
+    return {"trans_type": "tcc",
+            "steps": [{op: f"tcp://{service}/{method}" for op, method in zip(TCC_OPS, methods)}
+                      for service, methods, _ in branches],
+            "bin_payloads": [base64.b64encode(payload).decode() for _, _, payload in branches]}
 
 
 def new_order_ids(order, uid, count=1):
@@ -72,9 +90,21 @@ def barrier_rows(redis, gid=None):
     return set().union(*(rows_of(*item) for item in redis.hashes(pattern).items()))
 
 
-def rows(gid, *short):
+def rows(gid, *short, trans_type="saga"):
     """rows("g", ("01", "action", "action")): as barrier_rows would give them."""
-    return {("saga", gid, branch, op, "01", reason) for branch, op, reason in short}
+    return {(trans_type, gid, branch, op, "01", reason) for branch, op, reason in short}
+
+
+def rows_confirmed(gid):
+    return rows(gid, *((branch, op, op) for branch in ("01", "02", "03")
+                       for op in ("try", "confirm")), trans_type="tcc")
+
+
+def rows_cancelled(gid, *refused):
+    """All were cancelled; the tries of the `refused` branches had written nothing."""
+    return rows(gid, *((branch, op, "cancel" if branch in refused else op)
+                       for branch in ("01", "02", "03") for op in ("try", "cancel")),
+                trans_type="tcc")
 
 
 def rows_done(gid):
@@ -98,7 +128,8 @@ def rows_failed_afterwards(gid):
 # ---- books ----
 
 class Books:
-    """Initial stock = stock + pieces of all orders that are not void, for every product given."""
+    """Initial stock = stock + frozen + pieces of all orders that are neither void nor pending, for
+    every product given. Between the calls of a transaction it need not hold."""
 
     def __init__(self, redis, stock_of):
         self.redis = redis
@@ -110,22 +141,25 @@ class Books:
     def imbalances(self):
         sold = {pid: 0 for pid in self.stock_of}
         for order in self.orders():
-            if order["status"] != "9" and int(order["pid"]) in sold:
+            if order["status"] not in ("2", "9") and int(order["pid"]) in sold:
                 sold[int(order["pid"])] += int(order["num"])
         found = []
         for pid, initial in self.stock_of.items():
-            stock = int(self.redis.ask("HGET", f"{{prd:{pid}}}:h", "stock"))
-            if stock + sold[pid] != initial:
-                found.append(f"product {pid}: {stock} in stock + {sold[pid]} ordered ≠ {initial}")
+            record = self.redis.hash(f"{{prd:{pid}}}:h")
+            stock, frozen = int(record["stock"]), int(record.get("frozen", 0))
+            if stock + frozen + sold[pid] != initial:
+                found.append(f"product {pid}: {stock} in stock + {frozen} frozen + {sold[pid]} "
+                             f"ordered ≠ {initial}")
         return found
 
 
 def score_imbalances(redis):
-    """Total = Σ ledger, for every account."""
+    """Total + frozen = Σ ledger, for every account."""
     found = []
     for key, account in redis.hashes("{scr:*}:a:*").items():
         ledger = redis.hash(key.replace("}:a:", "}:l:"))
         total = sum(int(entry.partition("|")[0]) for entry in ledger.values())
-        if (int(account["total"]), int(account["count"])) != (total, len(ledger)):
+        held = int(account["total"]) + int(account.get("frozen", 0))
+        if (held, int(account["count"])) != (total, len(ledger)):
             found.append(f"{key}: {account} but the ledger has {ledger}")
     return found

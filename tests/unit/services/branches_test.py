@@ -16,10 +16,10 @@ class Branches(StackCase):
     def refused(self, reply, code):
         self.assertEqual((FAILURE, code), (reply.result, reply.message.partition(":")[0]), reply)
 
-    def ended(self, client, method, payload, gid):
+    def ended(self, client, method, payload, gid, op="compensate"):
         """The undo of what was refused: it ends, each time, and bars the action."""
         for _ in range(2):
-            reply = client.call(method, payload, gid=gid, op="compensate")
+            reply = client.call(method, payload, gid=gid, op=op)
             self.assertEqual(SUCCESS, reply.result, reply)
 
     def test_order_ids_must_be_allocated_for_their_user(self):
@@ -29,6 +29,9 @@ class Branches(StackCase):
             for _ in range(2):
                 self.refused(orders.call(mall.CREATE, payload, gid=gid), "bad_id")
             self.ended(orders, mall.CREATE_REVERT, payload, gid)
+            gid = self.gid()
+            self.refused(orders.call(mall.ORDER_TCC[0], payload, gid=gid, op="try"), "bad_id")
+            self.ended(orders, mall.ORDER_TCC[2], payload, gid, op="cancel")
         reply = orders.call(mall.CREATE, mall.order_message(5, 1, 1), gid=self.gid())
         self.assertEqual(SUCCESS, reply.result, reply)
         self.assertEqual(["{ord:1}:o:5"], sorted(self.redis.client.keys("{ord:*}:o:*")))
@@ -39,6 +42,11 @@ class Branches(StackCase):
             gid, payload = self.gid(), mall.score_message(uid)
             self.refused(scores.call(mall.SAVE_SCORE, payload, gid=gid), "bad_user")
             self.ended(scores, mall.SAVE_SCORE_REVERT, payload, gid)
+            gid = self.gid()
+            self.refused(scores.call(mall.SCORE_TCC[0], payload, gid=gid, op="try"), "bad_user")
+            reply = scores.call(mall.SCORE_TCC[1], payload, gid=gid, op="confirm")
+            self.assertEqual(ERROR, reply.result)  # nobody may confirm what was refused
+            self.ended(scores, mall.SCORE_TCC[2], payload, gid, op="cancel")
 
     def test_undo_of_a_refused_user_ends(self):
         users = self.wire("user")
@@ -59,6 +67,21 @@ class Branches(StackCase):
             reply = client.call(undo, b"{\"id\":1}", gid=gid, op="compensate")
             self.assertEqual(ERROR, reply.result)  # a person must look: nobody knows what it undoes
 
+    def test_confirm_and_cancel_without_the_record_want_a_look(self):
+        products = self.wire("product")
+        for op, method in (("confirm", mall.STOCK_TCC[1]), ("cancel", mall.STOCK_TCC[2])):
+            before = self.alerts()
+            gid, payload = self.gid(), mall.decr_message(78)
+            self.redis.client.ask("HSET", "{prd:78}:h", "id", "78", "stock", "5", "status", "0",
+                                  "ver", "1", "amount", "1")
+            products.call(mall.STOCK_TCC[0], payload, gid=gid, op="try")
+            self.redis.client.ask("DEL", "{prd:78}:h")
+            self.assertEqual(SUCCESS, products.call(method, payload, gid=gid, op=op).result)
+            self.assertEqual(before + 1, self.alerts())
+
+    def alerts(self):
+        return self.stack["product"].metrics().get('mall_alerts_total{service="productd"}', 0)
+
     def test_new_ids_lie_in_the_shard_of_their_owner(self):
         orders = self.wire("order")
         for uid in (4, 5, 6, 7):
@@ -69,7 +92,7 @@ class Branches(StackCase):
         self.refused(orders.call("order.Order/NewId", encode((1, 0)), gid="", op=""), "bad_request")
 
     def test_calls_and_alerts_are_counted(self):
-        products, gid = self.wire("product"), self.gid()
+        products, gid, alerts = self.wire("product"), self.gid(), self.alerts()
         payload = mall.decr_message(77)
         self.redis.client.ask("HSET", "{prd:77}:h", "id", "77", "stock", "5", "status", "0",
                               "ver", "1", "amount", "1")
@@ -83,9 +106,9 @@ class Branches(StackCase):
                      'mall_branch_calls_total{service="productd",method="product.Product/DecrStock",'
                      'verdict="DUP"} 1',
                      'mall_branch_calls_total{service="productd",'
-                     'method="product.Product/DecrStockRevert",verdict="OK"} 1',
-                     'mall_alerts_total{service="productd"} 1'):
+                     'method="product.Product/DecrStockRevert",verdict="OK"} 1'):
             self.assertIn(line + "\n", text.decode())
+        self.assertEqual(alerts + 1, self.alerts())
 
 
 class IdempotencyKeys(StackCase):
