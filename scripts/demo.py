@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""Plays the flows A to E against a stack that scripts/stack.sh started; demo.sh calls it.
+"""Plays the flows A to H against a stack that scripts/stack.sh started; demo.sh calls it.
 
-After each flow the orders, the stock, the score, the barrier rows and the transaction's timeline are
-shown; every expectation is checked. Exit code 1 when one does not hold.
+A to E are sagas; F to H are orders that are paid with points, a TCC over three services. After each
+flow the orders, the stock, the score, the barrier rows and the transaction's timeline are shown; every expectation is checked. Exit code 1 when one does not hold.
 """
 import argparse
+import base64
 import json
 import os
 import pathlib
 import shlex
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
+PATIENCE_S = 60
 COLOUR = sys.stdout.isatty()
 STACK = pathlib.Path(__file__).with_name("stack.sh")
 
@@ -54,11 +57,17 @@ class Stack:
                               capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
 
+    def kill(self, name):
+        subprocess.run([STACK, "kill", name, "--dir", self.dir], check=True)
+
+    def start(self, name, **settings):
+        pairs = [word for option, value in settings.items() for word in ("--set", f"{option}={value}")]
+        subprocess.run([STACK, "start", name, "--dir", self.dir, *pairs], check=True)
+
     def restart(self, name, **settings):
         """The process again, with these settings ("" takes one back)."""
-        pairs = [word for option, value in settings.items() for word in ("--set", f"{option}={value}")]
-        subprocess.run([STACK, "kill", name, "--dir", self.dir], check=True)
-        subprocess.run([STACK, "start", name, "--dir", self.dir, *pairs], check=True)
+        self.kill(name)
+        self.start(name, **settings)
 
     def barrier_rows(self, gid):
         """{(branch, op, who wrote it)} as a barrier table would show them."""
@@ -69,6 +78,14 @@ class Stack:
                 if field.count(":") == 1:  # the others are replies, r:<op>:<barrier id>
                     rows.add((branch, field.split(":")[0], value.split("|")[0]))
         return rows
+
+
+def wait_for(what, condition):
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f"demo.py: not within {PATIENCE_S} s: {what}")
+        time.sleep(0.05)
 
 
 class Flow:
@@ -105,6 +122,14 @@ TWO_ACTIONS = {("01", "action", "action"), ("02", "action", "action")}
 BOTH_UNDONE = {("01", "compensate", "compensate"), ("02", "compensate", "compensate")}
 REFUSED = {("01", "action", "action"), ("02", "action", "compensate")} | BOTH_UNDONE
 FAILED_AFTERWARDS = TWO_ACTIONS | BOTH_UNDONE
+BRANCHES = ("01", "02", "03")  # of the TCC: order, product, score
+CONFIRMED = {(branch, op, op) for branch in BRANCHES for op in ("try", "confirm")}
+
+
+def cancelled(refused):
+    """All tries are cancelled; that of the branch which refused had written nothing."""
+    return {(branch, op, "cancel" if branch == refused else op)
+            for branch in BRANCHES for op in ("try", "cancel")}
 
 
 def log_in(stack):
@@ -112,6 +137,7 @@ def log_in(stack):
                password="secret-1")
     _, answer = stack.post("USER_API", "/api/user/login", mobile="15212230311", password="secret-1")
     stack.token = answer["accessToken"]
+    return stack.post("USER_API", "/api/user/userinfo")[1]["id"]
 
 
 def product(stack, pid):
@@ -187,16 +213,100 @@ def flow_e(stack):
     flow.check_transaction(stack, answer["gid"], "failed", REFUSED)
 
 
+def message(*numbers):
+    """A protobuf message of the mall in base64: field 1, field 2, …; 0 leaves one out."""
+    def varint(number):
+        return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+    fields = [varint(i << 3) + varint(number) for i, number in enumerate(numbers, 1) if number]
+    return base64.b64encode(b"".join(fields)).decode()
+
+
+def order_with_points(stack, uid, pid, num, points, **options):
+    """Order, stock and points in one submit; the coordinator calls the tries too, all at once."""
+    order = stack.redis("incr", "{ord:0}:seq")  # as order.Order/NewId does
+    gid = f"points-order-{order}"
+    services = (("tcp://order/order.Order", "Create"), ("tcp://product/product.Product", "DecrStock"),
+                ("tcp://score/score.UserScore", "Deduct"))
+    status, answer = stack.post(
+        "SAGA_HTTP", "/api/dtmsvr/submit", gid=gid, trans_type="tcc",
+        steps=[{op: f"{service}/{op.capitalize()}{method}" for op in ("try", "confirm", "cancel")}
+               for service, method in services],
+        bin_payloads=[message(uid, pid, points, 0, order, num), message(pid, num),
+                      message(uid, points)], **options)
+    reason = answer.get("message", "").partition("return failed: ")[2].partition(":")[0]
+    return order, gid, [status, reason]
+
+
+def points(stack):
+    detail = stack.post("SCORE_API", "/api/score/detail")[1]
+    return {name: detail[name] for name in ("total", "frozen")}
+
+
+def pieces(stack, pid):
+    detail = product(stack, pid)
+    return {name: detail[name] for name in ("stock", "frozen")}
+
+
+def flow_f(stack, uid):
+    flow = Flow("F", "an order is paid with points; score is down for a moment: what is tried waits")
+    _, made = stack.post("PRODUCT_API", "/api/product/create", name="pear", desc="green", stock=1,
+                         amount=4, status=0)
+    pid = made["id"]
+    stack.kill("score")
+    order, gid, answer = order_with_points(stack, uid, pid, 1, 4)
+    flow.check("answer", answer, [200, ""])
+    wait_for("stock and order are tried",
+             lambda: pieces(stack, pid)["frozen"] == 1 and order_status(stack, order) == 2)
+    flow.check("order status meanwhile", order_status(stack, order), 2)
+    flow.check("stock meanwhile", pieces(stack, pid), {"stock": 0, "frozen": 1})
+    stack.start("score")
+    stack.post("SAGA_HTTP", "/api/dtmsvr/resetNextCronTime", gid=gid)  # not at its next retry: now
+    wait_for(f"{gid} ends", lambda: stack.query(gid)["transaction"]["status"] == "succeed")
+    flow.check("order status", order_status(stack, order), 1)
+    flow.check("stock", pieces(stack, pid), {"stock": 0, "frozen": 0})
+    flow.check("points", points(stack), {"total": 6, "frozen": 0})
+    newest = stack.post("SCORE_API", "/api/score/detail")[1]["ledger"][0]
+    flow.check("ledger", [newest["score"], newest["gid"]], [-4, gid])
+    flow.check_transaction(stack, gid, "succeed", CONFIRMED)
+    return pid
+
+
+def refused_order(flow, stack, uid, pid, num, expected, stock):
+    """An order with points that one branch refuses: nothing is left of it."""
+    reason, branch = expected
+    order, gid, answer = order_with_points(stack, uid, pid, num, 4 * num, wait_result=True,
+                                           wait_timeout=30)
+    flow.check("answer", answer, [409, reason])
+    flow.check("order status", order_status(stack, order), 9)
+    flow.check("stock", pieces(stack, pid), {"stock": stock, "frozen": 0})
+    flow.check("points", points(stack), {"total": 6, "frozen": 0})
+    flow.check_transaction(stack, gid, "failed", cancelled(branch))
+
+
+def flow_g(stack, uid, pid):
+    flow = Flow("G", "no stock left: the points are given back, the order is void")
+    refused_order(flow, stack, uid, pid, 1, ("stock_exhausted", "02"), 0)
+
+
+def flow_h(stack, uid, pid):
+    flow = Flow("H", "not enough points: the stock is given back, the order is void")
+    stack.post("PRODUCT_API", "/api/product/setstock", id=pid, stock=100)
+    refused_order(flow, stack, uid, pid, 2, ("not_enough_score", "03"), 100)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", required=True, help="folder of the stack")
     stack = Stack(os.path.realpath(parser.parse_args().dir))
-    log_in(stack)
+    uid = log_in(stack)
     pid, first = flow_a(stack)
     flow_b(stack, pid, first)
     flow_c(stack, pid)
     flow_d(stack)
     flow_e(stack)
+    pid = flow_f(stack, uid)
+    flow_g(stack, uid, pid)
+    flow_h(stack, uid, pid)
     print()
     if Flow.failures:
         print(paint(31, f"{Flow.failures} expectations did not hold"))

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds everything, starts a private system on free ports and plays the flows A to E of the mall:
+# Builds everything, starts a private system on free ports and plays the flows A to H of the mall:
 # an order that succeeds, one that finds no stock, one that fails after its work was done, a
-# registration, and one that is undone. Shows what was expected and what is; exit code 1 when they
-# differ.
+# registration, one that is undone, and orders paid with points (a TCC): one that succeeds, one that
+# finds no stock, one without enough points. Shows what was expected and what is; exit code 1 when
+# they differ.
 #   demo.sh [--stay] [--preset release]     --stay: leave the system running, and say how to use it
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +14,7 @@ while [ $# -gt 0 ]; do
     --stay) stay=1 ;;
     --preset) preset=${2:?--preset needs a name} && shift ;;
     -h | --help)
-      sed -n '2,6s/^# \{0,1\}//p' "$0"
+      sed -n '2,7s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)

@@ -259,14 +259,14 @@ class WrongUseTest(StackDirCase):
 
 
 class DemoTest(StackDirCase):
-    """The five flows, as demo.sh plays them."""
+    """The flows, as demo.sh plays them."""
 
     def test_all_flows_go_as_they_should(self):
         self.up()
         done = subprocess.run([sys.executable, "-B", DEMO, "--dir", self.dir], capture_output=True,
                               text=True, timeout=TIMEOUT_S, check=False)
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
-        self.assertEqual(list("ABCDE"), re.findall(r"(?m)^Flow (\w):", done.stdout))
+        self.assertEqual(list("ABCDEFGH"), re.findall(r"(?m)^Flow (\w):", done.stdout))
         self.assertNotIn("BAD", done.stdout)
         wait_for(lambda: set(self.states()) and {state for state, _ in self.states().values()} == {"up"},
                  "everything runs again")
