@@ -125,27 +125,51 @@ static const char *branch_url(const char *target, const char *method, char out[U
     return out;
 }
 
+/* What the SDK is given for the branches of a submission; it copies all of it at once. */
+struct parts {
+    struct buf payloads[SERVICE_BRANCHES_MAX];
+    char urls[SERVICE_BRANCHES_MAX][3][URL_SIZE];
+    struct saga_step steps[SERVICE_BRANCHES_MAX];
+    struct saga_branch branches[SERVICE_BRANCHES_MAX];
+};
+
+static void part_make(struct parts *parts, size_t i, const struct service_branch *branch)
+{
+    wire_pb_encode(branch->fields, branch->message, &parts->payloads[i]);
+    struct saga_bytes payload = service_bytes(buf_slice(&parts->payloads[i]));
+    const char *action = branch_url(branch->target, branch->action, parts->urls[i][0]);
+    const char *undo = branch_url(branch->target, branch->undo, parts->urls[i][1]);
+    if (branch->confirm) {
+        const char *confirm = branch_url(branch->target, branch->confirm, parts->urls[i][2]);
+        parts->branches[i] = (struct saga_branch){action, confirm, undo, payload};
+    } else {
+        parts->steps[i] = (struct saga_step){action, undo, payload};
+    }
+}
+
 void service_submit(const struct service *service, const struct service_submission *submission,
                     saga_answer_cb cb, void *arg)
 {
-    struct buf payloads[SERVICE_BRANCHES_MAX] = {{0}};
-    char urls[SERVICE_BRANCHES_MAX][2][URL_SIZE];
-    struct saga_step steps[SERVICE_BRANCHES_MAX];
-    check(submission->branch_count <= SERVICE_BRANCHES_MAX);
-    for (size_t i = 0; i < submission->branch_count; i++) {
-        const struct service_branch *branch = &submission->branches[i];
-        wire_pb_encode(branch->fields, branch->message, &payloads[i]);
-        steps[i] = (struct saga_step){branch_url(branch->target, branch->action, urls[i][0]),
-                                      branch_url(branch->target, branch->undo, urls[i][1]),
-                                      service_bytes(buf_slice(&payloads[i]))};
+    size_t count = submission->branch_count;
+    struct parts parts = {0};
+    check(count <= SERVICE_BRANCHES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        check(submission->tcc == (submission->branches[i].confirm != NULL));
+        part_make(&parts, i, &submission->branches[i]);
     }
-    struct saga_submission saga = {.gid = saga_text(submission->gid),
-                                   .steps = steps,
-                                   .step_count = submission->branch_count,
-                                   .wait = submission->wait,
-                                   .wait_timeout_ms = submission->wait ? submission->wait_ms : 0};
-    saga_submit(service->saga, &saga, cb, arg);
-    for (size_t i = 0; i < submission->branch_count; i++) {
-        buf_fini(&payloads[i]);
+    struct saga_submission whole = {.gid = saga_text(submission->gid),
+                                    .wait = submission->wait,
+                                    .wait_timeout_ms = submission->wait ? submission->wait_ms : 0};
+    if (submission->tcc) {
+        whole.trans_type = "tcc";
+        whole.branches = parts.branches;
+        whole.branch_count = count;
+    } else {
+        whole.steps = parts.steps;
+        whole.step_count = count;
+    }
+    saga_submit(service->saga, &whole, cb, arg);
+    for (size_t i = 0; i < count; i++) {
+        buf_fini(&parts.payloads[i]);
     }
 }

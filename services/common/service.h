@@ -76,14 +76,17 @@ void service_alert(struct service *service, const struct saga_call *call, const 
 /* Forgets answers that are held back; their calls are dropped with the saga. */
 void service_delays_close(struct service *service);
 
-/* Submits a saga; each branch's message is the payload of its action and its undo. */
+/* Submits a saga, or a TCC whose tries sagad calls too; each branch's message is the payload of all
+ * its calls. */
 struct service_branch {
     const char *target;        /* how sagad reaches the service: "tcp://order" */
-    const char *action, *undo; /* "package.Service/Method" */
+    const char *action, *undo; /* "package.Service/Method"; of a TCC: try and cancel */
     const void *fields, *message;
+    const char *confirm; /* of a TCC only */
 };
 struct service_submission {
     const char *gid;
+    bool tcc;
     const struct service_branch *branches; /* at most SERVICE_BRANCHES_MAX */
     size_t branch_count;
     bool wait; /* for the end, wait_ms at most */

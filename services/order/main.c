@@ -16,8 +16,10 @@ static const struct conf_option options[] = {
                  "How sagad reaches this service's branches; the name is in sagad's resolver."),
     ORDER_OPTION("product_branch", CONF_STRING, product_branch, "tcp://product", 0, 0,
                  "How sagad reaches the product service's branches."),
+    ORDER_OPTION("score_branch", CONF_STRING, score_branch, "tcp://score", 0, 0,
+                 "How sagad reaches the score service's branches, for orders paid with points."),
     ORDER_OPTION("wait", CONF_DURATION, wait_ms, "30s", 100, 600000,
-                 "How long create waits for the end of its saga before it answers 202."),
+                 "How long create waits for the end of its transaction before it answers 202."),
     ORDER_OPTION("key_ttl", CONF_DURATION, key_ttl_ms, "1d", 1000, 31536000000,
                  "How long an idempotency key is remembered."),
     {.name = NULL},
@@ -26,7 +28,7 @@ static const struct conf_option options[] = {
 static const struct conf_program conf = {
     .name = "orderd",
     .prefix = "ORDERD",
-    .summary = "The order service of the mall: each order is a saga over order and product.",
+    .summary = "The order service of the mall: orders are sagas, or TCCs when paid with points.",
     .options = options,
 };
 

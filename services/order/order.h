@@ -20,6 +20,7 @@ struct order_settings {
     char *product_rpc;
     char *order_branch;   /* how sagad reaches this service: "tcp://order" */
     char *product_branch; /* and the product service */
+    char *score_branch;   /* and the score service */
     int64_t wait_ms;      /* how long create waits for the end of its saga */
     int64_t key_ttl_ms;   /* how long an idempotency key is remembered */
 };

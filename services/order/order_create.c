@@ -1,9 +1,15 @@
 /*
  * POST /api/order/create: the user must exist, the product must be on sale, the amount must be
- * price times number; then an id is allocated and the saga is submitted:
+ * price times number; then an id is allocated and a saga is submitted:
  *
  *     01  order.Order/Create       undone by  order.Order/CreateRevert
  *     02  product.Product/DecrStock           product.Product/DecrStockRevert
+ *
+ * With "pay": "points" it is a TCC, whose tries sagad calls too; a point is worth a unit of amount:
+ *
+ *     01  order.Order/TryCreate          ConfirmCreate        CancelCreate
+ *     02  product.Product/TryDecrStock   ConfirmDecrStock     CancelDecrStock
+ *     03  score.UserScore/TryDeduct      ConfirmDeduct        CancelDeduct
  *
  *     request → user? → product? → id → submit → answer
  *                  └───────┴─ no ─► key known? ─┘
@@ -17,6 +23,7 @@
 
 #include "base/mem.h"
 #include "mall/product.pb.h"
+#include "mall/score.pb.h"
 #include "mall/user.pb.h"
 
 #include <inttypes.h>
@@ -35,6 +42,7 @@ struct creation {
     int64_t amount; /* price times num */
     int64_t id;
     bool wait;
+    bool points; /* it is paid with points, at once */
     char gid[GID_SIZE];
     struct data_answer refusal; /* of user or product, while the key is looked for */
     char *refusal_text;
@@ -94,6 +102,19 @@ static void on_submitted(void *arg, const struct saga_answer *saga)
     }
 }
 
+static void submit_branches(struct creation *creation, const struct service_branch *branches,
+                            size_t count)
+{
+    service_submit(&creation->order->service,
+                   &(struct service_submission){.gid = creation->gid,
+                                                .tcc = creation->points,
+                                                .branches = branches,
+                                                .branch_count = count,
+                                                .wait = creation->wait,
+                                                .wait_ms = creation->order->settings.wait_ms},
+                   on_submitted, creation);
+}
+
 static void submit(struct creation *creation)
 {
     const struct order_settings *settings = &creation->order->settings;
@@ -103,19 +124,27 @@ static void submit(struct creation *creation)
                                   .id = creation->id,
                                   .num = creation->num};
     product_DecrStockRequest decr = {.id = creation->pid, .num = creation->num};
-    const struct service_branch branches[] = {
+    score_DeductRequest deduct = {.user_id = creation->request->uid, .score = creation->amount};
+    const struct service_branch saga[] = {
         {settings->order_branch, "order.Order/Create", "order.Order/CreateRevert",
-         order_CreateRequest_fields, &create},
+         order_CreateRequest_fields, &create, NULL},
         {settings->product_branch, "product.Product/DecrStock", "product.Product/DecrStockRevert",
-         product_DecrStockRequest_fields, &decr},
+         product_DecrStockRequest_fields, &decr, NULL},
     };
-    service_submit(&creation->order->service,
-                   &(struct service_submission){.gid = creation->gid,
-                                                .branches = branches,
-                                                .branch_count = 2,
-                                                .wait = creation->wait,
-                                                .wait_ms = settings->wait_ms},
-                   on_submitted, creation);
+    const struct service_branch tcc[] = {
+        {settings->order_branch, "order.Order/TryCreate", "order.Order/CancelCreate",
+         order_CreateRequest_fields, &create, "order.Order/ConfirmCreate"},
+        {settings->product_branch, "product.Product/TryDecrStock",
+         "product.Product/CancelDecrStock", product_DecrStockRequest_fields, &decr,
+         "product.Product/ConfirmDecrStock"},
+        {settings->score_branch, "score.UserScore/TryDeduct", "score.UserScore/CancelDeduct",
+         score_DeductRequest_fields, &deduct, "score.UserScore/ConfirmDeduct"},
+    };
+    if (creation->points) {
+        submit_branches(creation, tcc, 3);
+    } else {
+        submit_branches(creation, saga, 2);
+    }
 }
 
 /* ---- the id ---- */
@@ -144,8 +173,8 @@ static void on_id(void *arg, const struct data_answer *answer, int64_t id)
 static void reserve(struct creation *creation, int64_t amount, data_id_cb cb)
 {
     char asked[96];
-    snprintf(asked, sizeof(asked), "%" PRId64 "|%" PRId64 "|%" PRId64, creation->pid, creation->num,
-             creation->given);
+    snprintf(asked, sizeof(asked), "%" PRId64 "|%" PRId64 "|%" PRId64 "%s", creation->pid,
+             creation->num, creation->given, creation->points ? "|points" : "");
     order_reserve(creation->order, creation->request->uid, slice_str(creation->key),
                   slice_str(asked), amount, cb, creation);
 }
@@ -180,9 +209,13 @@ static void refuse(struct creation *creation, const struct data_answer *refusal)
 
 static void on_cost(void *arg, const struct data_answer *answer, int64_t amount)
 {
+    static const struct data_answer free_of_charge = {
+        DATA_REFUSED, SLICE_LIT("bad_pay: the order costs nothing: there is nothing to pay"), NULL};
     struct creation *creation = arg;
     if (answer->kind != DATA_OK) {
         refuse(creation, answer);
+    } else if (creation->points && amount == 0) {
+        refuse(creation, &free_of_charge);
     } else if (creation->key) {
         reserve(creation, amount, on_id);
     } else {
@@ -203,6 +236,18 @@ static void on_user(void *arg, const struct data_answer *answer)
 
 /* ---- the request ---- */
 
+static enum err read_pay(struct creation *creation, struct reason *reason)
+{
+    struct slice pay = {0};
+    enum err err = json_read_string(creation->request->body, "pay", &pay, reason);
+    creation->points = err == ERR_OK && slice_eq_str(pay, "points");
+    if (err == ERR_OK && pay.ptr && !creation->points) {
+        err = reason_set(reason, ERR_INVALID,
+                         "field 'pay': allowed is \"points\"; leave it out to pay later");
+    }
+    return err;
+}
+
 static enum err read_request(struct creation *creation, struct reason *reason)
 {
     const struct web_request *request = creation->request;
@@ -219,6 +264,9 @@ static enum err read_request(struct creation *creation, struct reason *reason)
     }
     if (err == ERR_OK) {
         err = json_read_bool(request->body, "wait", &creation->wait, reason);
+    }
+    if (err == ERR_OK) {
+        err = read_pay(creation, reason);
     }
     if (err == ERR_OK) {
         err = json_read_int(request->body, "uid", 1, WEB_ID_MAX, &uid, reason);

@@ -86,9 +86,9 @@ static void submit(struct registration *registration)
     snprintf(save.pass, sizeof(save.pass), "%s", registration->pass);
     const struct service_branch branches[] = {
         {settings->user_branch, "user.User/saveUser", "user.User/saveUserCallback",
-         user_UserRequest_fields, &save},
+         user_UserRequest_fields, &save, NULL},
         {settings->score_branch, "score.UserScore/saveUserScore",
-         "score.UserScore/saveUserScoreCallback", score_UserScoreRequest_fields, &grant},
+         "score.UserScore/saveUserScoreCallback", score_UserScoreRequest_fields, &grant, NULL},
     };
     service_submit(&registration->user->service,
                    &(struct service_submission){.gid = registration->gid,

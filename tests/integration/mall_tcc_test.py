@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Orders that are paid with points: a declared TCC over order, product and score, through DTM's API."""
+"""Orders that are paid with points: a declared TCC over order, product and score, through the order
+API and through DTM's."""
 import unittest
 
 from harness import mall
@@ -139,6 +140,82 @@ class OutcomeTest(TccCase):
         _, again = self.buy_and_wait(order_id=order_id)
         self.assertEqual(200, again.status, again.text)
         self.assert_paid(order_id)
+
+
+class OrderApiTest(TccCase):
+    """POST /api/order/create with "pay": "points"."""
+
+    stack_options = {"settings": {"order": {"wait": "1s"}}}
+
+    def create(self, headers=None, **fields):
+        reply = self.post("order", "create", token=self.buyer_token, headers=headers,
+                          **{"pid": self.pid, "pay": "points", **fields})
+        self.id_ = reply.body.get("gid")
+        return reply
+
+    def assert_no_order(self, status, code, says, reply):
+        self.assertEqual((status, code), (reply.status, reply.body["code"]), reply.text)
+        self.assertIn(says, reply.body["message"])
+        self.assertNotIn("gid", reply.body)
+        self.assert_nothing_taken()
+
+    def test_paid(self):
+        reply = self.create(num=2, amount=2 * PRICE)
+        self.assertEqual((200, "succeed"), (reply.status, reply.body["status"]), reply.text)
+        self.assertEqual(CONFIRMED, self.sagad.branches(self.id_))
+        self.assert_paid(reply.body["id"], 2)
+        refused = self.post("order", "remove", token=self.buyer_token, id=reply.body["id"])
+        self.assertEqual((409, "order_paid"), (refused.status, refused.body["code"]))
+
+    def test_refused_by_stock_and_by_score(self):
+        for num, code, branch in ((STOCK + 1, "stock_exhausted", "02"),
+                                  (2, "not_enough_score", "03")):
+            if branch == "03":
+                self.post("product", "update", id=self.pid, amount=POINTS)
+            reply = self.create(num=num)
+            self.assertEqual((409, code, "failed"), (reply.status, reply.body["code"],
+                                                     reply.body["status"]), reply.text)
+            self.assertEqual(mall.rows_cancelled(self.id_, branch), self.rows(self.id_))
+            self.assertEqual("9", self.status(reply.body["id"]))
+            self.assert_nothing_taken()
+
+    def test_what_cannot_be_paid_with_points(self):
+        for pay in ("money", "", 5, True):
+            self.assert_no_order(400, "invalid", "field 'pay'", self.create(pay=pay))
+        self.assert_no_order(400, "bad_amount", "5 × 1 is 5", self.create(amount=4))
+        self.post("product", "update", id=self.pid, amount=0)
+        self.assert_no_order(400, "bad_pay", "costs nothing", self.create())
+        plain = self.create(pay=None)  # null is as absent: a saga, to be paid later
+        self.assertEqual((200, "0"), (plain.status, self.status(plain.body["id"])))
+        self.assertEqual((POINTS, 0), self.points())
+
+    def test_who_does_not_wait_is_answered_at_once(self):
+        let_go = self.hold("score")
+        reply = self.create(wait=False)
+        self.assertEqual((202, "prepared"), (reply.status, reply.body["status"]), reply.text)
+        wait_for(lambda: self.status(reply.body["id"]) == "2", "the order is pending")
+        let_go()
+        self.await_status(self.id_, "succeed")
+        self.assert_paid(reply.body["id"])
+
+    def test_a_score_service_that_is_away_for_longer_than_the_request_waits(self):
+        self.stack["score"].kill()
+        reply = self.create()
+        self.assertEqual((202, "prepared"), (reply.status, reply.body["status"]), reply.text)
+        self.stack["score"].start()
+        self.await_status(self.id_, "succeed")
+        self.assert_paid(reply.body["id"])
+
+    def test_idempotency_key(self):
+        key = {"Idempotency-Key": "once"}
+        first = self.create(headers=key)
+        again = self.create(headers=key)
+        self.assertEqual((200, 200, first.body), (first.status, again.status, again.body))
+        for fields in ({"pay": None}, {"num": 2}):
+            other = self.create(headers=key, **fields)
+            self.assertEqual((409, "key_reused"), (other.status, other.body["code"]), other.text)
+        self.id_ = first.body["gid"]
+        self.assert_paid(first.body["id"])
 
 
 class RefusalTest(TccCase):
@@ -420,6 +497,10 @@ class CrowdTest(TccCase):
                 outcomes.append((gid, reply.status))
                 if n % 4 == 0:
                     outcomes.append((None, self.post("order", "create", pid=self.pid).status))
+                elif n % 4 == 2:
+                    paid = self.post("order", "create", token=self.buyer_token, pid=self.pid,
+                                     pay="points")
+                    outcomes.append((paid.body["gid"], paid.status))
 
         self.in_threads(self.THREADS, run)
         self.assertLessEqual({status for _, status in outcomes}, {200, 409})
