@@ -206,9 +206,9 @@ struct live *live_adopt(struct engine *engine, struct txn *txn, int64_t sent_ms)
 /* The driver: gives the rules what has happened and performs what they want. */
 void live_drive(struct live *live);
 void live_poke(struct live *live); /* drives at the next tick */
-/* The times of txn->run out of those that are stored; the store's clock stood at txn->seen_ms when
- * ours stood at sent_ms, or a little later. */
-void live_clocks_set(struct live *live, int64_t sent_ms);
+/* The times of txn->run out of those that are stored. The store's clock stood at txn->seen_ms a little
+ * while ago: so nothing happens too early. */
+void live_clocks_set(struct live *live);
 void live_timer_set(struct live *live);
 int64_t live_timeout_at(const struct live *live); /* INT64_MAX: it cannot time out any more */
 /* Four ways out of the table. The memory stays while a callback may still name it. */

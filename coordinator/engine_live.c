@@ -489,20 +489,21 @@ static int64_t check_back_ms(const struct txn *txn, const struct engine *engine)
                                               : engine->conf.retry_interval_ms;
 }
 
-void live_clocks_set(struct live *live, int64_t sent_ms)
+void live_clocks_set(struct live *live)
 {
+    int64_t now_ms = engine_now(live->engine);
     struct txn *txn = live->txn;
     int64_t age_ms = txn->seen_ms > txn->created_ms ? txn->seen_ms - txn->created_ms : 0;
     if (txn->options.timeout_to_fail_ms > 0) {
-        txn->run.timeout_at_ms = sent_ms + txn->options.timeout_to_fail_ms - age_ms;
+        txn->run.timeout_at_ms = now_ms + txn->options.timeout_to_fail_ms - age_ms;
     }
     if (txn->status == TXN_PREPARED) {
         txn_check_branch(txn)->ops[OP_ACTION].retry_at_ms =
-            sent_ms + check_back_ms(txn, live->engine) - age_ms;
+            now_ms + check_back_ms(txn, live->engine) - age_ms;
     }
     if (txn->status == TXN_SUBMITTED && txn->options.delay_ms > 0) {
         int64_t left_ms = txn->start_ms > 0 ? txn->start_ms - txn->seen_ms : txn->options.delay_ms;
-        txn->run.start_at_ms = sent_ms + left_ms;
+        txn->run.start_at_ms = now_ms + left_ms;
     }
 }
 
@@ -521,7 +522,7 @@ struct live *live_adopt(struct engine *engine, struct txn *txn, int64_t sent_ms)
         tickets_move(old, live);
         live_bury(old);
     }
-    live_clocks_set(live, sent_ms);
+    live_clocks_set(live);
     live->acked_ms = sent_ms;
     live->lease_until_ms = sent_ms + engine->conf.lease_ms;
     live_poke(live);

@@ -294,7 +294,7 @@ static void create_ok(struct live *live, int64_t store_now_ms)
 {
     live->txn->created_ms = live->txn->seen_ms = store_now_ms;
     acknowledged(live, store_now_ms);
-    live_clocks_set(live, live->sent_ms);
+    live_clocks_set(live);
     live->state = LIVE_RUNNING;
     for (struct ticket *t = live->tickets; t; t = t->next) {
         ticket_arm(t);
