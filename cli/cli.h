@@ -22,6 +22,7 @@ struct cli {
     bool colour;
     bool wait;
     const char *status, *type, *reason; /* options of list and abort, or NULL */
+    const char *gid;                    /* of submit, prepare and register, or NULL */
     int64_t limit;
     struct loop *loop;
     struct http_client *client;

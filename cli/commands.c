@@ -213,60 +213,109 @@ static void add_member(struct buf *body, const char *name, struct slice value)
     buf_fini(&rest);
 }
 
-/* Gives the document a gid when it has none, and asks to wait when --wait. */
-static bool complete(struct cli *cli, struct buf *body, struct buf *gid)
+/* The gid of the document: its own, else that of --gid, else (`make`) a new one. CLI_OK or the exit
+ * code after a message. */
+static int gid_choose(struct cli *cli, struct slice own, bool make, struct buf *gid)
+{
+    if (cli->gid && own.len > 0 && !slice_eq_str(own, cli->gid)) {
+        fprintf(stderr, "sagactl: the file has another gid than --gid\n");
+        return CLI_USAGE;
+    }
+    if (own.len > 0 || cli->gid) {
+        buf_add_slice(gid, own.len > 0 ? own : slice_str(cli->gid));
+        return CLI_OK;
+    }
+    if (!make) {
+        fprintf(stderr, "sagactl: of which transaction? The file has no gid, and there is no "
+                        "--gid\n");
+        return CLI_USAGE;
+    }
+    return new_gid(cli, gid) ? CLI_OK : CLI_SERVER;
+}
+
+/* Reads a document and gives it a gid when it has none. CLI_OK or the exit code after a message. */
+static int document_read(struct cli *cli, const char *name, bool make, struct buf *body,
+                         struct buf *gid)
 {
     struct json *document = NULL;
     struct reason reason;
-    bool ok = json_parse(buf_slice(body), &document, &reason) == ERR_OK;
-    if (ok && (!json_is_object(document) || !json_first(document))) {
-        ok = false;
-        (void)reason_set(&reason, ERR_INVALID, "the file must hold a JSON object");
+    if (!read_file(name, body)) {
+        return CLI_USAGE;
     }
-    if (!ok) {
-        fprintf(stderr, "sagactl: %s\n", reason.text);
+    int code = CLI_USAGE;
+    bool parsed = json_parse(buf_slice(body), &document, &reason) == ERR_OK;
+    if (!parsed) {
+        fprintf(stderr, "sagactl: %s: %s\n", name, reason.text);
+    } else if (!json_is_object(document) || !json_first(document)) {
+        fprintf(stderr, "sagactl: %s: must hold a JSON object\n", name);
     } else {
-        buf_add_slice(gid, json_string(json_get(document, "gid")));
-        if (gid->len == 0) {
-            ok = new_gid(cli, gid);
-            if (ok) {
-                add_member(body, "gid", buf_slice(gid));
-            }
+        struct slice own = json_string(json_get(document, "gid"));
+        code = gid_choose(cli, own, make, gid);
+        if (code == CLI_OK && own.len == 0) {
+            add_member(body, "gid", buf_slice(gid));
         }
     }
     json_free(document);
-    return ok;
+    return code;
+}
+
+static int code_of(const struct cli_answer *answer)
+{
+    return answer->status == 200 ? CLI_OK : answer->status == 409 ? CLI_NOT_SO : CLI_SERVER;
+}
+
+/* Posts a document; prints its gid, or the answer. */
+static int post_file(struct cli *cli, const char *path, const char *name, bool make,
+                     struct buf *gid)
+{
+    struct buf body = {0};
+    int code = document_read(cli, name, make, &body, gid);
+    if (code == CLI_OK) {
+        struct cli_answer answer;
+        cli_request(cli, path, &body, WAIT_S * 1000, &answer);
+        if (cli->json) {
+            print_body(&answer);
+        } else if (cli_answer_is_ok(&answer)) {
+            printf("%s\n", gid->data);
+        }
+        code = code_of(&answer);
+        cli_answer_fini(&answer);
+    }
+    buf_fini(&body);
+    return code;
 }
 
 static int run_submit(struct cli *cli, const char *name)
 {
-    struct cli_answer answer;
-    struct buf body = {0}, gid = {0};
-    int code = CLI_USAGE;
-    if (read_file(name, &body) && complete(cli, &body, &gid)) {
-        cli_request(cli, "/api/dtmsvr/submit", &body, WAIT_S * 1000, &answer);
-        code = CLI_OK;
-        if (cli->json) {
-            print_body(&answer);
-        } else if (cli_answer_is_ok(&answer)) {
-            printf("%s\n", gid.data);
-        }
-        if (answer.status != 200) {
-            code = answer.status == 409 ? CLI_NOT_SO : CLI_SERVER;
-        }
-        cli_answer_fini(&answer);
-        if (code == CLI_OK && cli->wait) {
-            code = run_watch(cli, gid.data);
-        }
+    struct buf gid = {0};
+    int code = post_file(cli, "/api/dtmsvr/submit", name, true, &gid);
+    if (code == CLI_OK && cli->wait) {
+        code = run_watch(cli, gid.data);
     }
-    buf_fini(&body);
+    buf_fini(&gid);
+    return code;
+}
+
+static int run_prepare(struct cli *cli, const char *name)
+{
+    struct buf gid = {0};
+    int code = post_file(cli, "/api/dtmsvr/prepare", name, true, &gid);
+    buf_fini(&gid);
+    return code;
+}
+
+static int run_register(struct cli *cli, const char *name)
+{
+    struct buf gid = {0};
+    int code = post_file(cli, "/api/dtmsvr/registerBranch", name, false, &gid);
     buf_fini(&gid);
     return code;
 }
 
 /* ---- interventions ---- */
 
-static int post_gid(struct cli *cli, const char *path, const char *gid, const char *reason)
+static int post_gid(struct cli *cli, const char *path, const char *gid, struct slice type,
+                    const char *reason)
 {
     struct cli_answer answer;
     struct buf body = {0};
@@ -274,7 +323,9 @@ static int post_gid(struct cli *cli, const char *path, const char *gid, const ch
     json_writer_init(&w, &body);
     json_open_object(&w, NULL);
     json_put_text(&w, "gid", gid);
-    json_put_text(&w, "trans_type", "saga");
+    if (type.len > 0) {
+        json_put_string(&w, "trans_type", type);
+    }
     if (reason) {
         json_put_text(&w, "rollback_reason", reason);
     }
@@ -284,36 +335,46 @@ static int post_gid(struct cli *cli, const char *path, const char *gid, const ch
     if (cli->json) {
         print_body(&answer);
     }
-    bool ok = cli_answer_is_ok(&answer);
-    int code = ok ? CLI_OK : answer.status == 409 ? CLI_NOT_SO : CLI_SERVER;
+    int code = cli_answer_is_ok(&answer) ? CLI_OK : code_of(&answer);
     cli_answer_fini(&answer);
     return code;
 }
 
+/* The coordinator wants to be told the type. */
 static int run_abort(struct cli *cli, const char *gid)
 {
-    return post_gid(cli, "/api/dtmsvr/abort", gid,
-                    cli->reason ? cli->reason : "aborted by sagactl");
+    struct cli_answer answer;
+    int code = query(cli, gid, &answer);
+    if (code == CLI_OK) {
+        const struct json *txn = json_get(answer.json, "transaction");
+        code = post_gid(cli, "/api/dtmsvr/abort", gid, json_string(json_get(txn, "trans_type")),
+                        cli->reason ? cli->reason : "aborted by sagactl");
+    }
+    cli_answer_fini(&answer);
+    return code;
 }
 
 static int run_retry(struct cli *cli, const char *gid)
 {
-    return post_gid(cli, "/api/dtmsvr/resetNextCronTime", gid, NULL);
+    return post_gid(cli, "/api/dtmsvr/resetNextCronTime", gid, (struct slice){0}, NULL);
 }
 
 static int run_force_stop(struct cli *cli, const char *gid)
 {
-    return post_gid(cli, "/api/dtmsvr/forceStop", gid, NULL);
+    return post_gid(cli, "/api/dtmsvr/forceStop", gid, (struct slice){0}, NULL);
 }
 
 const struct cli_command cli_commands[] = {
     {"submit", "FILE",
-     "submit the JSON of a transaction (\"-\": standard input); a missing gid is made", run_submit},
+     "submit the JSON of a transaction (\"-\": standard input), or let a prepared one go on",
+     run_submit},
+    {"prepare", "FILE", "store a tcc, msg or xa that waits for its submit or abort", run_prepare},
+    {"register", "FILE", "add the branch of this JSON to a prepared tcc or xa", run_register},
     {"get", "GID", "statuses, branches and timeline of a transaction", run_get},
     {"list", NULL, "transactions, newest first", run_list},
     {"watch", "GID", "follow a transaction to its end", run_watch},
     {"keys", "GID", "the redis-cli commands that show a transaction", run_keys},
-    {"abort", "GID", "turn a running transaction round", run_abort},
+    {"abort", "GID", "turn a running or prepared transaction round", run_abort},
     {"retry", "GID", "try now what waits for its next attempt", run_retry},
     {"force-stop", "GID", "end it as failed without calling anybody: the books are yours then",
      run_force_stop},

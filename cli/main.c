@@ -16,6 +16,7 @@ enum cli_option {
     OPTION_STATUS,
     OPTION_TYPE,
     OPTION_REASON,
+    OPTION_GID,
     OPTION_LIMIT,
     OPTION_VERSION,
 };
@@ -27,6 +28,7 @@ static const struct option long_options[] = {
     {"status", required_argument, NULL, OPTION_STATUS},
     {"type", required_argument, NULL, OPTION_TYPE},
     {"reason", required_argument, NULL, OPTION_REASON},
+    {"gid", required_argument, NULL, OPTION_GID},
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help", no_argument, NULL, 'h'},
@@ -45,6 +47,8 @@ static void print_help(void)
            "  --http URL      the coordinator (environment SAGA_HTTP; default "
            "http://127.0.0.1:36789)\n"
            "  --json          the server's JSON instead of text\n"
+           "  --gid GID       submit, prepare, register: for a file without one (of the first two\n"
+           "                  a missing gid is made)\n"
            "  --wait          submit: watch it to its end\n"
            "  --status S      list: only prepared, submitted, aborting, succeed or failed\n"
            "  --type T        list: only of this type\n"
@@ -75,6 +79,7 @@ static int read_option(struct cli *cli, int option)
     case OPTION_STATUS: cli->status = optarg; return -1;
     case OPTION_TYPE: cli->type = optarg; return -1;
     case OPTION_REASON: cli->reason = optarg; return -1;
+    case OPTION_GID: cli->gid = optarg; return -1;
     case OPTION_LIMIT: return read_limit(optarg, &cli->limit) ? -1 : CLI_USAGE;
     case OPTION_VERSION: printf("sagactl %s\n", conf_version()); return CLI_OK;
     case 'h': print_help(); return CLI_OK;

@@ -72,6 +72,7 @@ void cli_view_transaction(const struct cli *cli, const struct json *document)
     print_line("type", json_string(json_get(txn, "trans_type")));
     printf("%-10s %s\n", "status",
            cli_paint_status(cli, json_string(json_get(txn, "status")), painted));
+    print_line("check", json_string(json_get(txn, "query_prepared")));
     print_line("reason", json_string(json_get(txn, "rollback_reason")));
     print_line("created", json_string(json_get(txn, "create_time")));
     print_line("updated", json_string(json_get(txn, "update_time")));

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""sagactl with transactions of every type, against a real coordinator."""
+import json
+import os
+import subprocess
+import unittest
+
+from harness.case import StackCase
+from harness.stack import BUILD
+from harness.web import Answer
+
+
+class CliTest(StackCase):
+    stack_options = {"services": (), "settings": {"sagad": {"timeout_to_fail": "60s"}}}
+    has_user = False
+
+    def setUp(self):
+        self.web = self.participant()
+        self.id_ = self.gid()
+
+    def ctl(self, *words, code=0, file=None):
+        """Standard output; `file` is a document for standard input."""
+        done = subprocess.run(
+            [os.path.join(BUILD, "cli/sagactl"), *words, "--http",
+             f"http://{self.sagad.http.address}"],
+            input=json.dumps(file) if file is not None else "", capture_output=True, text=True,
+            timeout=60, check=False)
+        self.assertEqual(code, done.returncode, done.stdout + done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    def url(self, name):
+        return f"{self.web.url}/{name}"
+
+    def saga(self, **fields):
+        return {"trans_type": "saga", "steps": [{"action": self.url("a"),
+                                                 "compensate": self.url("a-undo")}],
+                "payloads": ["{}"], **fields}
+
+    def branch(self, branch_id, **fields):
+        return {"trans_type": "tcc", "branch_id": branch_id, "confirm": self.url("confirm"),
+                "cancel": self.url("cancel"), "data": "{}", **fields}
+
+    def prepare_tcc(self):
+        self.ctl("prepare", "-", "--gid", self.id_, file={"trans_type": "tcc"})
+        self.ctl("register", "-", "--gid", self.id_, file=self.branch("01"))
+
+    def test_a_file_without_gid_gets_a_new_one(self):
+        gid = self.ctl("submit", "-", file=self.saga()).strip()
+        self.assertEqual(22, len(gid))
+        self.await_status(gid, "succeed")
+
+    def test_submit_waits_to_the_end(self):
+        text = self.ctl("submit", "-", "--wait", "--gid", self.id_, file=self.saga())
+        self.assertTrue(text.startswith(self.id_ + "\n"))
+        self.assertIn("succeed", text)
+        self.web.rules["/a"] = Answer(409)
+        self.ctl("submit", "-", "--wait", code=1, file=self.saga())
+
+    def test_a_declared_tcc(self):
+        self.ctl("submit", "-", "--wait", "--gid", self.id_, file={
+            "trans_type": "tcc", "payloads": ["{}"],
+            "steps": [{"try": self.url("try"), "confirm": self.url("confirm"),
+                       "cancel": self.url("cancel")}]})
+        self.assertEqual(["/try", "/confirm"], self.web.paths())
+        self.assertRegex(self.ctl("get", self.id_), r"01  confirm +succeed")
+
+    def test_a_tcc_is_prepared_registered_and_submitted(self):
+        self.prepare_tcc()
+        self.assertRegex(self.ctl("get", self.id_), r"status +prepared")
+        self.assertEqual([], self.web.paths())
+        self.ctl("submit", "-", "--wait", "--gid", self.id_, file={"trans_type": "tcc"})
+        self.assertEqual(["/confirm"], self.web.paths())
+        self.assertIn("prepared", self.ctl("register", "-", "--gid", self.id_, code=1,
+                                           file=self.branch("02")))
+
+    def test_a_tcc_is_aborted(self):
+        self.prepare_tcc()
+        self.ctl("abort", self.id_, "--reason", "changed my mind")
+        self.await_status(self.id_, "failed")
+        self.assertEqual(["/cancel"], self.web.paths())
+        self.assertEqual("changed my mind",
+                         self.sagad.query(self.id_)["transaction"]["rollback_reason"])
+        self.ctl("watch", self.id_, code=1)
+
+    def test_a_message_is_prepared_and_submitted_or_aborted(self):
+        message = {"trans_type": "msg", "steps": [{"action": self.url("a")}], "payloads": ["{}"],
+                   "query_prepared": self.url("check")}
+        gid = self.ctl("prepare", "-", file=message).strip()
+        self.assertIn(self.url("check"), self.ctl("get", gid))
+        self.ctl("submit", "-", "--wait", "--gid", gid, file=message)
+        self.assertEqual(["/a"], self.web.paths())
+        gid = self.ctl("prepare", "-", file=message).strip()
+        self.ctl("abort", gid)
+        self.await_status(gid, "failed")
+        self.assertIn("cannot abort", self.ctl("abort", self.ctl(
+            "submit", "-", "--wait", file=message).split()[0], code=1))
+
+    def test_json_is_what_the_coordinator_said(self):
+        reply = json.loads(self.ctl("prepare", "-", "--json", "--gid", self.id_,
+                                    file={"trans_type": "xa"}))
+        self.assertEqual("SUCCESS", reply["dtm_result"])
+
+    def test_what_is_wrong_is_said(self):
+        self.assertIn("no gid", self.ctl("register", "-", code=2, file=self.branch("01")))
+        self.assertIn("another gid", self.ctl("submit", "-", "--gid", "x", code=2,
+                                              file=self.saga(gid="y")))
+        self.assertIn("JSON object", self.ctl("prepare", "-", code=2, file=[]))
+        self.assertIn("no transaction", self.ctl("abort", "nobody", code=1))
+        self.assertIn("query_prepared", self.ctl("prepare", "-", code=3, file={
+            "trans_type": "msg", "steps": [{"action": self.url("a")}], "payloads": ["{}"]}))
+        self.ctl("register", "-", "--gid", "nobody", code=1, file=self.branch("01"))
+        self.ctl("prepare", code=2)
+
+
+if __name__ == "__main__":
+    unittest.main()
