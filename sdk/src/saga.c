@@ -199,6 +199,7 @@ static void close_parts(struct saga *saga)
         saga->coordinator = NULL;
     }
     peers_close(saga);
+    watches_close(saga);
 }
 
 void saga_close(struct saga *saga)

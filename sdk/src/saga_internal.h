@@ -68,6 +68,7 @@ struct saga {
     struct rpc_client *coordinator;
     struct peer *peers;
     struct saga_tcc *tccs; /* begun and not ended */
+    struct saga_watch *watches;
     struct method *methods;
     struct saga_call *calls; /* not answered yet */
     struct saga_call *free_calls;
@@ -114,6 +115,7 @@ void participant_call(struct saga *saga, const char *address, struct wire_call *
                       int64_t timeout_ms, const char *wrong, saga_response_cb cb, void *arg);
 
 void tccs_free(struct saga *saga);
+void watches_close(struct saga *saga); /* the saga is closing: all will be cancelled */
 
 struct rpc_client *client_new(const struct saga *saga, const char *address);
 void peers_close(struct saga *saga);

@@ -299,16 +299,20 @@ static struct result end(struct hotel *hotel, struct saga_tcc *tcc, bool confirm
     return result;
 }
 
+static struct result watch(struct hotel *hotel, const char *gid)
+{
+    struct result result = {.done = false};
+    saga_watch(hotel->saga, saga_text(gid), WAIT_MS, on_answer, &result);
+    wait_flag(hotel->loop, &result.done);
+    return result;
+}
+
 static void await_status(struct hotel *hotel, const char *gid, const char *status)
 {
-    int64_t until_ms = loop_now_ms(hotel->loop) + DEADLINE_MS;
-    while (loop_now_ms(hotel->loop) < until_ms) {
-        if (strncmp(query(hotel, gid).text, status, strlen(status)) == 0) {
-            return;
-        }
-        loop_turn(hotel->loop, 10);
+    struct result result = watch(hotel, gid);
+    if (strncmp(result.text, status, strlen(status)) != 0) {
+        fail_msg("%s is %s, not %s", gid, result.text, status);
     }
-    fail_msg("%s is %s, not %s", gid, query(hotel, gid).text, status);
 }
 
 static void a_tcc_with_tries_of_ones_own(void **state)

@@ -10,6 +10,7 @@ struct stage {
     char log[4 * TEXT_SIZE];   /* what both were asked, one line each */
     enum wire_kind refuse;     /* requests of this kind are refused … */
     enum wire_error_code code; /* … with this */
+    int queries, queries_open; /* so many queries find it still running */
     char try_url[128];
 };
 
@@ -51,6 +52,10 @@ static void note_submit(struct stage *stage, const char *what, const struct wire
 /* Notes the request; returns its gid. */
 static struct slice note_request(struct stage *stage, const struct wire_message *m)
 {
+    if (m->kind == WIRE_QUERY) {
+        note(stage, "query %.*s\n", SLICE_ARG(m->query_gid));
+        return m->query_gid;
+    }
     if (m->kind == WIRE_REGISTER) {
         const struct wire_register *r = &m->register_branch;
         note(stage, "register %.*s %.*s %.*s %.*s %.*s %.*s\n", SLICE_ARG(r->trans_type),
@@ -80,6 +85,16 @@ static void on_request(void *arg, struct rpc_request *request)
     struct slice gid = note_request(stage, m);
     if (m->kind == stage->refuse) {
         rpc_request_fail(request, stage->code, "", "not today");
+        return;
+    }
+    if (m->kind == WIRE_QUERY) {
+        bool ended = ++stage->queries > stage->queries_open;
+        struct wire_message state = {
+            .kind = WIRE_QUERY_REPLY,
+            .query_reply = {.found = true,
+                            .gid = gid,
+                            .status = ended ? WIRE_STATUS_SUCCEED : WIRE_STATUS_SUBMITTED}};
+        rpc_request_reply(request, &state);
         return;
     }
     struct wire_message reply = {.kind = WIRE_SUBMIT_REPLY,
@@ -400,6 +415,74 @@ static void a_begin_that_is_refused_leaves_nothing(void **state)
     stage_close(&stage);
 }
 
+/* ---- watch ---- */
+
+static void a_watch_ends_with_the_transaction_or_its_time(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct result result = {.done = false};
+    stage_open(&stage);
+    stage.queries_open = 3;
+    saga_watch(stage.saga, saga_text("g"), 0, on_answer, &result);
+    wait_flag(stage.loop, &result.done);
+    assert_string_equal(result.text, "|g|succeed");
+    assert_string_equal(stage.log, "query g\nquery g\nquery g\nquery g\n");
+    result.done = false;
+    stage.queries_open = 1000;
+    saga_watch(stage.saga, saga_text("g"), 50, on_answer, &result);
+    wait_flag(stage.loop, &result.done);
+    assert_string_equal(result.text, "|g|submitted");
+    result.done = false;
+    saga_watch(stage.saga, saga_text(""), 0, on_answer, &result);
+    wait_flag(stage.loop, &result.done);
+    assert_int_equal(result.error, SAGA_E_INVALID);
+    stage_close(&stage);
+}
+
+static void a_watch_goes_on_while_the_coordinator_is_away(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct result result = {.done = false};
+    stage_open(&stage);
+    stage.refuse = WIRE_QUERY;
+    stage.code = WIRE_ERROR_UNAVAILABLE;
+    saga_watch(stage.saga, saga_text("g"), 0, on_answer, &result);
+    while (!strstr(stage.log, "query g\nquery g\n")) {
+        loop_turn(stage.loop, 10);
+    }
+    assert_false(result.done);
+    stage.refuse = WIRE_NONE;
+    wait_flag(stage.loop, &result.done);
+    assert_string_equal(result.text, "|g|succeed");
+    stage_close(&stage);
+}
+
+/* One waits for an answer, one for its next question. */
+static void closing_cancels_watches(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct result first = {.done = false}, second = {.done = false};
+    stage_open(&stage);
+    stage.queries_open = 1000;
+    saga_watch(stage.saga, saga_text("g"), 0, on_answer, &first);
+    while (stage.queries < 4) { /* then its pause is long */
+        loop_turn(stage.loop, 10);
+    }
+    for (int i = 0; i < 3; i++) {
+        loop_turn(stage.loop, 0);
+    }
+    saga_watch(stage.saga, saga_text("h"), 0, on_answer, &second);
+    saga_close(stage.saga);
+    stage.saga = NULL;
+    loop_turn(stage.loop, 0);
+    assert_int_equal(first.error, SAGA_E_CANCELLED);
+    assert_int_equal(second.error, SAGA_E_CANCELLED);
+    stage_close(&stage);
+}
+
 /* Whatever is under way: every callback comes, and nothing is left (the sanitizers look). */
 static void closing_in_the_middle_cancels_what_is_asked(void **state)
 {
@@ -432,6 +515,9 @@ int main(void)
         cmocka_unit_test(a_branch_that_is_not_registered_is_not_tried),
         cmocka_unit_test(an_end_that_is_not_known_is_repeated_and_does_not_turn),
         cmocka_unit_test(a_begin_that_is_refused_leaves_nothing),
+        cmocka_unit_test(a_watch_ends_with_the_transaction_or_its_time),
+        cmocka_unit_test(a_watch_goes_on_while_the_coordinator_is_away),
+        cmocka_unit_test(closing_cancels_watches),
         cmocka_unit_test(closing_in_the_middle_cancels_what_is_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
