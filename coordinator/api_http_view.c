@@ -41,7 +41,7 @@ static void put_options(struct json_writer *w, const struct txn_options *options
         }
         json_close_object(w);
     }
-    json_put_bool(w, "concurrent", false);
+    json_put_bool(w, "concurrent", options->concurrent);
 }
 
 /* DTM shows the options a second time, as JSON in a string. */

@@ -45,6 +45,7 @@ class ForwardTest(Saga, ModeCase):
         self.assert_reply(200, "SUCCESS", self.submit(*"abcd", wait_result=True))
         self.assertEqual(["/a", "/b", "/c", "/d"], sorted(self.web.paths()))
         self.assertEqual("succeed", self.sagad.status(self.id_))
+        self.assertTrue(self.transaction()["concurrent"])
         call = self.call_of("/b")
         self.assertEqual({"gid": self.id_, "trans_type": "saga", "branch_id": "02", "op": "action"},
                          self.params(call))
