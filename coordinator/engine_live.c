@@ -502,8 +502,10 @@ void live_clocks_set(struct live *live)
             now_ms + check_back_ms(txn, live->engine) - age_ms;
     }
     if (txn->status == TXN_SUBMITTED && txn->options.delay_ms > 0) {
-        int64_t left_ms = txn->start_ms > 0 ? txn->start_ms - txn->seen_ms : txn->options.delay_ms;
-        txn->run.start_at_ms = now_ms + left_ms;
+        if (txn->start_ms == 0) { /* its owner died before it could store this: see acknowledged */
+            txn->start_ms = txn->updated_ms + txn->options.delay_ms;
+        }
+        txn->run.start_at_ms = now_ms + txn->start_ms - txn->seen_ms;
     }
 }
 

@@ -300,6 +300,7 @@ void record_add_all(struct scratch *scratch, const struct txn *txn)
     add_options(scratch, &txn->options);
     add_number(scratch, "attempts", txn->attempts);
     add_number(scratch, "retries", txn->retry_count);
+    add_number(scratch, "start_ms", txn->start_ms);
     add_number(scratch, "doubt", !txn->sure);
     add_text(scratch, "rollback_reason", txn->rollback_reason);
     add_text(scratch, "custom_data", txn->custom_data);

@@ -137,6 +137,20 @@ static void test_a_taken_one_keeps_its_timeout(void **state)
     assert_true(engine_is_live(fake->engine, gid));
 }
 
+/* Its owner died between the answer of the store and storing when the delay is over. */
+static void test_a_taken_one_keeps_its_delay(void **state)
+{
+    struct fake *fake = *state;
+    struct txn *txn = fake_txn(fake, TXN_SUBMITTED, 2); /* 100 ms old */
+    txn->updated_ms = txn->created_ms;
+    txn->options.delay_ms = 1000;
+    engine_adopt(fake->engine, txn);
+    fake_tick(fake, 899);
+    assert_log(fake, "");
+    fake_tick(fake, 1);
+    assert_log(fake, "call 01.action");
+}
+
 static void test_what_the_store_lost_is_stored_anew(void **state)
 {
     struct fake *fake = *state;
@@ -319,6 +333,7 @@ int main(void)
         TEST(test_a_far_retry_stays_for_who_waits_then_goes),
         TEST(test_a_timeout_fires_at_its_time),
         TEST(test_a_taken_one_keeps_its_timeout),
+        TEST(test_a_taken_one_keeps_its_delay),
         TEST(test_what_the_store_lost_is_stored_anew),
         TEST(test_what_somebody_else_stored_meanwhile_is_theirs),
         TEST(test_what_was_lost_long_ago_is_not_brought_back),
