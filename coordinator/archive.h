@@ -8,7 +8,7 @@
 
 #include "coordinator/store.h"
 
-enum { ARCHIVE_PAGE_MAX = 1000, ARCHIVE_HISTORY_MAX = 1000, ARCHIVE_POSITION_MAX = 512 };
+enum { ARCHIVE_PAGE_MAX = 1000, ARCHIVE_HISTORY_MAX = 1000, ARCHIVE_POSITION_MAX = 768 };
 
 struct archive_line {
     int64_t time_ms;
@@ -77,8 +77,8 @@ struct archive_ops {
     enum err (*list)(struct archive *archive, const struct archive_filter *filter,
                      archive_page_cb cb, void *arg);
     void (*backlog)(struct archive *archive, archive_backlog_cb cb, void *arg);
-    /* Looks at up to `limit` (1 … ARCHIVE_PAGE_MAX) unfinished transactions that are due later than
-     * `later_ms` from now, those that are due last first, and makes them due now. */
+    /* Makes up to `limit` (1 … ARCHIVE_PAGE_MAX) unfinished transactions due now that are due later
+     * than `later_ms` from now and that nobody owns. Names up to as many that somebody owns. */
     void (*reset)(struct archive *archive, int64_t later_ms, int limit, archive_reset_cb cb,
                   void *arg);
 };

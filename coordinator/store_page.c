@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POSITION_GID_MAX = 320 };
-
 struct listed {
     int64_t created_ms;
     struct slice gid; /* in the arena of the round */
@@ -77,9 +75,8 @@ static void position_add(const struct page_job *job, struct buf *out)
 {
     struct buf plain = {0};
     struct slice gid = buf_slice(&job->after_gid);
-    /* Only the longest gids are cut: then those of the same millisecond and beginning are skipped.
-     */
-    gid.len = gid.len < POSITION_GID_MAX ? gid.len : POSITION_GID_MAX;
+    /* A longer one passes no check: somebody else has written it there. */
+    gid.len = gid.len < GID_BYTES_MAX ? gid.len : GID_BYTES_MAX;
     buf_printf(&plain, "%" PRId64 ":", job->after_ms);
     buf_add_slice(&plain, gid);
     buf_add_base64(out, buf_slice(&plain));

@@ -17,7 +17,8 @@ struct reset_job {
     archive_reset_cb cb;
     void *arg;
     int64_t later_ms;
-    int64_t left;   /* of the limit */
+    size_t limit;
+    int64_t left;   /* of it */
     int partition;  /* the present one */
     int64_t offset; /* in its list: what was looked at and stays there */
     size_t listed;  /* in this step, without the one that only tells that there are more */
@@ -69,13 +70,16 @@ static void on_reset(void *arg, const struct redis_result *reply)
     }
     const struct redis_value *owned = redis_value_at(reply->value, 2);
     size_t count = owned ? redis_value_count(owned) : 0;
-    for (size_t i = 0; i < count && i < job->listed; i++) {
+    for (size_t i = 0; i < count && job->answer.owned_count < job->limit; i++) {
         job->owned[job->answer.owned_count++] = arena_copy(&job->arena, store_text_at(owned, i));
     }
     int64_t moved = store_int_at(reply->value, 1);
     job->answer.moved += moved;
-    job->left -= (int64_t)job->listed;
+    job->left -= moved;
     job->offset += (int64_t)job->listed - moved;
+    /* Those that are owned come last, for a lease is short: behind these there is nothing to move,
+     * however many are in work. */
+    job->more = job->more && moved > 0;
     job_move(job);
 }
 
@@ -153,6 +157,7 @@ void store_due_reset(struct archive *archive, int64_t later_ms, int limit, archi
         .cb = cb,
         .arg = arg,
         .later_ms = later_ms,
+        .limit = (size_t)limit,
         .left = limit,
         .answer = {.status = STORE_OK, .message = ""},
     };

@@ -199,6 +199,29 @@ static void fill(struct fixture *f, int count)
     }
 }
 
+/* Of the greatest length, in one millisecond, and they differ in the last byte only. */
+static void test_pages_of_the_longest_gids(void **state)
+{
+    struct fixture *f = *state;
+    struct page_seen seen;
+    char gid[TXN_GID_CHARS_MAX * 4 + 1] = "";
+    for (int i = 0; i < TXN_GID_CHARS_MAX; i++) {
+        memcpy(gid + (size_t)i * 4, "\xf0\x9d\x84\x9e", 5);
+    }
+    for (int i = 0; i < 5; i++) {
+        gid[sizeof(gid) - 2] = (char)(0x90 + i);
+        struct txn *txn = saga_new(gid);
+        txn->created_ms = 1000;
+        assert_int_equal(create(f, &f->a, txn, 1000).status, STORE_OK);
+        txn_free(txn);
+    }
+    list_all(f, (struct archive_filter){.limit = 1}, &seen);
+    assert_int_equal(seen.listed, 5);
+    list_all(f, (struct archive_filter){.limit = 1, .gid = slice_str(gid)}, &seen);
+    assert_int_equal(seen.listed, 1);
+    assert_int_equal(seen.pages, 1);
+}
+
 static void test_pages_give_each_once_newest_first(void **state)
 {
     struct fixture *f = *state;
@@ -358,6 +381,62 @@ static void test_commands_are_quoted(void **state)
     buf_fini(&out);
 }
 
+/* ---- reset ---- */
+
+static int64_t reset_moved;
+static size_t reset_owned;
+static int reset_answers;
+static bool reset_remaining;
+
+static void on_reset(void *arg, const struct archive_reset *reset)
+{
+    (void)arg;
+    assert_int_equal(reset->status, STORE_OK);
+    reset_answers++;
+    reset_moved = reset->moved;
+    reset_owned = reset->owned_count;
+    reset_remaining = reset->remaining;
+    for (size_t i = 0; i < reset->owned_count; i++) {
+        assert_true(slice_has_prefix(reset->owned[i], "g"));
+    }
+}
+
+static void reset_due(struct fixture *f, int64_t later_ms, int limit)
+{
+    struct archive *archive = store_redis_archive(f->a.store);
+    reset_answers = 0;
+    archive->ops->reset(archive, later_ms, limit, on_reset, NULL);
+    wait_until(f, reset_answers == 1);
+}
+
+static void test_reset_moves_what_nobody_owns(void **state)
+{
+    struct fixture *f = *state;
+    const int count = 300;
+    for (int i = 0; i < count; i++) {
+        char gid[16];
+        snprintf(gid, sizeof(gid), "g%03d", i);
+        struct txn *txn = saga_new(gid);
+        struct store_due due = {.in_ms = 3600000, .release = i % 3 > 0};
+        struct seen seen = {0};
+        f->a.port->ops->create(f->a.port, txn, due, on_store, &seen);
+        wait_until(f, seen.count == 1);
+        txn_free(txn);
+    }
+    reset_due(f, 7200000, 1000);
+    assert_int_equal(reset_moved, 0);
+    reset_due(f, 1800000, 150);
+    assert_int_equal(reset_moved, 150);
+    assert_true(reset_remaining);
+    reset_due(f, 1800000, 150);
+    assert_int_equal(reset_moved, 50);
+    assert_int_equal(reset_owned, 100);
+    assert_false(reset_remaining);
+    reset_due(f, 1800000, 3);
+    assert_int_equal(reset_moved, 0);
+    assert_int_equal(reset_owned, 3);
+}
+
 #define store_test(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -369,6 +448,8 @@ int main(void)
         store_test(test_unknown_and_damaged),
         store_test(test_answers_in_any_order),
         store_test(test_pages_give_each_once_newest_first),
+        store_test(test_pages_of_the_longest_gids),
+        store_test(test_reset_moves_what_nobody_owns),
         store_test(test_filters),
         store_test(test_empty_list_and_wrong_positions),
         store_test(test_gone_and_damaged_ones_are_left_out),
