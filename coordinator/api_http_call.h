@@ -33,8 +33,9 @@ struct api_call {
     struct slice rpc_id;           /* JSON-RPC: owned; else empty */
     struct submit_request *submit; /* a msg to topics, while these are looked up; owned */
     void (*go)(struct api_call *call, const struct submit_request *request);
-    struct reason why; /* of that */
-    bool fresh;        /* the topics were read after this call had come */
+    enum err why_err; /* what was wrong with the topics */
+    struct reason why;
+    bool fresh; /* the topics were read after this call had come */
     struct api_call *prev, *next;
 };
 

@@ -24,7 +24,16 @@ static void request_go(struct api_call *call)
     free(request);
 }
 
-/* ---- a topic that is not there ---- */
+static void refuse(struct api_call *call, enum err err)
+{
+    if (err == ERR_NOT_FOUND) {
+        api_reply_failure(call, "%s", call->why.text);
+    } else {
+        api_reply_error(call, err == ERR_LIMIT ? 400 : 503, "%s", call->why.text);
+    }
+}
+
+/* ---- a topic that is not there, or has grown too large ---- */
 
 static void steps_take(struct submit_request *request, const struct txn *txn)
 {
@@ -47,7 +56,7 @@ static void on_known(void *arg, const struct archive_record *record)
         steps_take(call->submit, record->txn);
         request_go(call);
     } else if (record->status == STORE_OK || record->status == STORE_NOT_FOUND) {
-        api_reply_failure(call, "%s", call->why.text);
+        refuse(call, call->why_err);
     } else {
         api_reply_store_error(call, record->status, record->message);
     }
@@ -80,10 +89,11 @@ static void topics_step(struct api_call *call)
     } else if ((err == ERR_NOT_FOUND || err == ERR_UNAVAILABLE) && !call->fresh) {
         /* Another coordinator may have heard of the topic a moment ago. */
         topics_refresh(env->topics, on_refreshed, call);
-    } else if (err == ERR_NOT_FOUND) {
-        env->archive->ops->read(env->archive, call->gid, on_known, call);
+    } else if (err == ERR_UNAVAILABLE) {
+        refuse(call, err);
     } else {
-        api_reply_error(call, err == ERR_UNAVAILABLE ? 503 : 400, "%s", call->why.text);
+        call->why_err = err;
+        env->archive->ops->read(env->archive, call->gid, on_known, call);
     }
 }
 

@@ -68,12 +68,11 @@ static bool is_own_name(struct slice name)
 
 static bool has_own_names(const struct json *object)
 {
-    for (size_t i = 0; i < OWN_NAMES; i++) {
-        if (json_get(object, own_names[i])) {
-            return true;
-        }
+    const struct json *member = json_first(object);
+    while (member && !is_own_name(json_name(member))) {
+        member = json_next(member);
     }
-    return false;
+    return member;
 }
 
 /* What is between the braces, byte for byte: numbers keep all their digits. */
@@ -137,12 +136,12 @@ enum call_verdict json_rpc_verdict(int status, struct slice body)
     struct json *json = NULL;
     bool good = json_parse(body, &json, NULL) == ERR_OK && json_is_object(json);
     const struct json *error = good ? json_get(json, "error") : NULL;
-    const struct json *code = json_get(error, "code");
-    int number = json_is_number(code) ? (int)json_double(code) : 0;
+    double number = json_double(json_get(error, "code"));
+    int code = number >= CODE_ONGOING && number <= CODE_FAILURE ? (int)number : 0;
     bool fine = good && !error;
     json_free(json);
-    if (number == CODE_FAILURE || number == CODE_ONGOING) {
-        return number == CODE_FAILURE ? CALL_FAILURE : CALL_ONGOING;
+    if (code != 0) {
+        return code == CODE_FAILURE ? CALL_FAILURE : CALL_ONGOING;
     }
     enum call_verdict verdict = http_verdict(status, body);
     return verdict == CALL_SUCCESS && !fine ? CALL_ERROR : verdict;

@@ -185,6 +185,27 @@ class BranchTest(RpcCase):
         called = [json.loads(c.body).get("method") for c in self.web.calls]
         self.assertEqual(["pay", None, "ship it", "refund"], called)
 
+    def test_registered_branches_and_the_check_back(self):
+        self.web.rules["/rpc"] = OK
+        gid = self.gid()
+        common = {"gid": gid, "trans_type": "tcc", "protocol": "json-rpc"}
+        self.sagad.dtm("prepare", **common)
+        self.sagad.dtm("registerBranch", branch_id="01", data='{"a":1}', **common,
+                       confirm=self.url("confirm"), cancel=self.url("cancel"))
+        self.sagad.dtm("abort", **common)
+        self.await_status(gid, "failed")
+        body = json.loads(self.web.calls[-1].body)
+        self.assertEqual(("cancel", 1, "cancel"),
+                         (body["method"], body["params"]["a"], body["params"]["op"]))
+        self.web.rules["/rpc"] = [answer(error={"code": ONGOING}), OK]
+        gid = self.gid()
+        self.sagad.dtm("prepare", **{**self.saga(gid, self.url("send")), "trans_type": "msg"},
+                       query_prepared=self.url("check"), protocol="json-rpc", timeout_to_fail=1,
+                       retry_interval=1)
+        self.await_status(gid, "succeed")
+        self.assertEqual(["check", "check", "send"],
+                         [json.loads(c.body)["method"] for c in self.web.calls[-3:]])
+
     def test_it_survives_a_restart(self):
         self.web.rules["/rpc"] = Answer(500, "")
         gid = self.gid()

@@ -192,6 +192,17 @@ class TopicTest(ApiCase):
         self.assertEqual(400, reply.status)
         self.assertIn("more than 100 branches", reply.body["message"])
 
+    def test_prepared_msg_keeps_its_branches_when_the_topic_grows(self):
+        topic, second, gid = self.name(), self.name(), self.gid()
+        self.subscribe(topic, *(f"s{i}" for i in range(64)))
+        self.subscribe(second, "t")
+        steps = [f"topic://{name}" for name in (topic, second)]
+        self.msg(*steps, gid=gid, what="prepare", query_prepared=self.web.url + "/q")
+        self.subscribe(second, *(f"u{i}" for i in range(60)))
+        _, reply = self.msg(*steps, gid=gid)
+        self.assertEqual(200, reply.status, reply.text)
+        self.assertEqual([f"/s{i}" for i in range(64)] + ["/t"], self.web.paths())
+
     def test_damaged_topic_stands_in_nobodys_way(self):
         topic, damaged = self.name(), self.name()
         self.subscribe(topic, "a")
