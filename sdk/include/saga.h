@@ -112,6 +112,8 @@ void saga_call_drop(struct saga_call *call);
 
 /* Gate + body, and the SHA-1 of both. Free after the saga is closed. */
 struct saga_script *saga_script_new(const char *name, const char *body, size_t len);
+/* The body may leave messages in the same script, by outbox(stream, …): docs/outbox.md. */
+struct saga_script *saga_script_new_outbox(const char *name, const char *body, size_t len);
 void saga_script_free(struct saga_script *script);
 /* As Redis sees it; for tests. */
 const char *saga_script_text(const struct saga_script *script);
@@ -167,6 +169,7 @@ struct saga_redis_answer {
 };
 typedef void (*saga_redis_done)(void *arg, const struct saga_redis_answer *answer);
 struct saga_script *saga_script_new_plain(const char *name, const char *body, size_t len);
+struct saga_script *saga_script_new_plain_outbox(const char *name, const char *body, size_t len);
 void saga_redis_eval(struct saga *saga, const struct saga_script *script,
                      const struct saga_bytes *keys, size_t key_count, const struct saga_bytes *args,
                      size_t arg_count, saga_redis_done done, void *arg);

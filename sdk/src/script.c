@@ -1,4 +1,4 @@
-/* Scripts: gate + body, and their SHA-1. */
+/* Scripts: gate, outbox and body, and their SHA-1. */
 #include "base/check.h"
 #include "base/mem.h"
 #include "saga_internal.h"
@@ -9,6 +9,8 @@
 
 extern const char barrier_gate[]; /* lua/barrier/gate.lua */
 extern const size_t barrier_gate_len;
+extern const char barrier_outbox[]; /* lua/barrier/outbox.lua */
+extern const size_t barrier_outbox_len;
 
 /* As SCRIPT LOAD answers it. */
 static void sha1_hex(struct slice text, char out[41])
@@ -25,35 +27,49 @@ static void sha1_hex(struct slice text, char out[41])
     out[40] = '\0';
 }
 
-static struct saga_script *script_make(const char *name, struct buf *text, bool gated)
+static struct saga_script *script_make(const char *name, struct slice body, bool gated, bool outbox)
 {
     struct saga_script *script = mem_new(struct saga_script);
-    sha1_hex(buf_slice(text), script->sha1);
+    struct buf text = {0};
+    if (gated) {
+        buf_add(&text, barrier_gate, barrier_gate_len);
+        buf_add_str(&text, "\n");
+    }
+    if (outbox) {
+        buf_add(&text, barrier_outbox, barrier_outbox_len);
+        buf_add_str(&text, "\n");
+    }
+    buf_add_slice(&text, body);
+    sha1_hex(buf_slice(&text), script->sha1);
     script->gated = gated;
     script->script = (struct redis_script){
         .name = mem_strdup(name),
-        .text = mem_dup(text->data, text->len),
-        .len = text->len,
+        .text = mem_dup(text.data, text.len),
+        .len = text.len,
         .sha1 = script->sha1,
     };
-    buf_fini(text);
+    buf_fini(&text);
     return script;
 }
 
 struct saga_script *saga_script_new(const char *name, const char *body, size_t len)
 {
-    struct buf text = {0};
-    buf_add(&text, barrier_gate, barrier_gate_len);
-    buf_add_str(&text, "\n");
-    buf_add(&text, body, len);
-    return script_make(name, &text, true);
+    return script_make(name, slice_make(body, len), true, false);
 }
 
 struct saga_script *saga_script_new_plain(const char *name, const char *body, size_t len)
 {
-    struct buf text = {0};
-    buf_add(&text, body, len);
-    return script_make(name, &text, false);
+    return script_make(name, slice_make(body, len), false, false);
+}
+
+struct saga_script *saga_script_new_outbox(const char *name, const char *body, size_t len)
+{
+    return script_make(name, slice_make(body, len), true, true);
+}
+
+struct saga_script *saga_script_new_plain_outbox(const char *name, const char *body, size_t len)
+{
+    return script_make(name, slice_make(body, len), false, true);
 }
 
 void saga_script_free(struct saga_script *script)
