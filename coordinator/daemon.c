@@ -8,6 +8,7 @@
 #include "coordinator/api_tcp.h"
 #include "coordinator/caller_net.h"
 #include "coordinator/engine.h"
+#include "coordinator/outbox.h"
 #include "coordinator/recovery.h"
 #include "coordinator/redis_check.h"
 #include "coordinator/sd_notify.h"
@@ -40,9 +41,11 @@ struct daemon {
     struct engine *engine;
     struct recovery *recovery;
     struct topics *topics;
+    struct outbox *outbox; /* NULL: nothing to consume */
     struct api_http *http;
     struct api_tcp *tcp;
     char program[64];
+    char owner[OWNER_SIZE]; /* unique to this start of this process: see store.h */
     enum durability durability;
 
     struct loop_task engine_task;
@@ -165,16 +168,15 @@ static void redis_start(struct daemon *daemon)
     redis_observe(daemon->redis, on_redis_result, daemon);
 }
 
-/* Unique to this start of this process: see store.h. */
 static void store_start(struct daemon *daemon)
 {
-    char owner[OWNER_SIZE];
     char host[48] = "";
     char word[GID_TEXT_SIZE];
     gethostname(host, sizeof(host) - 1);
-    snprintf(owner, sizeof(owner), "%s/%d/%.8s", host, (int)getpid(), rng_gid(word));
+    snprintf(daemon->owner, sizeof(daemon->owner), "%s/%d/%.8s", host, (int)getpid(),
+             rng_gid(word));
     struct store_redis_conf conf = {
-        .owner = owner,
+        .owner = daemon->owner,
         .partitions = (int)daemon->settings->partitions,
         .retention_ms = daemon->settings->retention_ms,
         .timeout_ms = daemon->settings->store_timeout_ms,
@@ -259,6 +261,27 @@ static void recovery_start(struct daemon *daemon)
     conf.lease_ms = daemon->settings->lease_ms;
     daemon->recovery =
         recovery_new(daemon->loop, store_redis_port(daemon->store), daemon->store, &conf, &sink);
+}
+
+static void outbox_start(struct daemon *daemon)
+{
+    const struct settings *settings = daemon->settings;
+    struct outbox_conf conf = {
+        .places = &settings->outbox,
+        .consumer = daemon->owner,
+        .redis = settings->redis,
+        .redis_user = settings->redis_user,
+        .redis_password = settings->redis_password,
+        .redis_db = (int)settings->redis_db,
+        .connect_timeout_ms = settings->connect_timeout_ms,
+        .timeout_ms = settings->store_timeout_ms,
+        .silence_ms = settings->lease_ms + settings->store_timeout_ms,
+        .live_max = settings->live_max,
+        .gauges = daemon->env->index == 0,
+    };
+    if (settings->outbox.count > 0) {
+        daemon->outbox = outbox_open(daemon->loop, &conf, daemon->engine, daemon->env->metrics);
+    }
 }
 
 static bool http_start(struct daemon *daemon, struct reason *reason)
@@ -360,6 +383,7 @@ static void serve(struct daemon *daemon)
         return;
     }
     recovery_start(daemon);
+    outbox_start(daemon);
     redis_on_connect(daemon->redis, on_redis_reconnected, daemon);
     on_gauges_due(daemon);
     if (sd_notify_watchdog_ms() > 0) {
@@ -442,8 +466,8 @@ static void on_start_due(void *arg)
 
 static bool daemon_is_drained(const struct daemon *daemon)
 {
-    return daemon->engine_drained && api_http_in_flight(daemon->http) == 0 &&
-           api_tcp_in_flight(daemon->tcp) == 0;
+    return daemon->engine_drained && (!daemon->outbox || outbox_in_flight(daemon->outbox) == 0) &&
+           api_http_in_flight(daemon->http) == 0 && api_tcp_in_flight(daemon->tcp) == 0;
 }
 
 static void on_drain_look(void *arg)
@@ -488,6 +512,9 @@ static void on_stop_signal(void *arg)
     api_http_drain(daemon->http);
     api_tcp_drain(daemon->tcp);
     recovery_stop(daemon->recovery);
+    if (daemon->outbox) {
+        outbox_stop(daemon->outbox);
+    }
     engine_drain(daemon->engine, on_engine_drained, daemon);
     daemon->drain_deadline_ms = loop_now_ms(daemon->loop) + daemon->settings->drain_timeout_ms;
     on_drain_look(daemon);
@@ -510,6 +537,9 @@ static void daemon_close(struct daemon *daemon)
     if (daemon->recovery) {
         recovery_stop(daemon->recovery);
     }
+    if (daemon->outbox) {
+        outbox_stop(daemon->outbox);
+    }
     if (daemon->caller) {
         caller_net_free(daemon->caller);
     }
@@ -518,6 +548,9 @@ static void daemon_close(struct daemon *daemon)
     loop_undefer(daemon->loop, &daemon->engine_task);
     if (daemon->engine) {
         engine_free(daemon->engine);
+    }
+    if (daemon->outbox) {
+        outbox_free(daemon->outbox);
     }
     if (daemon->http) {
         api_http_free(daemon->http);

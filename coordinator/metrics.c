@@ -35,6 +35,7 @@ struct part {
     struct histogram redis_us;
     uint64_t http[ROUTES][METRICS_STATUSES];
     struct histogram http_us;
+    uint64_t outbox[METRICS_OUTBOX_COUNT];
     uint64_t gauges[GAUGE_COUNT];
 };
 
@@ -149,6 +150,11 @@ void metrics_http(struct metrics *metrics, int route, int status, int64_t durati
     int place = route >= 0 && route < METRICS_ROUTES_MAX ? route : METRICS_ROUTES_MAX;
     metrics->own->http[place][status_index(status)]++;
     histogram_add(&metrics->own->http_us, duration_us);
+}
+
+void metrics_outbox(struct metrics *metrics, enum metrics_outbox what, int64_t count)
+{
+    metrics->own->outbox[what] += count > 0 ? (uint64_t)count : 0;
 }
 
 void metrics_set(struct metrics *metrics, enum metrics_gauge gauge, int64_t value)
@@ -274,6 +280,22 @@ static void render_http(const struct metrics *metrics, const struct part *sum, s
     put_histogram(out, "sagad_http_request_duration_seconds", "", &sum->http_us);
 }
 
+static void render_outbox(const struct part *sum, struct buf *out)
+{
+    static const struct {
+        const char *name, *help;
+    } counters[METRICS_OUTBOX_COUNT] = {
+        [METRICS_OUTBOX_CONSUMED] = {"sagad_outbox_consumed_total",
+                                     "Entries of outbox streams that became messages."},
+        [METRICS_OUTBOX_DEAD] = {"sagad_outbox_dead_total",
+                                 "Entries that were moved to a dead-letter stream."},
+    };
+    for (int i = 0; i < METRICS_OUTBOX_COUNT; i++) {
+        put_head(out, counters[i].name, "counter", counters[i].help);
+        buf_printf(out, "%s %" PRIu64 "\n", counters[i].name, sum->outbox[i]);
+    }
+}
+
 static void render_gauges(const struct part *sum, struct buf *out)
 {
     static const struct {
@@ -285,6 +307,11 @@ static void render_gauges(const struct part *sum, struct buf *out)
                                  "Branch calls in line for a slot of their participant."},
         [GAUGE_PARTICIPANTS] = {"sagad_participants", "Addresses called recently."},
         [GAUGE_REDIS_UP] = {"sagad_redis_connections", "Open connections to Redis."},
+        [GAUGE_OUTBOX_ENTRIES] = {"sagad_outbox_entries",
+                                  "Entries of the outbox streams that are not yet messages."},
+        [GAUGE_OUTBOX_PENDING] = {"sagad_outbox_pending",
+                                  "Of these, those that a coordinator has read."},
+        [GAUGE_OUTBOX_OLDEST_S] = {"sagad_outbox_oldest_seconds", "Age of the oldest of them."},
     };
     for (int i = 0; i < GAUGE_COUNT; i++) {
         put_gauge(out, gauges[i].name, gauges[i].help, (int64_t)sum->gauges[i]);
@@ -315,6 +342,7 @@ void metrics_render(const struct metrics *metrics, const struct metrics_backlog 
     render_txns(sum, out);
     render_calls(sum, out);
     render_gauges(sum, out);
+    render_outbox(sum, out);
     if (backlog->known) {
         put_gauge(out, "sagad_due_transactions", "Unfinished transactions in the store.",
                   backlog->due);

@@ -30,7 +30,17 @@ enum metrics_gauge {
     GAUGE_CALLS_WAITING,  /* branch calls waiting for a slot of their participant */
     GAUGE_PARTICIPANTS,
     GAUGE_REDIS_UP, /* 1 while connected, for each worker */
+    /* Of the outbox streams; set by one worker alone. */
+    GAUGE_OUTBOX_ENTRIES,  /* all that are not acknowledged */
+    GAUGE_OUTBOX_PENDING,  /* of these: read by some coordinator */
+    GAUGE_OUTBOX_OLDEST_S, /* age of the oldest one */
     GAUGE_COUNT,
+};
+
+enum metrics_outbox {
+    METRICS_OUTBOX_CONSUMED, /* entries whose message is stored */
+    METRICS_OUTBOX_DEAD,     /* moved to a dead-letter stream */
+    METRICS_OUTBOX_COUNT,
 };
 
 /* Of the store, the same for all workers: known by the one that renders. */
@@ -57,6 +67,7 @@ void metrics_called(struct metrics *metrics, const char *label, enum call_verdic
 void metrics_redis(struct metrics *metrics, bool ok, int64_t duration_us);
 /* `route` is a number below the count of routes, or -1: no such path. */
 void metrics_http(struct metrics *metrics, int route, int status, int64_t duration_us);
+void metrics_outbox(struct metrics *metrics, enum metrics_outbox what, int64_t count);
 void metrics_set(struct metrics *metrics, enum metrics_gauge gauge, int64_t value);
 
 /* Appends all of it; the sum over the workers. */

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/slice.h"
 #include "coordinator/keys.h"
+#include "coordinator/outbox_place.h"
 #include "coordinator/resolver.h"
 
 #include <inttypes.h>
@@ -99,6 +100,11 @@ static const struct conf_option options[] = {
     {"answer_max", CONF_SIZE, AT(answer_max), "1mb", KB, 64 * MB, NULL,
      "Largest answer of a participant; a larger one is an error.", NULL},
 
+    {"outbox", CONF_MAP, AT(outbox), NULL, 0, 0, NULL,
+     "Streams in which scripts of participants leave messages: outbox.order = {ord:0..15}:outbox, "
+     "or redis://user:password@host:port/{ord:0}:outbox on another Redis.",
+     "Outbox"},
+
     {"workers", CONF_INT, AT(workers), "1", 1, 64, NULL, "Processes that share the two ports.",
      "Process"},
     {"drain_timeout", CONF_DURATION, AT(drain_timeout_ms), "10s", 0, HOUR, NULL,
@@ -160,6 +166,23 @@ static enum err times_check(const struct settings *settings, struct reason *reas
     return ERR_OK;
 }
 
+static enum err outbox_check(const struct conf_map *map, struct reason *reason)
+{
+    enum err err = ERR_OK;
+    if (map->count > OUTBOX_PLACES_MAX) {
+        return reason_set(reason, ERR_INVALID, "outbox: there are %zu, allowed are %d", map->count,
+                          OUTBOX_PLACES_MAX);
+    }
+    for (size_t i = 0; i < map->count && !err; i++) {
+        struct outbox_place place;
+        err = outbox_place_parse(map->entries[i].key, map->entries[i].value, &place, reason);
+        if (!err) {
+            outbox_place_fini(&place);
+        }
+    }
+    return err;
+}
+
 enum err settings_check(const struct settings *settings, struct reason *reason)
 {
     enum err err = listen_addresses_check(settings, reason);
@@ -170,7 +193,7 @@ enum err settings_check(const struct settings *settings, struct reason *reason)
         const struct conf_map_entry *entry = &settings->resolver.entries[i];
         err = resolver_check_entry(entry->key, entry->value, reason);
     }
-    return err;
+    return err ? err : outbox_check(&settings->outbox, reason);
 }
 
 static bool is_check_option(const char *arg)

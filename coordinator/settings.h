@@ -25,6 +25,8 @@ struct settings {
     char *participant_token;
     int64_t connect_timeout_ms, tcp_connections, tcp_calls_max, http_calls_max, calls_waiting_max,
         calls_max, participants_max, participant_idle_ms, answer_max;
+    /* messages that participants leave in their own Redis */
+    struct conf_map outbox;
     /* the process */
     int64_t workers, drain_timeout_ms;
     char *log_level;

@@ -584,6 +584,87 @@ class Topics(unittest.TestCase):
         self.assertEqual([[]], run("topic_read", [self.key], [version])[1:])
 
 
+class Outbox(Base):
+    stream, dead = "{t:0}:outbox", "{t:0}:outbox:dead"
+
+    def sweep(self, consumer="A", silent=0, cursor="0-0", count=10, forget=HOUR):
+        return run("outbox_sweep", [self.stream], ["sagad", consumer, silent, cursor, count, forget])
+
+    def add(self, *fields):
+        return redis("XADD", self.stream, "*", *(fields or ("gid", "g")))
+
+    def read(self, consumer="A"):
+        reply = redis("XREADGROUP", "GROUP", "sagad", consumer, "STREAMS", self.stream, ">")
+        return [item[0] for item in reply[0][1]] if reply else []
+
+    def readers(self):
+        return [row[1] for row in redis("XINFO", "CONSUMERS", self.stream, "sagad")]
+
+    def test_the_group_begins_with_the_first_entry(self):
+        first = self.add()
+        self.assertEqual(self.sweep()[:4], [b"0-0", [], 1, 0])
+        self.assertEqual(self.read(), [first])
+        self.assertEqual(self.sweep(silent=HOUR)[:4], [b"0-0", [], 1, 1])
+
+    def test_a_stream_that_is_not_there_is_made(self):
+        self.assertEqual(self.sweep(), [b"0-0", [], 0, 0, 0])
+        self.assertEqual(self.sweep(), [b"0-0", [], 0, 0, 0])
+
+    def test_takes_over_what_nobody_acknowledges_in_pieces(self):
+        self.sweep()
+        ids = [self.add() for _ in range(5)]
+        self.read("B")
+        at, taken = self.sweep(count=3)[:2]
+        self.assertEqual([item[0] for item in taken], ids[:3])
+        self.assertEqual(taken[0][1], [b"gid", b"g"])
+        at, taken = self.sweep(count=3, cursor=at.decode())[:2]
+        self.assertEqual(([item[0] for item in taken], at), (ids[3:], b"0-0"))
+
+    def test_forgets_silent_readers_but_none_with_entries(self):
+        self.sweep()
+        self.add()
+        self.read("busy")
+        self.add()
+        run("outbox_ack", [self.stream], ["sagad", *self.read("idle")])
+        self.sweep("A", silent=HOUR)
+        self.assertEqual(self.readers(), [b"busy", b"idle"])
+        self.sweep("A", silent=HOUR, forget=-1)
+        self.assertEqual(self.readers(), [b"busy"])
+
+    def test_age_of_the_oldest(self):
+        redis("XADD", self.stream, "1000-0", "gid", "g")
+        self.assertGreater(self.sweep()[4], HOUR)
+        redis("XTRIM", self.stream, "MAXLEN", 0)
+        self.assertEqual(self.sweep()[4], 0)
+
+    def test_acknowledged_ones_are_gone(self):
+        self.sweep()
+        ids = [self.add() for _ in range(3)]
+        self.read()
+        self.assertEqual(run("outbox_ack", [self.stream], ["sagad", *ids[:2]]), 2)
+        self.assertEqual(run("outbox_ack", [self.stream], ["sagad", *ids[:2]]), 0)
+        self.assertEqual(self.sweep(silent=HOUR)[2:4], [1, 1])
+
+    def test_dead_ones_go_into_their_own_stream_once(self):
+        self.sweep()
+        entry = self.add("gid", "g", "more", "1")
+        self.read()
+        args = ["sagad", entry, "field 'more': unknown", 100]
+        self.assertEqual(run("outbox_dead", [self.stream, self.dead], args), 1)
+        self.assertEqual(run("outbox_dead", [self.stream, self.dead], args), 0)
+        self.assertEqual([fields for _, fields in redis("XRANGE", self.dead, "-", "+")],
+                         [[b"reason", b"field 'more': unknown", b"id", entry, b"gid", b"g", b"more",
+                           b"1"]])
+        self.assertEqual(self.sweep()[2:4], [0, 0])
+
+    def test_a_dead_one_of_any_length_is_moved(self):
+        self.sweep()
+        entry = self.add(*range(30000))
+        args = ["sagad", entry, "too long", 100]
+        self.assertEqual(run("outbox_dead", [self.stream, self.dead], args), 1)
+        self.assertEqual(len(redis("XRANGE", self.dead, "-", "+")[0][1]), 1004)
+
+
 class Memory(Base):
     def finished_saga(self, i):
         self.gid = "g%021d" % i

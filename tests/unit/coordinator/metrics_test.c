@@ -112,6 +112,9 @@ static void test_workers_are_added_up(void **state)
     metrics_attach(metrics, 0);
     metrics_submitted(metrics, TXN_SAGA);
     metrics_set(metrics, GAUGE_LIVE, 3);
+    metrics_set(metrics, GAUGE_OUTBOX_OLDEST_S, 7);
+    metrics_outbox(metrics, METRICS_OUTBOX_CONSUMED, 5);
+    metrics_outbox(metrics, METRICS_OUTBOX_DEAD, 2);
     pid_t pid = fork();
     if (pid == 0) {
         metrics_attach(metrics, 1);
@@ -125,6 +128,9 @@ static void test_workers_are_added_up(void **state)
     metrics_render(metrics, &unknown_backlog, &text);
     assert_true(has_line(&text, "sagad_transactions_total{type=\"saga\",status=\"submitted\"} 2"));
     assert_true(has_line(&text, "sagad_live_transactions 7"));
+    assert_true(has_line(&text, "sagad_outbox_oldest_seconds 7"));
+    assert_true(has_line(&text, "sagad_outbox_consumed_total 5"));
+    assert_true(has_line(&text, "sagad_outbox_dead_total 2"));
     buf_clear(&text);
     metrics_attach(metrics, 1); /* as a worker that was started again */
     metrics_render(metrics, &unknown_backlog, &text);

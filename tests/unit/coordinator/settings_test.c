@@ -59,6 +59,7 @@ static void test_good_files(void **state)
         "listen_tcp = unix:/run/sagad.sock\n",
         "listen_tcp = [::1]:36791\n",
         "resolver.order = 10.0.0.1:9002\nresolver.local = unix:/x\n",
+        "outbox.order = {ord:0..15}:outbox\noutbox.score = redis://u:p@10.0.0.1:6379/{scr:0}:o\n",
         "retry_interval = 1m\nretry_interval_max = 1m\n",
         "durability = always\nredis = unix:/run/redis.sock\nredis_db = 3\n",
     };
@@ -84,6 +85,8 @@ static void test_bad_files_are_refused_by_the_name_of_the_option(void **state)
         {"workers = 0\n", "workers"},
         {"retry_interval = 10m\n", "retry_interval_max"},
         {"resolver.order = nowhere\n", "resolver.order"},
+        {"outbox.order = redis://nowhere/k\n", "outbox.order"},
+        {"outbox.order = {ord:1..0}:outbox\n", "outbox.order"},
         {"durability = sometimes\n", "durability"},
         {"partitions = 5000\n", "partitions"},
         {"lease = 10ms\n", "lease"},

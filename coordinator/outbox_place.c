@@ -1,0 +1,210 @@
+#include "coordinator/outbox_place.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DB_MAX = 1000 };
+
+static enum err refuse(struct reason *reason, const char *name, const char *why)
+{
+    return reason_set(reason, ERR_INVALID,
+                      "outbox.%.60s: %s; must be KEY or redis://[USER[:PASSWORD]@]HOST:PORT/KEY",
+                      name, why);
+}
+
+/* What stands before the first (or last) `c`, and behind it; false when there is none. */
+static bool cut(struct slice text, char c, bool last, struct slice *before, struct slice *behind)
+{
+    size_t at = text.len;
+    for (size_t i = 0; i < text.len && (last || at == text.len); i++) {
+        at = text.ptr[i] == c ? i : at;
+    }
+    if (at == text.len) {
+        return false;
+    }
+    *before = slice_make(text.ptr, at);
+    *behind = slice_make(text.ptr + at + 1, text.len - at - 1);
+    return true;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+/* NULL when a '%' is not followed by two digits, or stands for a NUL. */
+static char *percent_decode(struct slice text)
+{
+    char *out = mem_alloc(text.len + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (c == '%') {
+            int high = i + 2 < text.len ? hex_digit(text.ptr[i + 1]) : -1;
+            int low = high >= 0 ? hex_digit(text.ptr[i + 2]) : -1;
+            if (low < 0 || high * 16 + low == 0) {
+                free(out);
+                return NULL;
+            }
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        out[len++] = c;
+    }
+    out[len] = '\0';
+    return out;
+}
+
+static enum err login_parse(const char *name, struct slice login, struct outbox_place *out,
+                            struct reason *reason)
+{
+    struct slice user = login, password = {0};
+    (void)cut(login, ':', false, &user, &password);
+    out->user = percent_decode(user);
+    out->password = percent_decode(password);
+    return out->user && out->password
+               ? ERR_OK
+               : refuse(reason, name, "user or password have a '%' without two hex digits");
+}
+
+static enum err address_parse(const char *name, struct slice text, struct outbox_place *out,
+                              struct reason *reason)
+{
+    struct slice login, address = text, host, port;
+    int64_t number;
+    enum err err = ERR_OK;
+    if (cut(text, '@', true, &login, &address)) {
+        err = login_parse(name, login, out, reason);
+    }
+    if (!err && (!cut(address, ':', true, &host, &port) || host.len == 0 ||
+                 !slice_to_int64(port, &number) || number < 1 || number > 65535)) {
+        return refuse(reason, name, "there is no HOST:PORT");
+    }
+    out->address = err ? NULL : slice_dup(address);
+    return err;
+}
+
+static enum err db_parse(const char *name, struct slice *key, struct outbox_place *out,
+                         struct reason *reason)
+{
+    struct slice before, behind;
+    int64_t number;
+    out->db = -1;
+    if (!cut(*key, '?', true, &before, &behind)) {
+        return ERR_OK;
+    }
+    if (!slice_has_prefix(behind, "db=") ||
+        !slice_to_int64(slice_make(behind.ptr + 3, behind.len - 3), &number) || number < 0 ||
+        number > DB_MAX) {
+        return refuse(reason, name, "what follows the '?' is not db=N, N from 0 to 1000");
+    }
+    out->db = (int)number;
+    *key = before;
+    return ERR_OK;
+}
+
+static size_t digits_at(const char *text, size_t len)
+{
+    size_t n = 0;
+    while (n < len && text[n] >= '0' && text[n] <= '9') {
+        n++;
+    }
+    return n;
+}
+
+struct range {
+    struct slice before, behind;
+    int64_t first, last;
+};
+
+/* The first "N..M" of the key. */
+static bool range_find(struct slice key, struct range *out)
+{
+    for (size_t i = 0; i < key.len; i++) {
+        size_t n = digits_at(key.ptr + i, key.len - i), dots = i + n;
+        if (n == 0) {
+            continue;
+        }
+        size_t last = dots + 2;
+        size_t m = last < key.len ? digits_at(key.ptr + last, key.len - last) : 0;
+        if (m > 0 && key.ptr[dots] == '.' && key.ptr[dots + 1] == '.') {
+            out->before = slice_make(key.ptr, i);
+            out->behind = slice_make(key.ptr + last + m, key.len - last - m);
+            return slice_to_int64(slice_make(key.ptr + i, n), &out->first) &&
+                   slice_to_int64(slice_make(key.ptr + last, m), &out->last);
+        }
+        i = dots > i ? dots - 1 : i;
+    }
+    return false;
+}
+
+static enum err keys_parse(const char *name, struct slice key, struct outbox_place *out,
+                           struct reason *reason)
+{
+    struct range range;
+    if (key.len == 0 || key.len > OUTBOX_KEY_MAX || utf8_has_control(key)) {
+        return refuse(reason, name, "KEY must have 1 to 512 bytes, no control characters");
+    }
+    if (!range_find(key, &range)) {
+        out->keys = mem_zalloc(sizeof(*out->keys));
+        out->keys[out->key_count++] = slice_dup(key);
+        return ERR_OK;
+    }
+    if (range.last < range.first || range.last - range.first >= OUTBOX_STREAMS_MAX) {
+        return refuse(reason, name, "a range goes from low to high and has at most 1024 numbers");
+    }
+    size_t count = (size_t)(range.last - range.first + 1);
+    out->keys = mem_zalloc(count * sizeof(*out->keys));
+    for (size_t i = 0; i < count; i++) {
+        struct buf text = {0};
+        buf_add_slice(&text, range.before);
+        buf_printf(&text, "%" PRId64, range.first + (int64_t)i);
+        buf_add_slice(&text, range.behind);
+        out->keys[out->key_count++] = slice_dup(buf_slice(&text));
+        buf_fini(&text);
+    }
+    return ERR_OK;
+}
+
+enum err outbox_place_parse(const char *name, const char *value, struct outbox_place *out,
+                            struct reason *reason)
+{
+    static const char scheme[] = "redis://";
+    struct slice key = slice_str(value), where;
+    enum err err = ERR_OK;
+    *out = (struct outbox_place){.db = -1};
+    if (slice_has_prefix(key, scheme)) {
+        struct slice rest = slice_make(key.ptr + strlen(scheme), key.len - strlen(scheme));
+        err = cut(rest, '/', false, &where, &key) ? address_parse(name, where, out, reason)
+                                                  : refuse(reason, name, "there is no /KEY");
+    }
+    if (!err) {
+        err = db_parse(name, &key, out, reason);
+    }
+    if (!err) {
+        err = keys_parse(name, key, out, reason);
+    }
+    if (err) {
+        outbox_place_fini(out);
+    }
+    return err;
+}
+
+void outbox_place_fini(struct outbox_place *place)
+{
+    for (size_t i = 0; i < place->key_count; i++) {
+        free(place->keys[i]);
+    }
+    free(place->keys);
+    free(place->address);
+    free(place->user);
+    free(place->password);
+    *place = (struct outbox_place){0};
+}

@@ -1,0 +1,37 @@
+/*
+ * One value of the setting `outbox`: which streams to consume, and where they are.
+ *
+ *     KEY                                        on the coordinator's own Redis
+ *     redis://[USER[:PASSWORD]@]HOST:PORT/KEY    on another one; USER and PASSWORD percent-encoded
+ *     …?db=N                                     behind both: another database than that of the
+ *                                                setting redis_db, or (another Redis) than 0
+ *
+ * KEY may have one range, {ord:0..15}:outbox: these are 16 streams.
+ */
+#ifndef COORDINATOR_OUTBOX_PLACE_H
+#define COORDINATOR_OUTBOX_PLACE_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+
+enum {
+    OUTBOX_PLACES_MAX = 64,
+    OUTBOX_STREAMS_MAX = 1024, /* of one place */
+    OUTBOX_KEY_MAX = 512,      /* bytes */
+};
+
+struct outbox_place {
+    char *address; /* NULL: the coordinator's own Redis */
+    char *user, *password;
+    int db; /* −1: not said */
+    char **keys;
+    size_t key_count;
+};
+
+/* The reason repeats the name only: the value may have a password in it. */
+enum err outbox_place_parse(const char *name, const char *value, struct outbox_place *out,
+                            struct reason *reason) MUST_CHECK;
+void outbox_place_fini(struct outbox_place *place); /* of a parsed or zeroed one */
+
+#endif

@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+"""The outbox: a message exists if and only if the change does that left it."""
+import os
+import tempfile
+import threading
+import unittest
+
+from harness.case import StackCase
+from harness.process import wait_for
+from harness.redis import RedisServer
+from harness.stack import ROOT
+from harness.web import Answer
+
+GROUP = "sagad"
+STREAM, OTHER = "{t:0}:outbox", "{t:1}:outbox"
+TAKE = """return barrier(function(keys, args)
+  if tonumber(redis.call('GET', keys[1]) or 0) < 1 then return fail('sold out') end
+  outbox(keys[2], args[1], args[2], args[3])
+  redis.call('DECR', keys[1])
+  return ok()
+end)"""
+
+
+def gated(body):
+    """As libsaga composes it."""
+    parts = [(ROOT / "lua" / "barrier" / name).read_text() for name in ("gate.lua", "outbox.lua")]
+    return "\n".join([*parts, body])
+
+
+class OutboxCase(StackCase):
+    stack_options = {"services": (), "fsync": "always", "settings": {"sagad": {
+        "outbox.t": "{t:0..1}:outbox", "store_timeout": "500ms", "lease": "500ms"}}}
+    has_user = False
+
+    def setUp(self):
+        self.web = self.participant()
+
+    def take(self, gid, redis=None):
+        """Sells one piece under the barrier of `gid`, and leaves the message gid-sold."""
+        redis = redis or self.redis.client
+        return redis.ask("EVAL", gated(TAKE), 3, f"{{t:0}}:br:{gid}:01", "{t:0}:stock", STREAM,
+                         "saga", gid, "01", "action", "01", "100000", "0",
+                         f"{gid}-sold", f"{self.web.url}/sold", gid)
+
+    def add(self, gid, stream=STREAM, other=None):
+        fields = {"gid": gid, "trans_type": "msg", "01.action": f"{self.web.url}/sold",
+                  "01.payload": gid} | (other or {})
+        flat = [word for pair in fields.items() for word in pair]
+        return self.redis.ask("XADD", stream, "*", *flat)
+
+    def delivered(self):
+        """{payload: how often}"""
+        bodies = [call.body.decode() for call in list(self.web.calls)]
+        return {body: bodies.count(body) for body in bodies}
+
+    def await_delivered(self, *gids):
+        wait_for(lambda: set(gids) <= set(self.delivered()), f"{gids[:3]} … arrive")
+        return self.delivered()
+
+    def await_empty(self, *streams, redis=None):
+        redis = redis or self.redis
+        for stream in streams or (STREAM,):
+            wait_for(lambda s=stream: redis.ask("XLEN", s) == 0, f"{stream} is empty")
+            self.assertEqual(0, redis.ask("XPENDING", stream, GROUP)[0])
+
+    def metric(self, name):
+        return sum(p.metrics()[f"sagad_outbox_{name}"] for name_, p in self.stack.programs.items()
+                   if name_.startswith("sagad") and p.process.is_up())
+
+
+class OneTest(OutboxCase):
+    def test_a_change_and_its_message(self):
+        gid = self.gid()
+        self.redis.ask("SET", "{t:0}:stock", 1)
+        self.assertEqual("OK", self.take(gid)[0])
+        self.assertEqual({gid: 1}, self.await_delivered(gid))
+        self.await_status(f"{gid}-sold", "succeed")
+        self.assertEqual("0", self.redis.ask("GET", "{t:0}:stock"))
+        self.await_empty()
+
+    def test_a_repeated_change_leaves_one_message(self):
+        gid = self.gid()
+        self.redis.ask("SET", "{t:0}:stock", 5)
+        self.assertEqual(["OK", "DUP", "DUP"], [self.take(gid)[0] for _ in range(3)])
+        self.await_delivered(gid)
+        self.await_empty()
+        self.assertEqual({gid: 1}, self.delivered())
+
+    def test_a_refused_change_leaves_none(self):
+        gid = self.gid()
+        self.redis.ask("SET", "{t:0}:stock", 0)
+        before = self.redis.ask("XINFO", "STREAM", STREAM)
+        self.assertEqual(["FAIL", "sold out"], self.take(gid))
+        self.assertEqual(before, self.redis.ask("XINFO", "STREAM", STREAM))
+        self.assertIsNone(self.sagad.status(f"{gid}-sold"))
+
+    def test_the_same_entry_again_is_no_second_message(self):
+        gid = self.gid()
+        self.add(gid)
+        self.await_delivered(gid)
+        self.await_status(gid, "succeed")
+        self.add(gid)
+        self.await_empty()
+        self.await_status(gid, "succeed")
+        self.assertEqual({gid: 1}, self.delivered())
+
+    def test_written_while_no_coordinator_runs(self):
+        gids = [self.gid() for _ in range(300)]
+        self.redis.ask("SET", "{t:0}:stock", len(gids))
+        self.sagad.kill()
+        for gid in gids:
+            self.assertEqual("OK", self.take(gid)[0])
+        self.assertEqual(len(gids), self.redis.ask("XLEN", STREAM))
+        self.sagad.start()
+        self.await_delivered(*gids)
+        self.await_empty()
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+
+    def test_poison_stands_in_nobodys_way(self):
+        dead, consumed = self.metric("dead_total"), self.metric("consumed_total")
+        long, good = self.gid(), self.gid()
+        wrong = [
+            ({"gid": ""}, "gid"), ({"trans_type": "saga"}, "trans_type"),
+            ({"gid": "x" * 129}, "gid"), ({"gid": b"\xff"}, "gid"),
+            ({"01.action": "ftp://x/y"}, "action"), ({"01.action": ""}, "01.action"),
+            ({"more": "1"}, "more"), ({"02.action": f"{self.web.url}/x"}, "02.payload"),
+            ({"01.payload": "x" * 300000}, "payload"),
+        ]
+        ids = [self.add(long, other=fields) for fields, _ in wrong]
+        ids.append(self.redis.ask("XADD", STREAM, "*", "hello", "world"))
+        ids.append(self.redis.ask("XADD", STREAM, "*", *[str(i) for i in range(3000)]))
+        self.add(good)
+        self.assertEqual({good: 1}, self.await_delivered(good))
+        self.await_empty()
+        letters = {f[3]: dict(zip(f[::2], f[1::2]))
+                   for _, f in self.redis.ask("XRANGE", f"{STREAM}:dead", "-", "+")}
+        self.assertEqual(set(ids), set(letters))
+        for (_, word), id_ in zip(wrong, ids):
+            self.assertIn(word, letters[id_]["reason"])
+        self.assertEqual("world", letters[ids[-2]]["hello"])
+        self.assertEqual(dead + len(ids), self.metric("dead_total"))
+        self.assertEqual(consumed + 1, self.metric("consumed_total"))
+        self.assertIsNone(self.sagad.status(long))
+        self.assertTrue(self.sagad.process.has_logged(r'level=error.*msg="dead letter" alert=1'))
+
+    def test_redis_comes_back(self):
+        gids = [self.gid() for _ in range(4)]
+        self.add(gids[0])
+        self.await_delivered(gids[0])
+        self.redis.kill()
+        self.redis.start()
+        self.add(gids[1])
+        self.await_delivered(gids[1])
+        self.await_empty()
+        self.redis.ask("DEL", STREAM)  # and with it the group
+        self.add(gids[2])
+        self.add(gids[3], OTHER)
+        self.await_delivered(*gids[2:])
+        self.await_empty(STREAM, OTHER)
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+
+    def test_a_stream_that_is_none_holds_up_no_other(self):
+        gid = self.gid()
+        self.redis.ask("DEL", STREAM)
+        self.redis.ask("SET", STREAM, "a text")
+        self.addCleanup(self.redis.ask, "DEL", STREAM)
+        wait_for(lambda: self.sagad.process.has_logged("cannot use the outbox.*WRONGTYPE"),
+                 "it says so")
+        self.add(gid, OTHER)
+        self.await_delivered(gid)
+        self.redis.ask("DEL", STREAM)
+        again = self.gid()
+        self.add(again)
+        self.await_delivered(again)
+        self.await_empty(STREAM, OTHER)
+
+    def test_what_waits_is_measured(self):
+        self.await_empty()
+        gate = threading.Event()
+        self.redis.process.thaw()
+        self.sagad.kill()
+        for _ in range(3):
+            self.add(self.gid())
+        self.sagad.start(live_max=1)
+        self.web.rules["/sold"] = Answer(gate=gate)
+        wait_for(lambda: self.metric("entries") >= 2, "two wait")
+        gate.set()
+        wait_for(lambda: self.metric("entries") == 0, "none waits")
+        self.await_empty()
+        self.sagad.restart()
+
+    def test_more_than_the_engine_may_hold(self):
+        gids, gate = [self.gid() for _ in range(200)], threading.Event()
+        self.web.rules["/sold"] = Answer(gate=gate)
+        self.sagad.restart(live_max=10)
+        for gid in gids:
+            self.add(gid)
+        wait_for(lambda: self.sagad.metrics()["sagad_live_transactions"] == 10, "it is full")
+        gate.set()
+        self.await_delivered(*gids)
+        self.await_empty()
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+        self.sagad.restart()
+
+    def test_a_clean_stop_leaves_nothing_behind(self):
+        gids = [self.gid() for _ in range(500)]
+        for gid in gids:
+            self.add(gid)
+        self.assertEqual(0, self.sagad.process.stop())
+        self.sagad.start()
+        self.await_delivered(*gids)
+        self.await_empty()
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+
+
+class ClusterTest(OutboxCase):
+    """Streams of different slots."""
+
+    stack_options = {**OutboxCase.stack_options, "cluster": True}
+
+    def test_each_stream_is_read(self):
+        gids = [self.gid() for _ in range(100)]
+        for i, gid in enumerate(gids):
+            self.add(gid, (STREAM, OTHER)[i % 2])
+        self.await_delivered(*gids)
+        self.await_empty(STREAM, OTHER)
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+        self.assertNotIn("CROSSSLOT", self.redis.ask("INFO", "errorstats"))
+        self.assertNotIn("cannot use", self.sagad.process.log())
+
+
+class TwoTest(OutboxCase):
+    """Two coordinators, and the outbox on a Redis of its own."""
+
+    PASSWORD = "p@ss/wo%rd: 1"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.TemporaryDirectory(prefix="sagad-test-")
+        acl = os.path.join(cls.dir.name, "users.acl")
+        with open(acl, "w", encoding="utf-8") as file:
+            file.write(f"user default on >{'x' * 8} ~* &* +@all\n"
+                       f"user sagad on #{cls.digest(cls.PASSWORD)} resetchannels ~{{t:*}}:outbox* "
+                       "-@all +@read +@write +@scripting +@connection +time -@dangerous\n")
+        cls.far = RedisServer(cls.dir.name, acl_file=acl, password="x" * 8)
+        cls.far.start()
+        cls.addClassCleanup(cls.end_far)
+        cls.stack_options = {**OutboxCase.stack_options, "coordinators": 2, "settings": {"sagad": {
+            **OutboxCase.stack_options["settings"]["sagad"],
+            "outbox.t": f"redis://sagad:p%40ss%2Fwo%25rd%3a%201@{cls.far.port.address}"
+                        "/{t:0..1}:outbox"}}}
+        super().setUpClass()
+
+    @staticmethod
+    def digest(password):
+        import hashlib  # pylint: disable=import-outside-toplevel
+        return hashlib.sha256(password.encode()).hexdigest()
+
+    @classmethod
+    def end_far(cls):
+        wrong = cls.far.end()
+        cls.dir.cleanup()
+        if wrong:
+            raise AssertionError(wrong)
+
+    def add(self, gid, stream=STREAM, other=None):
+        return self.far.ask("XADD", stream, "*", "gid", gid, "trans_type", "msg", "01.action",
+                            f"{self.web.url}/sold", "01.payload", gid)
+
+    def consumers(self):
+        """{name: pending} of the readers of the stream."""
+        rows = [dict(zip(row[::2], row[1::2]))
+                for row in self.far.ask("XINFO", "CONSUMERS", STREAM, GROUP)]
+        return {row["name"]: row["pending"] for row in rows}
+
+    def test_both_share_the_streams(self):
+        gids = [self.gid() for _ in range(1000)]
+        for i, gid in enumerate(gids):
+            self.add(gid, (STREAM, OTHER)[i % 2])
+        self.await_delivered(*gids)
+        self.await_empty(STREAM, OTHER, redis=self.far)
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+        self.assertEqual(len(gids), self.metric("consumed_total"))
+
+    def test_killed_between_the_read_and_the_acknowledgement(self):
+        """The store hangs, so what was read cannot be submitted; then the reader dies."""
+        gids = [self.gid() for _ in range(20)]
+        self.redis.process.freeze()
+        try:
+            for gid in gids:
+                self.add(gid)
+            wait_for(lambda: sum(self.consumers().values()) == len(gids), "they are read")
+            readers = [name for name, pending in self.consumers().items() if pending]
+            for program in self.killed(readers):
+                program.kill()
+        finally:
+            self.redis.process.thaw()
+        for program in (self.stack["sagad1"], self.stack["sagad2"]):
+            if not program.process.is_up():
+                program.start()
+        self.await_delivered(*gids)
+        self.await_empty(redis=self.far)
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+
+    def killed(self, readers):
+        """The coordinators that go by these names, host/pid/word."""
+        pids = {int(name.split("/")[-2]) for name in readers}
+        found = [p for p in self.stack.programs.values() if p.process.pid in pids]
+        self.assertEqual(len(pids), len(found))
+        return found
+
+    def test_the_outbox_is_away_for_a_while(self):
+        first, second = self.gid(), self.gid()
+        self.add(first)
+        self.await_delivered(first)
+        self.far.kill()
+        self.assertEqual(200, self.sagad.dtm("submit", gid=self.gid(), trans_type="msg",
+                                             steps=[{"action": self.web.url + "/else"}],
+                                             payloads=["{}"]).status)
+        self.far.start()
+        self.add(second)
+        self.await_delivered(second)
+        self.assertEqual(1, self.delivered()[second])
+
+    def test_the_password_is_in_no_log(self):
+        for name in ("sagad1", "sagad2"):
+            log = self.stack[name].process.log(whole=True)
+            self.assertIn("msg=\"consumes\" outbox=t", log)
+            self.assertNotIn("wo%", log)
+
+
+if __name__ == "__main__":
+    unittest.main()
