@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Plays the flows A to H against a stack that scripts/stack.sh started; demo.sh calls it.
+"""Plays the flows A to I against a stack that scripts/stack.sh started; demo.sh calls it.
 
-A to E are sagas; F to H are orders that are paid with points, a TCC over three services. After each
-flow the orders, the stock, the score, the barrier rows and the transaction's timeline are shown; every expectation is checked. Exit code 1 when one does not hold.
+A to E are sagas; F to H are orders that are paid with points, a TCC over three services; I is a message
+through the outbox. After each flow the orders, the stock, the score, the barrier rows and the
+transaction's timeline are shown; every expectation is checked. Exit code 1 when one does not hold.
 """
 import argparse
 import json
 import os
 import pathlib
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -68,6 +70,25 @@ class Stack:
         self.kill(name)
         self.start(name, **settings)
 
+    def coordinators(self):
+        return [f"sagad{i}" for i, name in enumerate(
+            (name for name in self.env if name.startswith("SAGA_HTTP")), 1)]
+
+    def call(self, api, method, *numbers):
+        """A plain request over the wire protocol (docs/protocol.md) whose message has these numbers
+        as its fields 1, 2, …; the result."""
+        host, _, port = self.env[api].rpartition(":")
+        payload = b"".join(varint(i << 3) + varint(n) for i, n in enumerate(numbers, 1))
+        body = field(5, method.encode()) + field(6, payload)
+        with socket.create_connection((host, int(port)), 10) as connection:
+            connection.sendall(frame(field(2, varint(8) + varint(1) + field(2, b"demo/1"))) +
+                               frame(varint(8) + varint(1) + field(30, body)))
+            answers = connection.makefile("rb")
+            read_frame(answers)  # hello
+            reply = read_frame(answers)
+        # id = 1, then call_reply (field 31), whose first field is the result
+        return {1: "SUCCESS", 2: "FAILURE"}.get(reply[reply.index(b"\xfa\x01") + 4], "ERROR")
+
     def barrier_rows(self, gid):
         """{(branch, op, who wrote it)} as a barrier table would show them."""
         rows = set()
@@ -77,6 +98,32 @@ class Stack:
                 if field.count(":") == 1:  # the others are replies, r:<op>:<barrier id>
                     rows.add((branch, field.split(":")[0], value.split("|")[0]))
         return rows
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def field(number, data):
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def frame(body):
+    return varint(len(body)) + body
+
+
+def read_frame(file):
+    size = shift = 0
+    while True:
+        byte = file.read(1)[0]
+        size |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return file.read(size)
 
 
 def wait_for(what, condition):
@@ -274,6 +321,42 @@ def flow_h(stack, pid):
     refused_order(flow, stack, pid, 2, ("not_enough_score", "03"), 100)
 
 
+def granted(stack, gid):
+    ledger = stack.post("SCORE_API", "/api/score/detail")[1]["ledger"]
+    return [entry["score"] for entry in ledger if entry["gid"] == gid]
+
+
+def outbox_length(stack):
+    return stack.redis("xlen", "{ord:0}:outbox")
+
+
+def flow_i(stack):
+    flow = Flow("I", "an order is paid while every coordinator is down: the points come afterwards")
+    _, made = stack.post("PRODUCT_API", "/api/product/create", name="pear", desc="green", stock=1,
+                         amount=5, status=0)
+    _, order = stack.post("ORDER_API", "/api/order/create", pid=made["id"], num=1, amount=5)
+    gid = f"order-paid-{order['id']}"
+    for name in stack.coordinators():
+        stack.kill(name)
+    flow.check("4 are paid, not 5", stack.call("ORDER_RPC", "order.Order/Paid", order["id"], 4),
+               "FAILURE")
+    flow.check("no change, no message", [order_status(stack, order["id"]), outbox_length(stack)],
+               [0, 0])
+    for _ in range(2):
+        flow.check("5 are paid", stack.call("ORDER_RPC", "order.Order/Paid", order["id"], 5),
+                   "SUCCESS")
+        flow.check("one change, one message",
+                   [order_status(stack, order["id"]), outbox_length(stack)], [1, 1])
+    flow.check("points so far", granted(stack, gid), [])
+    for name in stack.coordinators():
+        stack.start(name)
+    wait_for("the points arrive", lambda: granted(stack, gid))
+    flow.check("points with the coordinators", granted(stack, gid), [5])
+    wait_for("the outbox is empty", lambda: outbox_length(stack) == 0)
+    wait_for(f"{gid} ends", lambda: stack.query(gid)["transaction"]["status"] == "succeed")
+    flow.check_transaction(stack, gid, "succeed", {("01", "action", "action")})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", required=True, help="folder of the stack")
@@ -287,6 +370,7 @@ def main():
     pid = flow_f(stack)
     flow_g(stack, pid)
     flow_h(stack, pid)
+    flow_i(stack)
     print()
     if Flow.failures:
         print(paint(31, f"{Flow.failures} expectations did not hold"))

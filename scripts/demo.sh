@@ -2,8 +2,8 @@
 # Builds everything, starts a private system on free ports and plays the flows A to H of the mall:
 # an order that succeeds, one that finds no stock, one that fails after its work was done, a
 # registration, one that is undone, and orders paid with points (a TCC): one that succeeds, one that
-# finds no stock, one without enough points. Shows what was expected and what is; exit code 1 when
-# they differ.
+# finds no stock, one without enough points; at last an order that is paid while no coordinator runs
+# (the outbox). Shows what was expected and what is; exit code 1 when they differ.
 #   demo.sh [--stay] [--preset release]     --stay: leave the system running, and say how to use it
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

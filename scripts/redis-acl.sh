@@ -8,6 +8,8 @@ hashed() {
   printf '%s' "${!1:?$1 is not set: give each program a password}" | sha256sum | cut -d' ' -f1
 }
 
+# sagad may also take messages out of the outbox of the order service (docs/outbox.md).
+
 # What scripts and reads need, and nothing that administers the server.
 program="-@all +@read +@write +@scripting +@connection +time +wait -@dangerous"
 
@@ -16,7 +18,7 @@ program="-@all +@read +@write +@scripting +@connection +time +wait -@dangerous"
 cat <<EOF
 user default on #$(hashed OPS_PASSWORD) ~* &* +@all
 user ops on #$(hashed OPS_PASSWORD) ~* &* +@all
-user sagad on #$(hashed SAGAD_PASSWORD) resetchannels ~saga:* $program +info +config|get +memory|usage
+user sagad on #$(hashed SAGAD_PASSWORD) resetchannels ~saga:* ~{ord:*}:outbox* $program +info +config|get +memory|usage
 user order on #$(hashed ORDER_PASSWORD) resetchannels ~{ord:* $program
 user product on #$(hashed PRODUCT_PASSWORD) resetchannels ~{prd:* $program
 user user on #$(hashed USER_PASSWORD) resetchannels ~{usr:* $program

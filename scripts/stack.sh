@@ -165,6 +165,7 @@ start_sagad() { # NAME
     --resolver.product "127.0.0.1:$(port_of product rpc)" \
     --resolver.user "127.0.0.1:$(port_of user rpc)" \
     --resolver.score "127.0.0.1:$(port_of score rpc)" \
+    --outbox.order '{ord:0}:outbox' \
     "${extra[@]}"
 }
 
@@ -173,7 +174,7 @@ start_service() { # NAME
   [ "$servers" = 1 ] || redis=redis2
   password=${upper}_PASSWORD
   [ "$1" != order ] || peers=(--user_rpc "127.0.0.1:$(port_of user rpc)"
-    --product_rpc "127.0.0.1:$(port_of product rpc)")
+    --product_rpc "127.0.0.1:$(port_of product rpc)" --paid_score 5)
   (
     export "${upper}D_REDIS_PASSWORD=${!password}" "${upper}D_JWT_SECRET=$JWT_SECRET"
     spawn "$1" "$bin/services/$1/${1}d" \

@@ -1,13 +1,14 @@
--- order_paid: marks an unpaid order as paid.
--- KEYS: 1
---   KEYS[1] order hash, {ord:<s>}:o:<id>
+-- order_paid: marks an unpaid order as paid, and leaves a message about it (lua/barrier/outbox.lua).
+-- KEYS: 2
+--   KEYS[1] order hash, {ord:<s>}:o:<id>     KEYS[2] outbox, {ord:<s>}:outbox
 -- ARGV[1] amount that was paid, or "" when it is not to be compared
+-- ARGV[2] gid of the message, or "" for none; ARGV[3] its action, ARGV[4] its payload
 -- Returns {"OK", "1"}, or {"FAIL", reason}: no_order, order_invalid, order_pending,
 -- amount_differs.
--- Repeat: a paid order answers OK again and is not changed.
+-- Repeat: a paid order answers OK again, is not changed, and leaves no second message.
 
-if #KEYS ~= 1 or #ARGV ~= 1 then
-  return redis.error_reply("order_paid: wants 1 key and 1 argument")
+if #KEYS ~= 2 or #ARGV ~= 4 then
+  return redis.error_reply("order_paid: wants 2 keys and 4 arguments")
 end
 local status, amount, removed = unpack(redis.call("HMGET", KEYS[1], "status", "amount", "removed"))
 if not status or removed then
@@ -23,6 +24,9 @@ if status == "2" then
   return { "FAIL", "order_pending: the order is being paid with points" }
 end
 if status == "0" then
+  if ARGV[2] ~= "" then
+    outbox(KEYS[2], ARGV[2], ARGV[3], ARGV[4])
+  end
   local time = redis.call("TIME")
   redis.call("HSET", KEYS[1], "status", "1",
     "utime", time[1] .. string.format("%03d", math.floor(time[2] / 1000)))

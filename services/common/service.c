@@ -170,9 +170,10 @@ static void open_scripts(const struct service_program *program)
     for (size_t i = 0; i < program->script_count; i++) {
         const struct service_script *script = &program->scripts[i];
         const struct redis_script *source = script->source;
-        *script->slot = script->gated
-                            ? saga_script_new(source->name, source->text, source->len)
-                            : saga_script_new_plain(source->name, source->text, source->len);
+        struct saga_script *(*const make[])(const char *, const char *, size_t) = {
+            saga_script_new_plain, saga_script_new, saga_script_new_plain_outbox,
+            saga_script_new_outbox};
+        *script->slot = make[script->parts](source->name, source->text, source->len);
     }
 }
 

@@ -26,11 +26,13 @@ struct service {
     int exit_code;
 };
 
-/* A script of the service: composed with the barrier gate when `gated`. */
+/* A script of the service, and what libsaga puts in front of it: true, the barrier gate; false,
+ * nothing; SERVICE_OUTBOX, the outbox alone; both together are possible. */
+enum { SERVICE_GATE = 1, SERVICE_OUTBOX = 2 };
 struct service_script {
     struct saga_script **slot;
     const struct redis_script *source;
-    bool gated;
+    int parts;
 };
 
 struct service_program {

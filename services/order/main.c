@@ -22,6 +22,12 @@ static const struct conf_option options[] = {
                  "How long create waits for the end of its transaction before it answers 202."),
     ORDER_OPTION("key_ttl", CONF_DURATION, key_ttl_ms, "1d", 1000, 31536000000,
                  "How long an idempotency key is remembered."),
+    ORDER_OPTION("score_branch", CONF_STRING, score_branch, "tcp://score", 0, 0,
+                 "How sagad reaches the score service's branches."),
+    ORDER_OPTION(
+        "paid_score", CONF_INT, paid_score, "0", 0, 2147483647,
+        "Points that the user gets for a paid order, by a message in {ord:N}:outbox, which "
+        "sagad must consume; 0: none."),
     {.name = NULL},
 };
 
@@ -46,7 +52,7 @@ int main(int argc, char **argv)
         {&order.create_revert, &script_order_create_revert, true},
         {&order.new_id, &script_id_block, false},
         {&order.reserve, &script_id_reserve, false},
-        {&order.paid, &script_order_paid, false},
+        {&order.paid, &script_order_paid, SERVICE_OUTBOX},
         {&order.update, &script_order_update, false},
         {&order.remove, &script_order_remove, false},
     };

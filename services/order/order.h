@@ -2,7 +2,7 @@
  * The order service. Redis model (docs/architecture.md, "The mall"): under the tag {ord:<s>},
  * s = uid mod shards = id mod shards,
  *   seq counter · o:<id> order hash · u:<uid> orders of a user · k:<uid>:<key> idempotency keys ·
- *   br:<gid>:<branch> barrier
+ *   outbox messages · br:<gid>:<branch> barrier
  */
 #ifndef SERVICES_ORDER_ORDER_H
 #define SERVICES_ORDER_ORDER_H
@@ -21,6 +21,7 @@ struct order_settings {
     char *order_branch;   /* how sagad reaches this service: "tcp://order" */
     char *product_branch; /* and the product service */
     char *score_branch;   /* and the score service */
+    int64_t paid_score;   /* points for a paid order; 0: none */
     int64_t wait_ms;      /* how long create waits for the end of its saga */
     int64_t key_ttl_ms;   /* how long an idempotency key is remembered */
 };
@@ -59,6 +60,7 @@ void order_reserve(struct order_service *order, int64_t uid, struct slice key, s
                    int64_t amount, data_id_cb cb, void *arg);
 /* Of the answer of order_reserve, when it is OK. */
 int64_t order_reserved_amount(const struct data_answer *answer);
+/* With `paid_score` the change and the message that grants the points are one. */
 void order_paid(struct order_service *order, const order_PaidRequest *request, data_cb cb,
                 void *arg);
 void order_remove(struct order_service *order, int64_t uid, int64_t id, data_cb cb, void *arg);

@@ -1,9 +1,13 @@
 #include "services/order/order.h"
 
+#include "base/buf.h"
 #include "base/mem.h"
+#include "mall/score.pb.h"
 #include "redis/redis.h"
 #include "services/common/shard.h"
+#include "wire/message.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -199,15 +203,62 @@ int64_t order_reserved_amount(const struct data_answer *answer)
 
 /* ---- changes ---- */
 
+struct paid {
+    struct order_service *order;
+    order_PaidRequest request;
+    data_cb cb;
+    void *arg;
+};
+
+/* uid: whom the message grants the points; 0: no message. */
+static void paid_run(const struct paid *paid, int64_t uid)
+{
+    struct order_service *order = paid->order;
+    char key[ORDER_KEY_SIZE], box[ORDER_KEY_SIZE], amount[DATA_NUMBER_SIZE];
+    struct buf gid = {0}, action = {0}, payload = {0};
+    if (uid > 0) {
+        score_UserScoreRequest grant = {.user_id = uid,
+                                        .score = (int32_t)order->settings.paid_score};
+        buf_printf(&gid, "order-paid-%" PRId64, paid->request.id);
+        buf_printf(&action, "%s/score.UserScore/saveUserScore", order->settings.score_branch);
+        wire_pb_encode(score_UserScoreRequest_fields, &grant, &payload);
+    }
+    struct slice keys[] = {order_key(order, paid->request.id, key),
+                           key_format(order, paid->request.id, ":outbox", -1, box)};
+    struct slice args[] = {paid->request.has_amount ? data_number(paid->request.amount, amount)
+                                                    : slice_str(""),
+                           buf_slice(&gid), buf_slice(&action), buf_slice(&payload)};
+    data_run(order->service.saga, &(struct data_script_call){order->paid, keys, 2, args, 4},
+             paid->cb, paid->arg);
+    buf_fini(&gid);
+    buf_fini(&action);
+    buf_fini(&payload);
+}
+
+/* The user of an order never changes, so what was read before the script is still true in it. */
+static void on_paid_loaded(void *arg, const struct data_answer *answer,
+                           const order_DetailResponse *record)
+{
+    struct paid *paid = arg;
+    if (answer->kind == DATA_OK) {
+        paid_run(paid, record->uid);
+    } else {
+        paid->cb(paid->arg, answer);
+    }
+    free(paid);
+}
+
 void order_paid(struct order_service *order, const order_PaidRequest *request, data_cb cb,
                 void *arg)
 {
-    char key[ORDER_KEY_SIZE], amount[DATA_NUMBER_SIZE];
-    struct slice keys[] = {order_key(order, request->id, key)};
-    struct slice args[] = {request->has_amount ? data_number(request->amount, amount)
-                                               : slice_str("")};
-    data_run(order->service.saga, &(struct data_script_call){order->paid, keys, 1, args, 1}, cb,
-             arg);
+    struct paid paid = {order, *request, cb, arg};
+    if (order->settings.paid_score == 0) {
+        paid_run(&paid, 0);
+        return;
+    }
+    struct paid *kept = mem_new(struct paid);
+    *kept = paid;
+    order_load(order, request->id, 0, on_paid_loaded, kept);
 }
 
 void order_remove(struct order_service *order, int64_t uid, int64_t id, data_cb cb, void *arg)

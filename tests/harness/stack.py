@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = os.environ.get("SAGAD_BUILD", str(ROOT / "build" / "dev"))
 # Short pauses: a test waits for what a person would not.
 SAGAD_DEFAULTS = {"retry_interval": "100ms", "retry_interval_max": "1s", "lease": "1s"}
+PAID_SCORE = 5  # points for a paid order
 PROGRAMS_WITH_ACL = ("OPS", "SAGAD", "ORDER", "PRODUCT", "USER", "SCORE")
 
 
@@ -144,11 +145,15 @@ class Stack:
                 program.settings["coordinator"] = self.programs["sagad1"].rpc.address
         else:
             program.settings |= {"listen_tcp": program.rpc.address}
+            if "order" in self.programs:
+                shards = {**self.asked.get("all", {}), **self.asked.get("order", {})}.get("shards", 1)
+                program.settings["outbox.order"] = f"{{ord:0..{int(shards) - 1}}}:outbox"
             for name in SERVICES:
                 if name in self.programs:
                     program.settings[f"resolver.{name}"] = self.programs[name].rpc.address
             program.settings |= self.asked.get("sagad", {})
         if service == "order":
+            program.settings = {"paid_score": PAID_SCORE, **program.settings}
             for peer in ("user", "product"):
                 if peer in self.programs:
                     program.settings[f"{peer}_rpc"] = self.programs[peer].rpc.address

@@ -11,7 +11,7 @@ import unittest
 from harness import web
 from harness.case import PASSWORD, StackCase
 from harness.process import wait_for
-from harness.stack import SECRET
+from harness.stack import PAID_SCORE, SECRET
 from harness.wire import FAILURE, SUCCESS, Message, encode
 
 SERVICE_PATHS = {
@@ -260,6 +260,24 @@ class OrderTest(MallCase):
         detail = Message(client.call("order.Order/Detail", encode((1, order_id))).payload)
         self.assertEqual((order_id, self.uid, 1), (detail.int(1), detail.int(2), detail.int(5)))
         self.assertEqual(FAILURE, client.call("order.Order/Detail", encode((1, 10 ** 9))).result)
+
+    def points(self, **entry):
+        entries = self.post("score", "detail").body["ledger"]
+        return [e for e in entries if entry.items() <= e.items()]
+
+    def test_a_paid_order_grants_points_once(self):
+        order_id = self.post("order", "create", pid=self.make_product(5)).body["id"]
+        gid, client = f"order-paid-{order_id}", self.wire("order")
+        self.assertEqual(FAILURE, client.call("order.Order/Paid",
+                                              encode((1, order_id), (2, 6))).result)
+        self.assertIsNone(self.sagad.status(gid))
+        for _ in range(3):
+            self.assertEqual(SUCCESS, client.call("order.Order/Paid",
+                                                  encode((1, order_id), (2, 5))).result)
+        self.await_status(gid, "succeed")
+        wait_for(lambda: self.redis.ask("XLEN", "{ord:0}:outbox") == 0, "it is acknowledged")
+        self.assertEqual(1, len(self.points(gid=gid, score=PAID_SCORE)))
+        self.assertEqual({("msg", gid, "01", "action", "01", "action")}, self.rows(gid))
 
     def test_fields_of_create(self):
         pid = self.make_product(5, amount=7)

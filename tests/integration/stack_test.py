@@ -266,7 +266,7 @@ class DemoTest(StackDirCase):
         done = subprocess.run([sys.executable, "-B", DEMO, "--dir", self.dir], capture_output=True,
                               text=True, timeout=TIMEOUT_S, check=False)
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
-        self.assertEqual(list("ABCDEFGH"), re.findall(r"(?m)^Flow (\w):", done.stdout))
+        self.assertEqual(list("ABCDEFGHI"), re.findall(r"(?m)^Flow (\w):", done.stdout))
         self.assertNotIn("BAD", done.stdout)
         wait_for(lambda: set(self.states()) and {state for state, _ in self.states().values()} == {"up"},
                  "everything runs again")

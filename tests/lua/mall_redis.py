@@ -1,5 +1,6 @@
 """The mall's scripts as the services run them: libsaga puts lua/barrier/gate.lua and one line end in
-front of each gated body (sdk/src/script.c)."""
+front of each gated body, and lua/barrier/outbox.lua in front of one that leaves messages
+(sdk/src/script.c)."""
 import functools
 import os
 
@@ -24,13 +25,19 @@ def is_gated(name):
     return "return barrier(function(" in body(name)
 
 
-with open(os.path.join(ROOT, "lua", "barrier", "gate.lua"), encoding="utf-8") as gate_file:
-    GATE = gate_file.read()
+def barrier_text(name):
+    with open(os.path.join(ROOT, "lua", "barrier", name), encoding="utf-8") as file:
+        return file.read() + "\n"
+
+
+GATE, OUTBOX = barrier_text("gate.lua"), barrier_text("outbox.lua")
 
 
 @functools.cache
 def text(name):
-    return GATE + "\n" + body(name) if is_gated(name) else body(name)
+    gate = GATE if is_gated(name) else ""
+    outbox = OUTBOX if "outbox(" in body(name) else ""
+    return gate + outbox + body(name)
 
 
 class Mall:

@@ -89,6 +89,7 @@ class Texts(Base):
 
 class Order(Base):
     tag, key, list, seq = "{ord:0}", "{ord:0}:o:7", "{ord:0}:u:3", "{ord:0}:seq"
+    outbox = "{ord:0}:outbox"
 
     def create(self, gid=GID, op="action", num="2", amount="10", order="7"):
         return mall.gated("order_create", op, self.tag, gid, "01",
@@ -103,8 +104,8 @@ class Order(Base):
         return mall.gated("order_create_confirm", "confirm", self.tag, gid, "01",
                           ["{ord:0}:o:" + order], [order])
 
-    def paid(self, amount=""):
-        return mall.plain("order_paid", [self.key], [amount])
+    def paid(self, amount="", message=None):
+        return mall.plain("order_paid", [self.key, self.outbox], [amount, *(message or [""] * 3)])
 
     def update(self, amount="12", ver="1"):
         return mall.plain("order_update", [self.key], [ver, amount])
@@ -198,6 +199,19 @@ class Order(Base):
         self.refused(lambda: self.paid("9"), "amount_differs")
         self.twice(lambda: self.paid("10"), ("OK", "1"), ("OK", "1"))
         self.assertEqual((self.status(), mall.hash(self.key)["ver"]), ("1", "2"))
+
+    def test_paid_with_a_message(self):
+        message = ["order-paid-7", "tcp://score/score.UserScore/saveUserScore", "\b\x03\x10\x05"]
+        self.refused(lambda: self.paid("10", message), "no_order")
+        self.create()
+        self.refused(lambda: self.paid("9", message), "amount_differs")
+        self.broken(lambda: self.paid("10", [message[0], "no url", ""]), "outbox: 01.action must")
+        self.assertEqual(redis("EXISTS", self.outbox), 0)
+        self.twice(lambda: self.paid("10", message), ("OK", "1"), ("OK", "1"))
+        entries = redis("XRANGE", self.outbox, "-", "+")
+        self.assertEqual([[f.decode() for f in fields] for _, fields in entries],
+                         [["gid", message[0], "trans_type", "msg", "01.action", message[1],
+                           "01.payload", message[2]]])
 
     def test_void_or_removed_order_cannot_be_paid(self):
         self.create()
