@@ -28,8 +28,10 @@ def gated(body):
 
 
 class OutboxCase(StackCase):
+    # Nobody is called twice because the machine is slow, so calls can be counted.
     stack_options = {"services": (), "fsync": "always", "settings": {"sagad": {
-        "outbox.t": "{t:0..1}:outbox", "store_timeout": "500ms", "lease": "500ms"}}}
+        "outbox.t": "{t:0..1}:outbox", "store_timeout": "1s", "lease": "2s",
+        "request_timeout": "30s"}}}
     has_user = False
 
     def setUp(self):
@@ -279,7 +281,7 @@ class TwoTest(OutboxCase):
             self.add(gid, (STREAM, OTHER)[i % 2])
         self.await_delivered(*gids)
         self.await_empty(STREAM, OTHER, redis=self.far)
-        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+        self.assertEqual({1}, set(self.delivered().values()))
         self.assertEqual(len(gids), self.metric("consumed_total"))
 
     def test_killed_between_the_read_and_the_acknowledgement(self):
