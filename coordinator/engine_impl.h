@@ -206,8 +206,8 @@ struct live *live_adopt(struct engine *engine, struct txn *txn, int64_t sent_ms)
 /* The driver: gives the rules what has happened and performs what they want. */
 void live_drive(struct live *live);
 void live_poke(struct live *live); /* drives at the next tick */
-/* The times of txn->run out of those that are stored. The store's clock stood at txn->seen_ms a little
- * while ago: so nothing happens too early. */
+/* The times of txn->run out of those that are stored. The store's clock stood at txn->seen_ms a
+ * little while ago: so nothing happens too early. */
 void live_clocks_set(struct live *live);
 void live_timer_set(struct live *live);
 int64_t live_timeout_at(const struct live *live); /* INT64_MAX: it cannot time out any more */

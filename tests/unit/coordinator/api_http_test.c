@@ -86,17 +86,14 @@ void engine_prepare(struct engine *engine, const struct txn_spec *spec, engine_c
 void engine_register(struct engine *engine, struct slice gid, const struct store_branch *branch,
                      engine_cb cb, void *arg)
 {
-    engine_asked(engine, cb, arg, "register %.*s %.*s%.*s [%.*s|%.*s] %.*s", SLICE_ARG(gid),
-                 SLICE_ARG(branch->id), SLICE_ARG(branch->op), SLICE_ARG(branch->urls[OP_CONFIRM]),
-                 SLICE_ARG(branch->urls[OP_UNDO]), SLICE_ARG(branch->payload));
+    engine_asked(engine, cb, arg, "register %.*s %.*s", SLICE_ARG(gid), SLICE_ARG(branch->id));
 }
 
 void engine_finish(struct engine *engine, struct slice gid, const struct engine_finish *finish,
                    engine_cb cb, void *arg)
 {
-    engine_asked(engine, cb, arg, "finish %.*s %s because %.*s: %.*s", SLICE_ARG(gid),
-                 txn_status_name(finish->status), SLICE_ARG(finish->reason),
-                 SLICE_ARG(finish->result));
+    engine_asked(engine, cb, arg, "finish %.*s %s", SLICE_ARG(gid),
+                 txn_status_name(finish->status));
 }
 
 void engine_abort_wait(struct engine *engine, struct slice gid, struct slice reason,
