@@ -203,6 +203,31 @@ class TopicTest(ApiCase):
         self.assertEqual(200, reply.status, reply.text)
         self.assertEqual([f"/s{i}" for i in range(64)] + ["/t"], self.web.paths())
 
+    def test_subscribers_who_come_at_once_are_all_there(self):
+        topic = self.name()
+        coordinators = (self.sagad, self.other)
+        self.in_threads(8, lambda i: self.subscribe(topic, *(f"s{i}-{j}" for j in range(8)),
+                                                    sagad=coordinators[i % 2]))
+        self.assertEqual(64, len(set(self.urls(topic))))
+        self.assertEqual(64, self.topic(topic)["version"])
+
+    def test_another_coordinator_delivers_the_rest_after_a_crash(self):
+        topic, gid = self.name(), self.gid()
+        self.subscribe(topic, "a", "b", "c")
+        self.web.rules["/b"] = Answer(500, "")
+        self.msg("topic://" + topic, gid=gid, sagad=self.other, retry_interval=1,
+                 wait_result=False)
+        wait_for(lambda: "/b" in self.web.paths(), "the second one was called")
+        self.other.kill()
+        self.call("DELETE", f"topic/{topic}")
+        self.web.rules["/b"] = Answer()
+        self.await_status(gid, "succeed")
+        self.assertEqual({(f"01-0{i}", "action"): "succeed" for i in (1, 2, 3)},
+                         self.sagad.branches(gid))
+        self.assertEqual({("/a", "01-01"), ("/b", "01-02"), ("/c", "01-03")},
+                         {(c.path, dict(c.query)["branch_id"]) for c in self.web.calls})
+        self.other.start()
+
     def test_damaged_topic_stands_in_nobodys_way(self):
         topic, damaged = self.name(), self.name()
         self.subscribe(topic, "a")
@@ -404,7 +429,7 @@ class ListTest(ApiCase):
         self.assertEqual(200, reply.status, reply.text)
         return reply.body
 
-    def pages(self, between=lambda: None, **fields):
+    def pages(self, **fields):
         found, position = [], ""
         while True:
             page = self.page(position=position, **fields)
@@ -413,7 +438,6 @@ class ListTest(ApiCase):
             position = page["next_position"]
             if not position:
                 return found
-            between()
 
     def created_ms(self, gid):
         key = self.sagad.query(gid)["keys"]["tx"]
@@ -422,10 +446,21 @@ class ListTest(ApiCase):
     def test_pages_neither_repeat_nor_lose_while_others_submit(self):
         stable = [self.gid() for _ in range(60)]
         self.in_threads(4, lambda i: [self.submit(gid) for gid in stable[i::4]])
-        for limit in (1, 7, 50):
-            found = self.pages(lambda: self.submit(self.gid()), limit=limit)
-            self.assertEqual(len(set(found)), len(found))
-            self.assertEqual(set(stable), set(stable) & set(found))
+        done = threading.Event()
+
+        def go_on(_):
+            while not done.is_set():
+                self.submit(self.gid())
+
+        def read(_):
+            try:
+                for limit in (1, 7, 50):
+                    found = self.pages(limit=limit)
+                    self.assertEqual(len(set(found)), len(found))
+                    self.assertEqual(set(stable), set(stable) & set(found))
+            finally:
+                done.set()
+        self.in_threads(3, lambda i: read(i) if i == 0 else go_on(i))
 
     def test_all_filters_together(self):
         gids = {}
