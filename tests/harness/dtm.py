@@ -11,10 +11,16 @@ from harness.process import wait_for
 from harness.web import Answer
 
 
+# How late something may be on a busy machine; what the tests look for is later by far.
+SLACK_S = 5
+# A call that takes long because the machine is busy is no timeout.
+PATIENT = {"request_timeout": "20s"}
+
+
 class ModeCase(StackCase):
     """sagad (one or more) and a participant; each test has a gid of its own, self.id_."""
 
-    stack_options = {"services": ()}
+    stack_options = {"services": (), "settings": {"sagad": PATIENT}}
     has_user = False
 
     def setUp(self):
@@ -120,7 +126,7 @@ class ModeCase(StackCase):
 class TwoCoordinators(ModeCase):
     """The second goes on where the first was killed."""
 
-    stack_options = {"services": (), "coordinators": 2}
+    stack_options = {**ModeCase.stack_options, "coordinators": 2}
 
 
 def b64(data):
