@@ -80,7 +80,7 @@ struct bench {
     double redis_bytes;                   /* per transaction; < 0: unknown */
     bool books_checked, books_balanced;
     int64_t stock, ordered; /* found in the books of the mall */
-    int64_t held, counted;  /* found in the counters */
+    int64_t held, counted;  /* found in the counters: tries that are still open, branches done */
 };
 
 /* The user of a transaction: all of the shard in which the ids were allocated. */

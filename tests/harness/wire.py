@@ -10,6 +10,7 @@ STATUSES = {1: "prepared", 2: "submitted", 3: "aborting", 4: "succeed", 5: "fail
 CODES = {1: "INVALID", 2: "VERSION", 3: "DENIED", 4: "LIMIT", 5: "BUSY", 6: "UNAVAILABLE",
          7: "CONFLICT", 8: "NOT_FOUND", 9: "INTERNAL"}
 HELLO, FAULT, NEW_GID, SUBMIT, QUERY, CALL = 2, 3, 10, 11, 12, 30
+PREPARE, REGISTER, ABORT = 13, 14, 15
 
 
 # ---- protobuf ----
@@ -210,6 +211,25 @@ class WireClient:
 
     def submit(self, gid, steps, **options):
         return self.receive(self.send(SUBMIT, submit_body(gid, steps, **options)))
+
+    def ask(self, kind, gid, trans_type, steps=(), wait_timeout_ms=0, timeout_to_fail_ms=0,
+            query_prepared="", concurrent=False, delay_ms=0):
+        """SUBMIT or PREPARE of any type. Steps are dicts by the names of the protocol; `after` is a
+        list."""
+        steps = [encode((1, s.get("action")), (2, s.get("compensate")), (3, s.get("payload")),
+                        (4, s.get("try_url")), (5, s.get("confirm")), (6, s.get("cancel")),
+                        (7, b"".join(varint(i) for i in s.get("after", ())))) for s in steps]
+        return self.receive(self.send(kind, encode(
+            (1, gid), (2, trans_type), (3, steps), (4, encode((1, timeout_to_fail_ms))),
+            (5, wait_timeout_ms > 0), (6, wait_timeout_ms), (7, query_prepared), (9, concurrent),
+            (10, delay_ms))))
+
+    def register(self, gid, trans_type, branch_id, confirm, cancel, payload=b""):
+        return self.receive(self.send(REGISTER, encode((1, gid), (2, trans_type), (3, branch_id),
+                                                       (4, confirm), (5, cancel), (6, payload))))
+
+    def abort(self, gid, reason=""):
+        return self.receive(self.send(ABORT, encode((1, gid), (2, reason))))
 
     def query(self, gid):
         return self.receive(self.send(QUERY, encode((1, gid))))

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""The TCP API with transactions of every type, spoken by hand; participants over HTTP."""
+import unittest
+
+from harness.case import StackCase
+from harness.process import wait_for
+from harness.wire import PREPARE, SUBMIT, WireError
+from harness.web import Answer
+
+WAIT_MS = 10000
+
+
+class NativeCase(StackCase):
+    stack_options = {"services": ()}
+    has_user = False
+
+    def setUp(self):
+        self.web = self.participant()
+        self.id_ = self.gid()
+        self.client = self.connect()
+
+    def connect(self):
+        client = self.sagad.wire()
+        self.addCleanup(client.close)
+        return client
+
+    def url(self, name):
+        return f"{self.web.url}/{name}"
+
+    def register(self, branch_id, name, trans_type="tcc", **fields):
+        return self.client.register(self.id_, trans_type, branch_id, self.url(name + "-yes"),
+                                    self.url(name + "-no"), b"{}", **fields)
+
+    def refused(self, code, work, *arguments, **fields):
+        with self.assertRaises(WireError) as caught:
+            work(*arguments, **fields)
+        self.assertEqual(code, caught.exception.code, caught.exception.text)
+        return caught.exception
+
+
+class TccTest(NativeCase):
+    def prepare(self, **fields):
+        reply = self.client.ask(PREPARE, self.id_, "tcc", **fields)
+        self.assertEqual("prepared", reply.status)
+
+    def end(self, **fields):
+        return self.client.ask(SUBMIT, self.id_, "tcc", wait_timeout_ms=WAIT_MS, **fields)
+
+    def test_registered_branches_are_confirmed_in_reverse(self):
+        self.prepare()
+        self.register("01", "a")
+        self.register("02", "b")
+        self.assertEqual([], self.web.paths())
+        self.assertEqual("succeed", self.end().status)
+        self.assertEqual(["/b-yes", "/a-yes"], self.web.paths())
+        call = self.web.calls[0]
+        self.assertEqual({"gid": self.id_, "branch_id": "02", "op": "confirm",
+                          "trans_type": "tcc"}, dict(call.query))
+
+    def test_an_abort_cancels_what_was_registered(self):
+        self.prepare()
+        self.register("01", "a")
+        reply = self.client.abort(self.id_, "changed my mind")
+        self.assertEqual(("aborting", "changed my mind"), (reply.status, reply.rollback_reason))
+        self.await_status(self.id_, "failed")
+        self.assertEqual(["/a-no"], self.web.paths())
+        self.assertIn(self.client.abort(self.id_).status, ("aborting", "failed"))
+
+    def test_what_is_neither_submitted_nor_aborted_is_cancelled(self):
+        self.prepare(timeout_to_fail_ms=200)
+        self.register("01", "a")
+        self.await_status(self.id_, "failed")
+        self.assertEqual(["/a-no"], self.web.paths())
+
+    def test_registering_is_repeatable_and_bound_to_the_state(self):
+        self.refused("NOT_FOUND", self.register, "01", "a")
+        self.prepare()
+        self.register("01", "a")
+        self.register("01", "a")
+        self.refused("CONFLICT", self.register, "01", "b")
+        self.refused("CONFLICT", self.register, "02", "a", trans_type="xa")
+        self.assertEqual("branch_id", self.refused("INVALID", self.register, "00", "a").field)
+        self.end()
+        self.assertEqual(["/a-yes"], self.web.paths())
+        self.refused("CONFLICT", self.register, "02", "b")
+        self.refused("CONFLICT", self.client.ask, PREPARE, self.id_, "tcc")
+        self.refused("CONFLICT", self.client.abort, self.id_)
+
+    def test_a_second_submit_loses_no_confirm(self):
+        self.web.rules["/a-yes"] = [Answer(500), Answer(500), Answer(200)]
+        self.prepare()
+        self.register("01", "a")
+        for _ in range(2):
+            reply = self.client.ask(SUBMIT, self.id_, "tcc")
+            self.assertEqual("submitted", reply.status)
+        self.await_status(self.id_, "succeed")
+        self.assertEqual(["/a-yes"] * 3, self.web.paths())
+
+    def test_declared_tries_are_called_at_once_and_one_refusal_cancels_all(self):
+        steps = [{"try_url": self.url(f"{n}-try"), "confirm": self.url(f"{n}-yes"),
+                  "cancel": self.url(f"{n}-no"), "payload": b"{}"} for n in ("a", "b")]
+        self.assertEqual("succeed", self.end(steps=steps).status)
+        self.assertEqual({"/a-try", "/b-try"}, set(self.web.paths()[:2]))
+        self.assertEqual(["/b-yes", "/a-yes"], self.web.paths()[2:])
+        self.id_ = self.gid()
+        self.web.calls.clear()
+        self.web.rules["/b-try"] = Answer(409)
+        self.assertEqual("failed", self.end(steps=steps).status)
+        self.assertEqual(["/b-no", "/a-no"], self.web.paths()[2:])
+
+    def test_one_that_was_not_prepared_cannot_be_submitted(self):
+        self.refused("NOT_FOUND", self.end)
+
+    def test_a_killed_coordinator_forgets_no_branch(self):
+        self.prepare()
+        self.register("01", "a")
+        self.sagad.kill()
+        self.sagad.start()
+        self.client = self.connect()
+        self.register("02", "b")
+        self.assertEqual("succeed", self.end().status)
+        self.assertEqual(["/b-yes", "/a-yes"], self.web.paths())
+
+
+class XaTest(NativeCase):
+    def test_phase_two_in_order(self):
+        for verb, status, path in (("submit", "succeed", "yes"), ("abort", "failed", "no")):
+            with self.subTest(verb):
+                self.id_ = self.gid()
+                self.web.calls.clear()
+                self.client.ask(PREPARE, self.id_, "xa")
+                self.register("01", "a", trans_type="xa")
+                self.register("02", "b", trans_type="xa")
+                if verb == "submit":
+                    self.client.ask(SUBMIT, self.id_, "xa")
+                else:
+                    self.client.abort(self.id_)
+                self.await_status(self.id_, status)
+                self.assertEqual([f"/a-{path}", f"/b-{path}"], self.web.paths())
+
+
+class MessageTest(NativeCase):
+    def message(self, kind, **fields):
+        return self.client.ask(kind, self.id_, "msg",
+                               steps=[{"action": self.url("a"), "payload": b"{}"}], **fields)
+
+    def test_it_is_sent_when_it_is_submitted(self):
+        self.message(PREPARE, query_prepared=self.url("check"))
+        self.assertEqual("succeed", self.message(SUBMIT, query_prepared=self.url("check"),
+                                                 wait_timeout_ms=WAIT_MS).status)
+        self.assertEqual(["/a"], self.web.paths())
+
+    def test_the_check_back_decides_when_nobody_does(self):
+        for answer, status, calls in ((200, "succeed", ["/check", "/a"]), (409, "failed", ["/check"])):
+            with self.subTest(status):
+                self.id_ = self.gid()
+                self.web.calls.clear()
+                self.web.rules["/check"] = Answer(answer)
+                self.message(PREPARE, query_prepared=self.url("check"), timeout_to_fail_ms=100)
+                self.await_status(self.id_, status)
+                self.assertEqual(calls, self.web.paths())
+
+    def test_a_prepared_one_needs_its_check_back(self):
+        self.assertEqual("query_prepared", self.refused("INVALID", self.message, PREPARE).field)
+
+    def test_a_delayed_one_waits(self):
+        self.assertEqual("submitted", self.message(SUBMIT, delay_ms=400).status)
+        self.assertEqual([], self.web.paths())
+        self.await_status(self.id_, "succeed")
+
+
+class ConcurrentSagaTest(NativeCase):
+    def steps(self, *orders):
+        return [{"action": self.url(f"{i}"), "compensate": self.url(f"{i}-undo"), "after": after}
+                for i, after in enumerate(orders)]
+
+    def submit(self, *orders):
+        return self.client.ask(SUBMIT, self.id_, "saga", self.steps(*orders), concurrent=True,
+                               wait_timeout_ms=WAIT_MS)
+
+    def test_orders_hold_forward_and_backward(self):
+        self.assertEqual("succeed", self.submit([1, 2], [], [1]).status)
+        self.assertEqual(["/1", "/2", "/0"], self.web.paths())
+        self.id_ = self.gid()
+        self.web.calls.clear()
+        self.web.rules["/0"] = Answer(409)
+        self.assertEqual("failed", self.submit([1, 2], [], [1]).status)
+        self.assertEqual(["/1", "/2", "/0", "/0-undo", "/2-undo", "/1-undo"], self.web.paths())
+
+    def test_steps_without_order_overlap(self):
+        self.web.rules["/0"] = Answer(200, run=lambda call: wait_for(
+            lambda: "/1" in self.web.paths(), "both are called"))
+        self.web.rules["/1"] = Answer(200, run=lambda call: wait_for(
+            lambda: "/0" in self.web.paths(), "both are called"))
+        self.assertEqual("succeed", self.submit([], []).status)
+
+    def test_circles_and_unknown_indices_are_refused(self):
+        for orders in (([1], [0]), ([0],), ([5], [])):
+            self.assertEqual("orders", self.refused("INVALID", self.submit, *orders).field)
+
+
+if __name__ == "__main__":
+    unittest.main()
