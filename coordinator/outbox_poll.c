@@ -126,7 +126,8 @@ static void on_hello(void *arg, const struct redis_result *result)
     struct place *place = arg;
     if (result->err == ERR_OK) {
         const struct redis_value *mode = redis_value_field(result->value, "mode");
-        place->split = mode && slice_eq_str(redis_value_str(mode), "cluster");
+        place->split =
+            place->stream_count > 1 && mode && slice_eq_str(redis_value_str(mode), "cluster");
     }
     place->mode_known =
         result->err == ERR_OK || result->err == ERR_SCRIPT || result->err == ERR_DENIED;
@@ -150,9 +151,9 @@ static void sweep(struct place *place)
             return;
         }
         place->sweep_next = 0;
-        if (!place->mode_known) {
-            mode_ask(place);
-        }
+    }
+    if (!place->mode_known) {
+        mode_ask(place);
     }
     struct stream *stream = &place->streams[place->sweep_next];
     size_t room = engine_room(place->outbox);
