@@ -12,7 +12,8 @@ enum { DB_MAX = 1000 };
 static enum err refuse(struct reason *reason, const char *name, const char *why)
 {
     return reason_set(reason, ERR_INVALID,
-                      "outbox.%.60s: %s; must be KEY or redis://[USER[:PASSWORD]@]HOST:PORT/KEY",
+                      "outbox.%.60s: %s; must be KEY, redis://[USER[:PASSWORD]@]HOST:PORT/KEY or "
+                      "unix://[USER[:PASSWORD]@]/PATH:KEY",
                       name, why);
 }
 
@@ -89,6 +90,29 @@ static enum err address_parse(const char *name, struct slice text, struct outbox
     }
     out->address = err ? NULL : slice_dup(address);
     return err;
+}
+
+/* "[login@]/PATH:KEY" */
+static enum err socket_parse(const char *name, struct slice text, struct outbox_place *out,
+                             struct slice *key, struct reason *reason)
+{
+    struct slice login, path, rest;
+    if (!cut(text, '/', false, &login, &rest) ||
+        (login.len > 0 && login.ptr[login.len - 1] != '@') || !cut(rest, ':', false, &path, key) ||
+        path.len == 0) {
+        return refuse(reason, name, "there is no /PATH:KEY");
+    }
+    char *decoded = percent_decode(path);
+    if (!decoded) {
+        return refuse(reason, name, "the path has a '%' without two hex digits");
+    }
+    struct buf address = {0};
+    buf_printf(&address, "unix:/%s", decoded);
+    out->address = slice_dup(buf_slice(&address));
+    buf_fini(&address);
+    free(decoded);
+    login.len -= login.len > 0;
+    return login.len > 0 ? login_parse(name, login, out, reason) : ERR_OK;
 }
 
 static enum err db_parse(const char *name, struct slice *key, struct outbox_place *out,
@@ -176,12 +200,15 @@ static enum err keys_parse(const char *name, struct slice key, struct outbox_pla
 enum err outbox_place_parse(const char *name, const char *value, struct outbox_place *out,
                             struct reason *reason)
 {
-    static const char scheme[] = "redis://";
+    static const char tcp[] = "redis://", local[] = "unix://";
     struct slice key = slice_str(value), where;
     enum err err = ERR_OK;
     *out = (struct outbox_place){.db = -1};
-    if (slice_has_prefix(key, scheme)) {
-        struct slice rest = slice_make(key.ptr + strlen(scheme), key.len - strlen(scheme));
+    if (slice_has_prefix(key, local)) {
+        struct slice rest = slice_make(key.ptr + strlen(local), key.len - strlen(local));
+        err = socket_parse(name, rest, out, &key, reason);
+    } else if (slice_has_prefix(key, tcp)) {
+        struct slice rest = slice_make(key.ptr + strlen(tcp), key.len - strlen(tcp));
         err = cut(rest, '/', false, &where, &key) ? address_parse(name, where, out, reason)
                                                   : refuse(reason, name, "there is no /KEY");
     }

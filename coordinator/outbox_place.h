@@ -2,11 +2,13 @@
  * One value of the setting `outbox`: which streams to consume, and where they are.
  *
  *     KEY                                        on the coordinator's own Redis
- *     redis://[USER[:PASSWORD]@]HOST:PORT/KEY    on another one; USER and PASSWORD percent-encoded
+ *     redis://[USER[:PASSWORD]@]HOST:PORT/KEY    on another one
+ *     unix://[USER[:PASSWORD]@]/PATH:KEY         on another one, by its socket
  *     …?db=N                                     behind both: another database than that of the
  *                                                setting redis_db, or (another Redis) than 0
  *
- * KEY may have one range, {ord:0..15}:outbox: these are 16 streams.
+ * USER, PASSWORD and PATH are percent-encoded. KEY may have one range, {ord:0..15}:outbox: these are
+ * 16 streams.
  */
 #ifndef COORDINATOR_OUTBOX_PLACE_H
 #define COORDINATOR_OUTBOX_PLACE_H

@@ -304,6 +304,25 @@ class TwoTest(OutboxCase):
         self.await_empty(redis=self.far)
         self.assertEqual({gid: 1 for gid in gids}, self.delivered())
 
+    def test_killed_between_the_submit_and_the_acknowledgement(self):
+        gids = [self.gid() for _ in range(20)]
+        self.far.ask("ACL", "SETUSER", "sagad", "-xack")
+        try:
+            for gid in gids:
+                self.add(gid)
+            self.await_delivered(*gids)
+            self.assertEqual(len(gids), self.far.ask("XPENDING", STREAM, GROUP)[0])
+            for program in (self.stack["sagad1"], self.stack["sagad2"]):
+                program.kill()
+        finally:
+            self.far.ask("ACL", "SETUSER", "sagad", "+xack")
+        for program in (self.stack["sagad1"], self.stack["sagad2"]):
+            program.start()
+        self.await_empty(redis=self.far)
+        for gid in gids:
+            self.await_status(gid, "succeed")
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+
     def killed(self, readers):
         """The coordinators that go by these names, host/pid/word."""
         pids = {int(name.split("/")[-2]) for name in readers}

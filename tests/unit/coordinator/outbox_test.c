@@ -48,6 +48,19 @@ static void keys_on_another_redis(void **state)
     assert_int_equal(outbox_place_parse("o", "redis://10.0.0.7:6379/k", &place, &reason), ERR_OK);
     assert_null(place.user);
     outbox_place_fini(&place);
+    assert_int_equal(outbox_place_parse("o", "unix://u:p%2F@/run/a%3Ab/redis.sock:{ord:0}:outbox",
+                                        &place, &reason),
+                     ERR_OK);
+    assert_string_equal(place.address, "unix:/run/a:b/redis.sock");
+    assert_string_equal(place.user, "u");
+    assert_string_equal(place.password, "p/");
+    assert_string_equal(place.keys[0], "{ord:0}:outbox");
+    outbox_place_fini(&place);
+    assert_int_equal(outbox_place_parse("o", "unix:///r:k?db=1", &place, &reason), ERR_OK);
+    assert_string_equal(place.address, "unix:/r");
+    assert_null(place.user);
+    assert_int_equal(place.db, 1);
+    outbox_place_fini(&place);
 }
 
 static void wrong_places_are_named_without_their_password(void **state)
@@ -66,6 +79,11 @@ static void wrong_places_are_named_without_their_password(void **state)
         {"redis://u:secret@:1/k", "there is no HOST:PORT"},
         {"redis://u:secret%4@h:1/k", "two hex digits"},
         {"redis://u:secret%00@h:1/k", "two hex digits"},
+        {"unix://u:secret@run:k", "there is no /PATH:KEY"},
+        {"unix://u:secret/run:k", "there is no /PATH:KEY"},
+        {"unix:///run", "there is no /PATH:KEY"},
+        {"unix:///run:", "KEY must have"},
+        {"unix://u:secret@/run%4:k", "two hex digits"},
         {"k?db=", "is not db=N"},
         {"k?db=1001", "is not db=N"},
         {"k?table=1", "is not db=N"},
