@@ -7,8 +7,8 @@
  *     …?db=N                                     behind both: another database than that of the
  *                                                setting redis_db, or (another Redis) than 0
  *
- * USER, PASSWORD and PATH are percent-encoded. KEY may have one range, {ord:0..15}:outbox: these are
- * 16 streams.
+ * USER, PASSWORD and PATH are percent-encoded. KEY may have one range, {ord:0..15}:outbox: these
+ * are 16 streams.
  */
 #ifndef COORDINATOR_OUTBOX_PLACE_H
 #define COORDINATOR_OUTBOX_PLACE_H

@@ -71,12 +71,13 @@ started_at() { # PID: when it started, in ticks since boot; nothing when it is g
   [ "$state" = Z ] || cut -d' ' -f19 <<<"$rest"
 } 2>/dev/null
 
-# A pid counts only while it is still the process that we started (pids are used again).
+# A pid counts only while it is still the process that we started (pids are used again). One that
+# had ended before we looked has no time of its start.
 is_up() {
   local pid started
   [ -f "$(pid_file "$1")" ] || return 1
   read -r pid started <"$(pid_file "$1")"
-  [ "$(started_at "$pid")" = "$started" ]
+  [ -n "$started" ] && [ "$(started_at "$pid")" = "$started" ]
 }
 
 spawn() { # NAME command…
@@ -157,15 +158,20 @@ start_redis() { # NAME
     --appendonly "$aof" --appendfsync "$fsync"
 }
 
+outbox_place() { # where the order service leaves messages; with a password, so not for a command line
+  local path=${dir//%/%25}
+  [ "$servers" = 1 ] || printf 'unix://sagad:%s@%s/redis2.sock:' "$SAGAD_PASSWORD" "${path//:/%3A}"
+  echo '{ord:0}:outbox'
+}
+
 start_sagad() { # NAME
-  SAGAD_REDIS_PASSWORD=$SAGAD_PASSWORD spawn "$1" "$bin/coordinator/sagad" \
+  SAGAD_REDIS_PASSWORD=$SAGAD_PASSWORD SAGAD_OUTBOX_ORDER=$(outbox_place) spawn "$1" "$bin/coordinator/sagad" \
     --listen_http "127.0.0.1:$(port_of "$1")" --listen_tcp "127.0.0.1:$(port_of "$1" rpc)" \
     --redis "unix:$dir/redis.sock" --redis_user sagad --durability "$durability" \
     --resolver.order "127.0.0.1:$(port_of order rpc)" \
     --resolver.product "127.0.0.1:$(port_of product rpc)" \
     --resolver.user "127.0.0.1:$(port_of user rpc)" \
     --resolver.score "127.0.0.1:$(port_of score rpc)" \
-    --outbox.order '{ord:0}:outbox' \
     "${extra[@]}"
 }
 
