@@ -7,16 +7,15 @@
 -- Repeat: the gate answers DUP, also when the total is 0 by now.
 
 return barrier(function(keys, args)
-  local score = tonumber(args[1])
-  if not score or score < 1 or score > 4294967295 or score % 1 ~= 0 then
-    return fail("bad_score: score is " .. args[1] .. ", allowed 1 to 4294967295")
+  local score = args[1]
+  if not score:find("^[1-9]%d*$") or #score > 10 or score + 0 > 4294967295 then
+    return fail("bad_score: score is " .. score .. ", allowed 1 to 4294967295")
   end
   local total = redis.call("HGET", keys[1], "total") or "0"
-  if tonumber(total) < score then
-    return fail("not_enough_score: " .. total .. " points, " .. args[1] .. " wanted")
+  if total - score < 0 then
+    return fail("not_enough_score: " .. total .. " points, " .. score .. " wanted")
   end
-  local journal = string.format("%.0f", score)
-  redis.call("HINCRBY", keys[1], "total", "-" .. journal)
-  redis.call("HINCRBY", keys[1], "frozen", journal)
-  return ok("", journal)
+  redis.call("HINCRBY", keys[1], "total", "-" .. score)
+  redis.call("HINCRBY", keys[1], "frozen", score)
+  return ok("", score)
 end)

@@ -535,5 +535,11 @@ class ShardsTest(TccCase):
         self.assert_all_books()
 
 
+class ClusterTest(ShardsTest):
+    """And on a Redis Cluster: no script looks at two slots."""
+
+    stack_options = {"cluster": True, "settings": {"all": {"shards": 4}}}
+
+
 if __name__ == "__main__":
     unittest.main()

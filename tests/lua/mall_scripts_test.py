@@ -466,7 +466,7 @@ class Product(Base):
     def test_each_refusal_of_a_try_has_its_reason(self):
         self.refused(lambda: self.reserve("try"), "no_product")
         self.create()
-        for num in ("0", "-1", "1000001", "1.5", "x", "", "nan", "inf"):
+        for num in ("0", "-1", "1000001", "1.5", "x", "", "nan", "inf", "1e3", "0x5", "05"):
             self.refused(lambda n=num: self.reserve("try", n), "bad_num")
         self.reserve("try", "4", gid=OTHER)
         self.refused(lambda: self.reserve("try"), "stock_exhausted")  # frozen ones are nobody else's
@@ -751,7 +751,7 @@ class Score(Base):
     def test_each_refusal_of_a_deduction_has_its_reason(self):
         self.refused(lambda: self.deduct("try"), "not_enough_score")
         self.save()
-        for score in ("0", "-1", "4294967296", "1.5", "x", "", "nan", "inf"):
+        for score in ("0", "-1", "4294967296", "1.5", "x", "", "nan", "inf", "1e3", "0x5", "05"):
             self.refused(lambda s=score: self.deduct("try", s), "bad_score")
         self.refused(lambda: self.deduct("try", "11"), "not_enough_score")
         self.deduct("try", "7", gid=OTHER)
