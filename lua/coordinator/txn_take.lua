@@ -46,7 +46,8 @@ local function damaged(what)
     return {'DAMAGED', now, what}
 end
 
-local stored = redis.pcall('HMGET', tx, 'status', 'lease', 'type', 'rollback_reason')
+local stored = redis.pcall('HMGET', tx, 'status', 'lease', 'type', 'rollback_reason', 'declared',
+    'created', 'timeout_to_fail_ms')
 if stored.err then
     return damaged('the key is not a hash')
 end
@@ -66,6 +67,15 @@ if not epoch then
     return damaged('field lease is not EPOCH.REVISION OWNER')
 elseif not (status == 'prepared' or status == 'submitted' or status == 'aborting') then
     return damaged('field status is not a status')
+elseif ARGV[3] == '0' and status == 'prepared' then
+    -- Nobody is needed while a client calls the tries: whoever owned it would keep the client from
+    -- registering a branch. It is overdue because all were asked to be tried now.
+    local is_clients = stored[3] == 'xa' or stored[3] == 'tcc' and not stored[5]
+    local ends = (tonumber(stored[6]) or 0) + (tonumber(stored[7]) or 0)
+    if is_clients and holder == '' and ends > now then
+        redis.call('ZADD', due, string.format('%d', ends), gid)
+        return {'NOT_DUE', now}
+    end
 elseif ARGV[3] ~= '0' and ARGV[3] ~= '1' then
     if stored[3] ~= ARGV[3] then
         return {'CONFLICT', now, "trans_type is '" .. (stored[3] or '') .. "'"}

@@ -267,6 +267,19 @@ class TimeoutTest(Tcc, ModeCase):
         self.assert_ended("failed")
         self.assertEqual("Timeout after 1.500 seconds", self.transaction()["rollback_reason"])
 
+    def test_being_called_overdue_does_not_keep_branches_out(self):
+        """Whatever resets due times: nobody takes what is its client's."""
+        self.begin("a", timeout_to_fail=30)
+        key, = self.redis.client.keys(f"saga:*:tx:{self.id_}")
+        due = key.partition(":tx:")[0] + ":due"
+        at = self.redis.ask("ZSCORE", due, self.id_)
+        for i in range(2, 12):
+            self.redis.ask("ZADD", due, "1", self.id_)
+            self.register(f"p{i}", first=i)
+            wait_for(lambda: self.redis.ask("ZSCORE", due, self.id_) == at, "it waits again")
+        self.assert_reply(200, "SUCCESS", self.submit(wait_result=True))
+        self.assertEqual(11, len(self.web.calls))
+
     def test_what_was_submitted_is_never_cancelled(self):
         self.web.rules["/a-confirm"] = Answer(500, "")
         self.begin("a", timeout_to_fail=1, retry_interval=600)

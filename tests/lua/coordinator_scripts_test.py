@@ -319,6 +319,21 @@ class Take(Base):
         self.update(owner="B", epoch=2, rev=2, expect="aborting", status="failed")
         self.assertEqual(self.take("C", force="saga")[0], b"FINISHED")
 
+    def test_prepared_one_that_is_its_clients_is_left_alone_until_its_timeout(self):
+        for kind, fields, taken in (("tcc", ["timeout_to_fail_ms", "60000"], False),
+                                    ("xa", ["timeout_to_fail_ms", "60000"], False),
+                                    ("tcc", ["timeout_to_fail_ms", "60000", "declared", "1"], True),
+                                    ("msg", ["timeout_to_fail_ms", "60000"], True),
+                                    ("tcc", ["timeout_to_fail_ms", "0"], True)):
+            redis("FLUSHALL")
+            _, now = run("txn_create", [self.tx, self.log, self.due, self.recent],
+                         [self.gid, "1.0", "prepared", kind, 0, -1, RETENTION, "", *fields])
+            answer = self.take()[0]
+            self.assertEqual(answer, b"OK" if taken else b"NOT_DUE", (kind, fields))
+            if not taken:
+                self.assertEqual((self.hash()["lease"], self.score(self.due)),
+                                 ("1.0", now + 60000))
+
     def test_released_one_is_taken_without_a_word_in_the_history(self):
         self.create()
         self.update(release=1, due=-1)
