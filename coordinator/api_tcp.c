@@ -179,8 +179,11 @@ static enum err step_of(const struct wire_step *from, enum txn_type type, size_t
                 {"try_url", from->try_url, OP_ACTION, true},
                 {"confirm", from->confirm, OP_CONFIRM, true},
                 {"cancel", from->cancel, OP_UNDO, true}};
-    *out = (struct txn_step){
-        .payload = from->payload, .after = from->after, .after_count = from->after_count};
+    *out = (struct txn_step){.payload = from->payload,
+                             .request_timeout_ms = from->request_timeout_ms,
+                             .retry_interval_ms = from->retry_interval_ms,
+                             .after = from->after,
+                             .after_count = from->after_count};
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
         bool known = urls[i].of_tcc == (type == TXN_TCC) && txn_op_name(type, urls[i].op);
         if (known) {
@@ -232,7 +235,33 @@ static enum err specials_check(const struct wire_submit *submit, enum txn_type t
 struct parts {
     struct txn_step steps[WIRE_STEPS_MAX];
     struct txn_header headers[WIRE_HEADERS_MAX];
+    struct txn_header *step_headers; /* of all steps, or NULL */
 };
+
+static void headers_of(const struct wire_header *from, size_t count, struct txn_header *to)
+{
+    for (size_t i = 0; i < count; i++) {
+        to[i] = (struct txn_header){from[i].name, from[i].value};
+    }
+}
+
+/* Few steps have some of their own. */
+static void step_headers_of(const struct wire_submit *submit, struct parts *parts)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < submit->step_count; i++) {
+        count += submit->steps[i].header_count;
+    }
+    parts->step_headers = count > 0 ? mem_alloc(count * sizeof(struct txn_header)) : NULL;
+    struct txn_header *at = parts->step_headers;
+    for (size_t i = 0; i < submit->step_count; i++) {
+        const struct wire_step *step = &submit->steps[i];
+        headers_of(step->headers, step->header_count, at);
+        parts->steps[i].headers = at;
+        parts->steps[i].header_count = step->header_count;
+        at = step->header_count > 0 ? at + step->header_count : at;
+    }
+}
 
 static enum err spec_of(const struct wire_submit *submit, bool prepare, struct parts *parts,
                         struct txn_spec *out, struct reason *reason)
@@ -247,6 +276,7 @@ static enum err spec_of(const struct wire_submit *submit, bool prepare, struct p
                     .request_timeout_ms = options->request_timeout_ms,
                     .retry_limit = options->retry_limit,
                     .concurrent = submit->concurrent,
+                    .keep_results = options->keep_results,
                     .delay_ms = submit->delay_ms,
                     .headers = parts->headers,
                     .header_count = options->header_count},
@@ -255,10 +285,7 @@ static enum err spec_of(const struct wire_submit *submit, bool prepare, struct p
         .custom_data = submit->custom_data,
         .query_prepared = submit->query_prepared,
     };
-    for (size_t i = 0; i < options->header_count; i++) {
-        parts->headers[i] =
-            (struct txn_header){options->headers[i].name, options->headers[i].value};
-    }
+    headers_of(options->headers, options->header_count, parts->headers);
     enum txn_type type;
     if (txn_type_parse(submit->trans_type, &type)) {
         out->step_count = 0;
@@ -270,6 +297,7 @@ static enum err spec_of(const struct wire_submit *submit, bool prepare, struct p
         err = step_of(&submit->steps[i], type, i, &parts->steps[i], reason);
     }
     if (err == ERR_OK) {
+        step_headers_of(submit, parts);
         err = specials_check(submit, type, prepare, reason);
     }
     return err == ERR_OK ? txn_spec_check(out, reason) : err;
@@ -282,11 +310,13 @@ static void handle_submit(struct api_tcp *api, struct rpc_request *request)
     struct txn_spec spec;
     struct engine_wait wait;
     struct reason reason;
+    parts.step_headers = NULL;
     if (wait_of(submit, &wait, &reason) || spec_of(submit, false, &parts, &spec, &reason)) {
         fail_invalid(request, &reason);
-        return;
+    } else {
+        engine_submit(api->env.engine, &spec, wait, on_answer, pending_new(api, request));
     }
-    engine_submit(api->env.engine, &spec, wait, on_answer, pending_new(api, request));
+    free(parts.step_headers);
 }
 
 static void handle_prepare(struct api_tcp *api, struct rpc_request *request)
@@ -294,11 +324,13 @@ static void handle_prepare(struct api_tcp *api, struct rpc_request *request)
     struct parts parts;
     struct txn_spec spec;
     struct reason reason;
+    parts.step_headers = NULL;
     if (spec_of(&rpc_request_message(request)->submit, true, &parts, &spec, &reason)) {
         fail_invalid(request, &reason);
-        return;
+    } else {
+        engine_prepare(api->env.engine, &spec, on_answer, pending_new(api, request));
     }
-    engine_prepare(api->env.engine, &spec, on_answer, pending_new(api, request));
+    free(parts.step_headers);
 }
 
 /* ---- register, abort ---- */
@@ -365,8 +397,12 @@ static size_t list_ops(const struct txn *txn, struct wire_branch_op *ops)
         /* a try that the client calls by itself: nothing is known of it */
         bool own = op == OP_ACTION && txn->type == TXN_TCC && !txn->options.declared;
         if (name && !own) {
-            ops[count++] = (struct wire_branch_op){branch->id, slice_str(name), branch->ops[op].url,
-                                                   wire_status_of_op(branch->ops[op].status)};
+            ops[count++] = (struct wire_branch_op){
+                .branch_id = branch->id,
+                .op = slice_str(name),
+                .url = branch->ops[op].url,
+                .status = wire_status_of_op(branch->ops[op].status),
+                .result = op == OP_ACTION ? branch->result : (struct slice){0}};
         }
     }
     for (size_t i = 0; i < txn->progress_count && count < WIRE_BRANCH_OPS_MAX; i++) {

@@ -91,12 +91,16 @@ struct wire_step {
     struct slice try_url, confirm, cancel;
     uint8_t *after; /* indices of steps */
     size_t after_count;
+    int64_t request_timeout_ms, retry_interval_ms; /* 0: those of the transaction */
+    struct wire_header *headers;
+    size_t header_count;
 };
 struct wire_options { /* 0: default */
     int64_t timeout_to_fail_ms, retry_interval_ms, request_timeout_ms;
     uint32_t retry_limit;
     struct wire_header *headers;
     size_t header_count;
+    bool keep_results;
 };
 struct wire_submit {
     struct slice gid, trans_type;
@@ -123,6 +127,7 @@ struct wire_submit_reply {
 struct wire_branch_op {
     struct slice branch_id, op, url;
     enum wire_status status;
+    struct slice result;
 };
 struct wire_history_entry {
     int64_t time_ms;

@@ -59,6 +59,9 @@ static const struct field step_fields[] = {
     TEXT(Step, wire_step, cancel),
     {saga_v1_Step_after_tag, FIELD_INDICES, "after", offsetof(struct wire_step, after),
      WIRE_STEPS_MAX, NULL, offsetof(struct wire_step, after_count)},
+    PLAIN(Step, wire_step, FIELD_INT63, request_timeout_ms),
+    PLAIN(Step, wire_step, FIELD_INT63, retry_interval_ms),
+    LIST(Step, wire_step, branch_headers, headers, header_count, WIRE_HEADERS_MAX, &header_shape),
 };
 static const struct shape step_shape = SHAPE(step_fields, struct wire_step);
 
@@ -69,6 +72,7 @@ static const struct field options_fields[] = {
     PLAIN(Options, wire_options, FIELD_UINT32, retry_limit),
     LIST(Options, wire_options, branch_headers, headers, header_count, WIRE_HEADERS_MAX,
          &header_shape),
+    PLAIN(Options, wire_options, FIELD_BOOL, keep_results),
 };
 static const struct shape options_shape = SHAPE(options_fields, struct wire_options);
 
@@ -120,6 +124,7 @@ static const struct field branch_op_fields[] = {
     TEXT(BranchOp, wire_branch_op, op),
     TEXT(BranchOp, wire_branch_op, url),
     ENUM(BranchOp, wire_branch_op, status, WIRE_STATUS_FAILED),
+    PLAIN(BranchOp, wire_branch_op, FIELD_BYTES, result),
 };
 static const struct shape branch_op_shape = SHAPE(branch_op_fields, struct wire_branch_op);
 

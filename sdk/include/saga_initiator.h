@@ -32,6 +32,7 @@ struct saga_answer {
 struct saga_op {
     struct saga_bytes branch_id, op, url; /* "01", "confirm", "tcp://…" */
     const char *status;                   /* "prepared", "succeed", "failed" */
+    struct saga_bytes result;             /* of an action or try, with keep_results */
 };
 typedef void (*saga_answer_cb)(void *arg, const struct saga_answer *answer);
 
@@ -78,6 +79,8 @@ struct saga_submission {
     size_t branch_count;
     const char *query_prepared; /* msg: the branch that says whether a prepared one is sent */
     int64_t delay_ms;           /* msg: nothing is called before so long after the submit */
+    bool keep_results; /* of actions and tries, 4096 bytes each; a later payload may name one,
+                          "${01.result}" */
 };
 enum { SAGA_ORDERS_MAX = 1000 };
 

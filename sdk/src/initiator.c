@@ -120,7 +120,7 @@ static void answer_query(struct ask *ask, const struct wire_query_reply *reply)
     for (size_t i = 0; i < reply->branch_count; i++) {
         const struct wire_branch_op *op = &reply->branches[i];
         ops[i] = (struct saga_op){bytes_of(op->branch_id), bytes_of(op->op), bytes_of(op->url),
-                                  op_status(op->status)};
+                                  op_status(op->status), bytes_of(op->result)};
     }
     struct saga_answer answer = {
         .gid = bytes_of(reply->gid),
@@ -224,7 +224,8 @@ struct wire_options submission_options(const struct saga_submission *s)
     return (struct wire_options){.timeout_to_fail_ms = s->timeout_to_fail_ms,
                                  .retry_interval_ms = s->retry_interval_ms,
                                  .request_timeout_ms = s->request_timeout_ms,
-                                 .retry_limit = s->retry_limit};
+                                 .retry_limit = s->retry_limit,
+                                 .keep_results = s->keep_results};
 }
 
 const char *submission_wrong(const struct saga_submission *s)

@@ -29,7 +29,7 @@ static void check_limits(const struct wire_message *message)
         check(utf8_is_valid(message->submit.gid) && message->submit.delay_ms >= 0);
         for (size_t i = 0; i < message->submit.step_count; i++) {
             const struct wire_step *step = &message->submit.steps[i];
-            check(step->after_count <= WIRE_STEPS_MAX);
+            check(step->after_count <= WIRE_STEPS_MAX && step->header_count <= WIRE_HEADERS_MAX);
             for (size_t a = 0; a < step->after_count; a++) {
                 check(step->after[a] < WIRE_STEPS_MAX);
             }

@@ -48,17 +48,26 @@ static void answer_now(void *arg)
 static void spec_print(struct fixture *f, const char *what, const struct txn_spec *spec)
 {
     const struct txn_options *options = &spec->options;
-    int used =
-        snprintf(f->asked, sizeof(f->asked), "%s %.*s %.*s%s%s%s delay=%lld check=%.*s custom=%.*s",
-                 what, SLICE_ARG(spec->gid), SLICE_ARG(spec->trans_type),
-                 spec->prepare ? " prepare" : "", options->concurrent ? " concurrent" : "",
-                 options->declared ? " declared" : "", (long long)options->delay_ms,
-                 SLICE_ARG(spec->query_prepared), SLICE_ARG(spec->custom_data));
+    int used = snprintf(
+        f->asked, sizeof(f->asked), "%s %.*s %.*s%s%s%s%s delay=%lld check=%.*s custom=%.*s", what,
+        SLICE_ARG(spec->gid), SLICE_ARG(spec->trans_type), spec->prepare ? " prepare" : "",
+        options->keep_results ? " results" : "", options->concurrent ? " concurrent" : "",
+        options->declared ? " declared" : "", (long long)options->delay_ms,
+        SLICE_ARG(spec->query_prepared), SLICE_ARG(spec->custom_data));
     for (size_t i = 0; i < spec->step_count; i++) {
         const struct txn_step *step = &spec->steps[i];
         used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " [%.*s|%.*s|%.*s|%.*s",
                          SLICE_ARG(step->urls[OP_ACTION]), SLICE_ARG(step->urls[OP_CONFIRM]),
                          SLICE_ARG(step->urls[OP_UNDO]), SLICE_ARG(step->payload));
+        for (size_t h = 0; h < step->header_count; h++) {
+            used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " %.*s:%.*s",
+                             SLICE_ARG(step->headers[h].name), SLICE_ARG(step->headers[h].value));
+        }
+        if (step->request_timeout_ms + step->retry_interval_ms > 0) {
+            used +=
+                snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " %lld/%lld",
+                         (long long)step->request_timeout_ms, (long long)step->retry_interval_ms);
+        }
         for (size_t a = 0; a < step->after_count; a++) {
             used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " after %d",
                              step->after[a]);
@@ -431,6 +440,34 @@ static void test_a_concurrent_saga_and_its_order(void **state)
     assert_non_null(strstr(ask(f, &request), "field=steps.after"));
 }
 
+static void test_options_of_steps_and_results(void **state)
+{
+    struct fixture *f = *state;
+    f->whole = true;
+    struct wire_header headers[] = {{SLICE_LIT("x"), SLICE_LIT("1")},
+                                    {SLICE_LIT("y"), SLICE_LIT("2")}};
+    struct wire_step steps[] = {{.action = slice_str("http://h/a")},
+                                {.action = slice_str("http://h/b"),
+                                 .payload = slice_str("${01.result}"),
+                                 .headers = headers,
+                                 .header_count = 2},
+                                {.action = slice_str("http://h/c"),
+                                 .request_timeout_ms = 7,
+                                 .retry_interval_ms = 8,
+                                 .headers = headers + 1,
+                                 .header_count = 1}};
+    struct wire_message request = message_of(WIRE_SUBMIT, "saga", steps, 3);
+    request.submit.options.keep_results = true;
+    assert_string_equal(ask(f, &request), "gid=g status=prepared why=");
+    assert_string_equal(f->asked, "submit g saga results delay=0 check= custom= [http://h/a|||] "
+                                  "[http://h/b|||${01.result} x:1 y:2] [http://h/c||| y:2 7/8]");
+    steps[0].payload = slice_str("${02.result}"); /* comes later */
+    assert_non_null(strstr(ask(f, &request), "error 1 "));
+    steps[0].payload = slice_str("");
+    headers[1].name = slice_str("not a token");
+    assert_non_null(strstr(ask(f, &request), "field=steps[1].branch_headers"));
+}
+
 static void test_a_declared_tcc(void **state)
 {
     struct fixture *f = *state;
@@ -611,6 +648,7 @@ int main(void)
         CASE(test_errors_of_the_engine),
         CASE(test_query),
         CASE(test_a_concurrent_saga_and_its_order),
+        CASE(test_options_of_steps_and_results),
         CASE(test_a_declared_tcc),
         CASE(test_a_message_is_prepared_and_submitted),
         CASE(test_what_does_not_fit_the_type_is_refused),

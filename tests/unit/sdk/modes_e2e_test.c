@@ -42,7 +42,7 @@ struct hotel {
     struct saga_script *script;
     struct test_port http, tcp;
     pid_t sagad;
-    char url[128];
+    char url[128], echo[128];
     const char *verdict; /* what the check-back answers */
     int checks;
 };
@@ -69,6 +69,12 @@ static void on_room(void *arg, struct saga_call *call)
                                              .arg_count = 1});
 }
 
+static void on_echo(void *arg, struct saga_call *call)
+{
+    (void)arg;
+    saga_call_reply(call, SAGA_SUCCESS, saga_call_payload(call), NULL);
+}
+
 static void on_check(void *arg, struct saga_call *call)
 {
     struct hotel *hotel = arg;
@@ -92,9 +98,10 @@ static void on_answer(void *arg, const struct saga_answer *answer)
     for (size_t i = 0; i < answer->op_count; i++) {
         const struct saga_op *op = &answer->ops[i];
         size_t used = strlen(result->ops);
-        snprintf(result->ops + used, TEXT_SIZE - used, "%s%.*s.%.*s=%s", i ? " " : "",
-                 (int)op->branch_id.len, op->branch_id.ptr, (int)op->op.len, op->op.ptr,
-                 op->status);
+        snprintf(result->ops + used, TEXT_SIZE - used, "%s%.*s.%.*s=%s%s%.*s%s", i ? " " : "",
+                 (int)op->branch_id.len, op->branch_id.ptr, (int)op->op.len, op->op.ptr, op->status,
+                 op->result.len ? "(" : "", (int)op->result.len, op->result.ptr,
+                 op->result.len ? ")" : "");
     }
 }
 
@@ -196,6 +203,9 @@ static int hotel_open(void **state)
     saga_on_branch(hotel->saga, "hotel.Room/Book", on_room, hotel);
     saga_on_branch(hotel->saga, "hotel.Room/Check", on_check, hotel);
     snprintf(hotel->url, sizeof(hotel->url), "tcp://127.0.0.1:%d/hotel.Room/Book",
+             saga_port(hotel->saga));
+    saga_on_branch(hotel->saga, "hotel.Room/Echo", on_echo, hotel);
+    snprintf(hotel->echo, sizeof(hotel->echo), "tcp://127.0.0.1:%d/hotel.Room/Echo",
              saga_port(hotel->saga));
     await_sagad(hotel);
     *state = hotel;
@@ -398,6 +408,20 @@ static void messages(void **state)
     assert_string_equal(books(hotel), "7 0 3");
 }
 
+static void a_result_is_kept_and_named_by_a_later_payload(void **state)
+{
+    struct hotel *hotel = *state;
+    const struct saga_step steps[] = {{hotel->echo, NULL, saga_text("3")},
+                                      {hotel->url, hotel->url, saga_text("${01.result}")}};
+    struct saga_submission s = {
+        .gid = saga_text("results"), .steps = steps, .step_count = 2, .keep_results = true};
+    assert_string_equal(submit(hotel, s).text, "succeed|");
+    assert_string_equal(books(hotel), "7 0 3");
+    assert_string_equal(query(hotel, "results").ops,
+                        "01.compensate=prepared 01.action=succeed(3) "
+                        "02.compensate=prepared 02.action=succeed(room)");
+}
+
 static void what_cannot_be_done_is_an_error(void **state)
 {
     struct hotel *hotel = *state;
@@ -434,6 +458,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(a_tcc_with_tries_of_ones_own, ten_rooms),
         cmocka_unit_test_setup(a_tcc_that_is_given_up_is_cancelled_in_time, ten_rooms),
         cmocka_unit_test_setup(messages, ten_rooms),
+        cmocka_unit_test_setup(a_result_is_kept_and_named_by_a_later_payload, ten_rooms),
         cmocka_unit_test_setup(what_cannot_be_done_is_an_error, ten_rooms),
     };
     return cmocka_run_group_tests(tests, hotel_open, hotel_close);

@@ -47,20 +47,25 @@ static struct wire_step steps[] = {
      .confirm = SLICE_LIT("tcp://a/b.C/Confirm"),
      .cancel = SLICE_LIT("tcp://a/b.C/Cancel"),
      .after = after,
-     .after_count = 3},
+     .after_count = 3,
+     .request_timeout_ms = 7000,
+     .retry_interval_ms = INT64_MAX,
+     .headers = headers,
+     .header_count = 2},
     {.action = SLICE_LIT("")},
     {.action = SLICE_LIT("http://h/\xC3\xA4"), .payload = SLICE_LIT("{}")},
 };
 #define SUBMIT                                                                                     \
     {                                                                                              \
         .gid = SLICE_LIT("g 1/{x}"), .trans_type = SLICE_LIT("saga"), .steps = steps,              \
-        .step_count = 3, .options = {60000, 1000, INT64_MAX, UINT32_MAX, headers, 3},              \
+        .step_count = 3, .options = {60000, 1000, INT64_MAX, UINT32_MAX, headers, 3, true},        \
         .wait_result = true, .wait_timeout_ms = 5000, .query_prepared = SLICE_LIT("http://h/q"),   \
         .custom_data = SLICE_LIT("{\"a\":1}"), .concurrent = true, .delay_ms = 7,                  \
     }
 static struct wire_branch_op branch_ops[] = {
-    {SLICE_LIT("01"), SLICE_LIT("action"), SLICE_LIT("tcp://a/b.C/D"), WIRE_STATUS_SUCCEED},
-    {SLICE_LIT("01"), SLICE_LIT("compensate"), SLICE_LIT(""), WIRE_STATUS_PREPARED},
+    {SLICE_LIT("01"), SLICE_LIT("action"), SLICE_LIT("tcp://a/b.C/D"), WIRE_STATUS_SUCCEED,
+     SLICE_LIT("\xff\0")},
+    {SLICE_LIT("01"), SLICE_LIT("compensate"), SLICE_LIT(""), WIRE_STATUS_PREPARED, SLICE_LIT("")},
 };
 static struct wire_history_entry history[] = {
     {1767225600123, SLICE_LIT("01.action"), SLICE_LIT("SUCCESS"), 3, SLICE_LIT("why")},
@@ -153,6 +158,10 @@ static void test_fields_arrive_where_they_belong(void **state)
     assert_int_equal(submit->steps[0].after_count, 3);
     assert_memory_equal(submit->steps[0].after, after, 3);
     assert_int_equal(submit->steps[1].after_count, 0);
+    assert_true(submit->steps[0].request_timeout_ms == 7000);
+    assert_int_equal(submit->steps[0].header_count, 2);
+    assert_true(slice_eq_str(submit->steps[0].headers[0].value, "7"));
+    assert_true(submit->options.keep_results);
     assert_true(slice_eq_str(submit->query_prepared, "http://h/q"));
     assert_true(slice_eq_str(submit->custom_data, "{\"a\":1}"));
     assert_true(submit->concurrent && submit->delay_ms == 7);
