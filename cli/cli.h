@@ -53,6 +53,7 @@ void cli_print_text(struct slice text);
 void cli_view_transaction(const struct cli *cli, const struct json *document);
 /* History from entry `from` on; returns how many entries there are. */
 size_t cli_view_history(const struct cli *cli, const struct json *document, size_t from);
+void cli_view_services(const struct json *document);
 void cli_view_list(const struct cli *cli, const struct json *document);
 
 /* ---- commands.c ---- */

@@ -102,6 +102,21 @@ static int run_list(struct cli *cli, const char *argument)
     return ok ? CLI_OK : CLI_SERVER;
 }
 
+static int run_services(struct cli *cli, const char *argument)
+{
+    (void)argument;
+    struct cli_answer answer;
+    cli_request(cli, "/api/services", NULL, TIMEOUT_MS, &answer);
+    bool ok = cli_answer_is_ok(&answer);
+    if (ok && cli->json) {
+        print_body(&answer);
+    } else if (ok) {
+        cli_view_services(answer.json);
+    }
+    cli_answer_fini(&answer);
+    return ok ? CLI_OK : CLI_SERVER;
+}
+
 /* For the shell, in single quotes; a quote inside ends them, is escaped and begins them again. */
 static void print_quoted(struct slice text)
 {
@@ -374,6 +389,8 @@ const struct cli_command cli_commands[] = {
     {"list", NULL, "transactions, newest first", run_list},
     {"watch", "GID", "follow a transaction to its end", run_watch},
     {"keys", "GID", "the redis-cli commands that show a transaction", run_keys},
+    {"services", NULL, "participants that are known by name, and how it goes with each instance",
+     run_services},
     {"abort", "GID", "turn a running or prepared transaction round", run_abort},
     {"retry", "GID", "try now what waits for its next attempt", run_retry},
     {"force-stop", "GID", "end it as failed without calling anybody: the books are yours then",

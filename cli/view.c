@@ -127,6 +127,47 @@ size_t cli_view_history(const struct cli *cli, const struct json *document, size
     return at;
 }
 
+/* Padded to the width. */
+static void print_cell(struct slice text, size_t width)
+{
+    char shown[256];
+    printf("%-*s  ", (int)width, slice_printable(text, shown, sizeof(shown)));
+}
+
+static int64_t int_of(const struct json *object, const char *name)
+{
+    int64_t value = 0;
+    return json_read_int(object, name, 0, INT64_MAX / 2, &value, NULL) == ERR_OK ? value : 0;
+}
+
+static void view_instance(const struct json *service, const struct json *instance)
+{
+    print_cell(json_string(json_get(service, "name")), 16);
+    print_cell(json_string(json_get(service, "source")), 10);
+    printf("%.*s://", SLICE_ARG(json_string(json_get(service, "scheme"))));
+    print_cell(json_string(json_get(instance, "address")), 26);
+    print_cell(json_string(json_get(instance, "state")), 8);
+    printf("%9lld %8lld", (long long)int_of(instance, "calls_in_flight"),
+           (long long)int_of(instance, "calls_waiting"));
+    if (json_get(instance, "lease_left_ms")) {
+        printf("  %.1f s", (double)int_of(instance, "lease_left_ms") / 1000.0);
+    }
+    putchar('\n');
+}
+
+void cli_view_services(const struct json *document)
+{
+    printf("%-16s  %-10s  %-32s  %-8s  in flight  waiting  lease\n", "service", "source",
+           "instance", "state");
+    const struct json *list = json_get(document, "services");
+    for (const struct json *service = json_first(list); service; service = json_next(service)) {
+        const struct json *instances = json_get(service, "instances");
+        for (const struct json *at = json_first(instances); at; at = json_next(at)) {
+            view_instance(service, at);
+        }
+    }
+}
+
 void cli_view_list(const struct cli *cli, const struct json *document)
 {
     char painted[64];

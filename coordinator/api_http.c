@@ -45,6 +45,7 @@ static const struct api_route routes[] = {
     {"/api/dtmsvr/scanKV", ALLOW_GET, false, api_handle_scan_kv},
     {"/api/dtmsvr/queryKV", ALLOW_GET, false, api_handle_query_kv},
     {"/api/json-rpc", ALLOW_POST, false, api_handle_json_rpc},
+    {"/api/services", ALLOW_GET, false, api_handle_services},
     {"/api/ping", ALLOW_ANY, true, api_handle_ping},
     {"/api/metrics", ALLOW_GET, false, api_handle_metrics},
 };

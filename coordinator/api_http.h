@@ -6,6 +6,7 @@
 #define COORDINATOR_API_HTTP_H
 
 #include "coordinator/archive.h"
+#include "coordinator/caller_net.h"
 #include "coordinator/engine.h"
 #include "coordinator/metrics.h"
 #include "coordinator/topics.h"
@@ -30,6 +31,7 @@ struct api_env {
     struct archive *archive;
     struct metrics *metrics;
     struct topics *topics;      /* may be NULL: then calls that need topics are answered 503 */
+    struct caller_net *caller;  /* for the overview of services; may be NULL */
     void (*refresh)(void *arg); /* brings the gauges up to date; may be NULL */
     void *refresh_arg;
 };

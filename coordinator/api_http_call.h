@@ -95,6 +95,7 @@ void api_handle_delete_topic(struct api_call *call);
 void api_handle_scan_kv(struct api_call *call);
 void api_handle_query_kv(struct api_call *call);
 void api_handle_json_rpc(struct api_call *call);
+void api_handle_services(struct api_call *call);
 void api_handle_ping(struct api_call *call);
 void api_handle_metrics(struct api_call *call);
 

@@ -1,6 +1,11 @@
 /*
  * The caller port over the network: branch calls over the wire protocol (tcp://) and over HTTP.
  *
+ * A url names a service, whose instances are participants (directory.h). A call goes to the
+ * instance with the fewest calls; one that fails rests (balancer.h), and its calls go on to
+ * another: at once when they have not been executed, and once when the connection broke under them,
+ * which every call must bear, as it must bear to be tried again later.
+ *
  * A participant is an address. Each has its connections, its cap of calls in flight and a bounded
  * line of calls that wait for a free slot; so a sick one fills its own line and nothing else. Lines
  * take turns when the cap of all calls together was the obstacle. A call that finds its line full,
@@ -12,6 +17,7 @@
 
 #include "base/conf.h"
 #include "coordinator/caller.h"
+#include "coordinator/directory.h"
 #include "net/loop.h"
 
 struct caller_net;
@@ -28,18 +34,30 @@ struct caller_net_conf {
     int participants_max;            /* addresses known at a time */
     int64_t connect_timeout_ms;
     int64_t idle_ms;
-    size_t answer_max; /* bytes of one answer; a longer one is an ERROR */
-    uint64_t seed;     /* of the span ids */
+    int64_t dns_ttl_ms; /* 0: host names are resolved when connecting only */
+    size_t answer_max;  /* bytes of one answer; a longer one is an ERROR */
+    uint64_t seed;      /* of the span ids */
 };
 
 struct caller_net_stats {
     int in_flight, waiting, participants;
+    int instances_resting; /* of the participants: no calls for now, because they failed */
+    int64_t moved;         /* calls that went on to another instance, since the start */
 };
 
 struct caller_net *caller_net_new(struct loop *loop, const struct caller_net_conf *conf);
 /* No call completes after this; the loop must turn once more before it is freed. */
 void caller_net_free(struct caller_net *net);
 struct caller *caller_net_port(struct caller_net *net);
+/* Where it looks names up: to give it the registered instances, and for the overview. */
+struct directory *caller_net_directory(struct caller_net *net);
+/* How it goes with the instance at this address. False: it was not called lately. */
+struct caller_net_instance {
+    int in_flight, waiting;
+    bool resting;
+};
+bool caller_net_instance(struct caller_net *net, enum branch_scheme scheme, const char *address,
+                         struct caller_net_instance *out);
 struct caller_net_stats caller_net_stats(const struct caller_net *net);
 
 #endif

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { OWN_HEADERS = 2 };
+enum { OWN_HEADERS = 3 };
 
 struct http_call_state {
     link_cb cb;
@@ -32,9 +32,32 @@ enum call_verdict http_verdict(int status, struct slice body)
     return status >= 200 && status < 300 ? CALL_SUCCESS : CALL_ERROR;
 }
 
-static void call_end(struct http_call_state *call, enum call_verdict verdict, struct slice message)
+enum link_fate link_fate_of(enum err err)
 {
-    call->cb(call->arg, verdict, message);
+    switch (err) {
+    case ERR_CONNECT:
+    case ERR_DENIED: return LINK_UNSENT;
+    case ERR_CLOSED:
+    case ERR_PROTOCOL: return LINK_BROKEN;
+    case ERR_TIMEOUT: return LINK_SILENT;
+    case ERR_OK: return LINK_ANSWERED;
+    case ERR_INVALID:
+    case ERR_LIMIT:
+    case ERR_BUSY:
+    case ERR_UNAVAILABLE:
+    case ERR_NOT_FOUND:
+    case ERR_CONFLICT:
+    case ERR_SCRIPT:
+    case ERR_SYSTEM:
+    case ERR_CANCELLED: return LINK_REFUSED;
+    }
+    return LINK_REFUSED;
+}
+
+static void call_end(struct http_call_state *call, enum link_fate fate, enum call_verdict verdict,
+                     struct slice message)
+{
+    call->cb(call->arg, fate, verdict, message);
     free(call);
 }
 
@@ -46,7 +69,7 @@ static void on_answer(void *arg, const struct http_answer *answer)
         bool has_why = answer->why && answer->why[0];
         snprintf(text, sizeof(text), "%s%s%s", err_text(answer->err), has_why ? ": " : "",
                  has_why ? answer->why : "");
-        call_end(call, CALL_ERROR, slice_str(text));
+        call_end(call, link_fate_of(answer->err), CALL_ERROR, slice_str(text));
         return;
     }
     enum call_verdict verdict = call->json_rpc ? json_rpc_verdict(answer->status, answer->body)
@@ -55,16 +78,16 @@ static void on_answer(void *arg, const struct http_answer *answer)
         char body[200];
         snprintf(text, sizeof(text), "status %d: %s", answer->status,
                  slice_printable(answer->body, body, sizeof(body)));
-        call_end(call, CALL_ERROR, slice_str(text));
+        call_end(call, LINK_ANSWERED, CALL_ERROR, slice_str(text));
         return;
     }
-    call_end(call, verdict, answer->body);
+    call_end(call, LINK_ANSWERED, verdict, answer->body);
 }
 
 static void on_refused(void *arg)
 {
     struct http_call_state *call = arg;
-    call_end(call, CALL_ERROR, slice_str(call->reason.text));
+    call_end(call, LINK_REFUSED, CALL_ERROR, slice_str(call->reason.text));
 }
 
 static void url_build(struct buf *url, const char *address, const struct link_call *call,
@@ -88,16 +111,25 @@ static bool name_is(const struct txn_header *header, const char *name)
            strncasecmp(header->name.ptr, name, header->name.len) == 0;
 }
 
+/* The default port is left out. */
+static struct slice host_header(struct slice host)
+{
+    bool is_default = host.len > 3 && memcmp(host.ptr + host.len - 3, ":80", 3) == 0;
+    return slice_make(host.ptr, is_default ? host.len - 3 : host.len);
+}
+
 static size_t headers_build(const struct link_call *call,
                             struct http_header out[TXN_HEADERS_MAX + OWN_HEADERS])
 {
     bool has_type = false;
     bool has_trace = false;
+    bool has_host = call->host.len == 0;
     size_t count = 0;
     for (size_t i = 0; i < call->header_count && i < TXN_HEADERS_MAX; i++) {
         const struct txn_header *header = &call->headers[i];
         has_type = has_type || name_is(header, "content-type");
         has_trace = has_trace || name_is(header, "traceparent");
+        has_host = has_host || name_is(header, "host");
         out[count++] = (struct http_header){header->name, header->value};
     }
     if (!has_type) {
@@ -106,6 +138,9 @@ static size_t headers_build(const struct link_call *call,
     }
     if (!has_trace) {
         out[count++] = (struct http_header){slice_str("traceparent"), slice_str(call->traceparent)};
+    }
+    if (!has_host) {
+        out[count++] = (struct http_header){slice_str("Host"), host_header(call->host)};
     }
     return count;
 }

@@ -15,6 +15,7 @@
 struct link_call {
     struct slice gid, branch_id, op, trans_type;
     struct slice rest; /* tcp: method; http: path and query */
+    struct slice host; /* http: for the header Host, when the address is not what it is called */
     struct slice payload;
     const struct txn_header *headers;
     size_t header_count;
@@ -27,8 +28,20 @@ struct link_call {
 /* Payloads in flight to one participant: beyond, calls wait in line, whatever their number. */
 enum { LINK_BYTES_MAX = 8 * 1024 * 1024 };
 
+/* What became of the call, as far as the connection knows. */
+enum link_fate {
+    LINK_ANSWERED, /* whatever the verdict */
+    LINK_UNSENT,   /* no connection, or the participant is stopping and passes it on */
+    LINK_BROKEN,   /* the connection ended before the answer: effect unknown */
+    LINK_SILENT,   /* no answer by the deadline: effect unknown */
+    LINK_REFUSED,  /* not sent, and that says nothing about the participant */
+};
+
 /* Exactly once, never from inside the sending call. The message is valid during the callback. */
-typedef void (*link_cb)(void *arg, enum call_verdict verdict, struct slice message);
+typedef void (*link_cb)(void *arg, enum link_fate fate, enum call_verdict verdict,
+                        struct slice message);
+/* Of a call that ended without an answer. */
+enum link_fate link_fate_of(enum err err);
 
 /* ---- tcp: a few connections to one address ---- */
 

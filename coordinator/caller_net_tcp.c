@@ -88,9 +88,10 @@ static enum call_verdict verdict_of(enum wire_result result)
     return CALL_ERROR; /* a number of a later version */
 }
 
-static void tcp_call_end(struct tcp_call *call, enum call_verdict verdict, struct slice message)
+static void tcp_call_end(struct tcp_call *call, enum link_fate fate, enum call_verdict verdict,
+                         struct slice message)
 {
-    call->cb(call->arg, verdict, message);
+    call->cb(call->arg, fate, verdict, message);
     free(call);
 }
 
@@ -99,7 +100,7 @@ static void tcp_call_error(struct tcp_call *call, enum err err, const char *why)
     char text[256];
     snprintf(text, sizeof(text), "%s%s%s", err_text(err), why && why[0] ? ": " : "",
              why ? why : "");
-    tcp_call_end(call, CALL_ERROR, slice_str(text));
+    tcp_call_end(call, link_fate_of(err), CALL_ERROR, slice_str(text));
 }
 
 static void on_reply(void *arg, enum err err, const struct wire_message *reply, const char *why)
@@ -109,10 +110,12 @@ static void on_reply(void *arg, enum err err, const struct wire_message *reply, 
         tcp_call_error(call, err, why);
     } else if (reply->kind == WIRE_CALL_REPLY) {
         const struct wire_call_reply *answer = &reply->call_reply;
-        tcp_call_end(call, verdict_of(answer->result),
+        tcp_call_end(call, LINK_ANSWERED, verdict_of(answer->result),
                      answer->message.len > 0 ? answer->message : answer->payload);
     } else if (reply->kind == WIRE_ERROR) {
-        tcp_call_end(call, CALL_ERROR, reply->error.message);
+        bool stopping = reply->error.code == WIRE_ERROR_UNAVAILABLE;
+        tcp_call_end(call, stopping ? LINK_UNSENT : LINK_ANSWERED, CALL_ERROR,
+                     reply->error.message);
     } else {
         tcp_call_error(call, ERR_PROTOCOL, "the participant answered with another message");
     }

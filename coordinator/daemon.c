@@ -11,6 +11,7 @@
 #include "coordinator/outbox.h"
 #include "coordinator/recovery.h"
 #include "coordinator/redis_check.h"
+#include "coordinator/registry.h"
 #include "coordinator/sd_notify.h"
 #include "coordinator/store_redis.h"
 #include "net/loop.h"
@@ -29,6 +30,7 @@ enum {
     GAUGES_MS = 1000,
     DRAIN_LOOK_MS = 10,
     OWNER_SIZE = 96,
+    REGISTRY_POLL_MS = 500,
 };
 
 struct daemon {
@@ -38,6 +40,7 @@ struct daemon {
     struct redis *redis;
     struct store_redis *store;
     struct caller_net *caller;
+    struct registry *registry;
     struct engine *engine;
     struct recovery *recovery;
     struct topics *topics;
@@ -134,6 +137,11 @@ static void gauges_refresh(void *arg)
     metrics_set(metrics, GAUGE_CALLS_INFLIGHT, calls.in_flight);
     metrics_set(metrics, GAUGE_CALLS_WAITING, calls.waiting);
     metrics_set(metrics, GAUGE_PARTICIPANTS, calls.participants);
+    struct directory_stats known = directory_stats(caller_net_directory(daemon->caller));
+    metrics_set(metrics, GAUGE_SERVICES, known.services);
+    metrics_set(metrics, GAUGE_INSTANCES, known.instances);
+    metrics_set(metrics, GAUGE_INSTANCES_RESTING, calls.instances_resting);
+    metrics_set(metrics, GAUGE_CALLS_MOVED, calls.moved);
     metrics_set(metrics, GAUGE_REDIS_UP, redis_is_connected(daemon->redis));
 }
 
@@ -206,10 +214,29 @@ static void caller_start(struct daemon *daemon)
         .participants_max = (int)settings->participants_max,
         .connect_timeout_ms = settings->connect_timeout_ms,
         .idle_ms = settings->participant_idle_ms,
+        .dns_ttl_ms = settings->dns_ttl_ms,
         .answer_max = (size_t)settings->answer_max,
         .seed = seed_make(),
     };
     daemon->caller = caller_net_new(daemon->loop, &conf);
+}
+
+static void on_registry_changed(void *arg)
+{
+    directory_renew(arg);
+}
+
+static void registry_start(struct daemon *daemon)
+{
+    struct directory *directory = caller_net_directory(daemon->caller);
+    struct registry_conf conf = {
+        .poll_ms = REGISTRY_POLL_MS,
+        .timeout_ms = daemon->settings->store_timeout_ms,
+        .changed = on_registry_changed,
+        .arg = directory,
+    };
+    daemon->registry = registry_new(daemon->loop, daemon->redis, &conf);
+    directory_set_registry(directory, daemon->registry);
 }
 
 static void engine_start(struct daemon *daemon)
@@ -302,6 +329,7 @@ static bool http_start(struct daemon *daemon, struct reason *reason)
         .archive = store_redis_archive(daemon->store),
         .metrics = daemon->env->metrics,
         .topics = daemon->topics,
+        .caller = daemon->caller,
         .refresh = gauges_refresh,
         .refresh_arg = daemon,
     };
@@ -375,6 +403,7 @@ static void serve(struct daemon *daemon)
     warn_of_open_door(daemon->settings, daemon->settings->listen_http);
     warn_of_open_door(daemon->settings, daemon->settings->listen_tcp);
     caller_start(daemon);
+    registry_start(daemon);
     engine_start(daemon);
     daemon->topics = topics_open(daemon->loop, daemon->redis, daemon->settings->store_timeout_ms);
     if (!http_start(daemon, &reason) || !tcp_start(daemon, &reason)) {
@@ -542,6 +571,7 @@ static void daemon_close(struct daemon *daemon)
     }
     if (daemon->caller) {
         caller_net_free(daemon->caller);
+        registry_free(daemon->registry);
     }
     redis_close(daemon->redis);
     loop_turn(daemon->loop, 0);
@@ -583,6 +613,7 @@ int daemon_run(const struct daemon_env *env)
     daemon->settings = env->settings;
     snprintf(daemon->program, sizeof(daemon->program), "sagad/%s", conf_version());
     daemon->loop = loop_new();
+    loop_set_dns(daemon->loop, env->settings->dns_server);
     timers_init(daemon);
     loop_on_signal(daemon->loop, SIGTERM, on_stop_signal, daemon);
     loop_on_signal(daemon->loop, SIGINT, on_stop_signal, daemon);

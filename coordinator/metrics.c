@@ -300,12 +300,16 @@ static void render_gauges(const struct part *sum, struct buf *out)
 {
     static const struct {
         const char *name, *help;
-    } gauges[GAUGE_COUNT] = {
+    } gauges[GAUGE_CALLS_MOVED] = {
         [GAUGE_LIVE] = {"sagad_live_transactions", "Transactions in memory, owned by this sagad."},
         [GAUGE_CALLS_INFLIGHT] = {"sagad_branch_calls_in_flight", "Branch calls in flight."},
         [GAUGE_CALLS_WAITING] = {"sagad_branch_calls_waiting",
                                  "Branch calls in line for a slot of their participant."},
         [GAUGE_PARTICIPANTS] = {"sagad_participants", "Addresses called recently."},
+        [GAUGE_SERVICES] = {"sagad_services", "Services that are known by name."},
+        [GAUGE_INSTANCES] = {"sagad_service_instances", "Instances of these services."},
+        [GAUGE_INSTANCES_RESTING] = {"sagad_service_instances_resting",
+                                     "Addresses that get no calls for now, because they failed."},
         [GAUGE_REDIS_UP] = {"sagad_redis_connections", "Open connections to Redis."},
         [GAUGE_OUTBOX_ENTRIES] = {"sagad_outbox_entries",
                                   "Entries of the outbox streams that are not yet messages."},
@@ -313,7 +317,10 @@ static void render_gauges(const struct part *sum, struct buf *out)
                                   "Of these, those that a coordinator has read."},
         [GAUGE_OUTBOX_OLDEST_S] = {"sagad_outbox_oldest_seconds", "Age of the oldest of them."},
     };
-    for (int i = 0; i < GAUGE_COUNT; i++) {
+    put_head(out, "sagad_branch_calls_moved_total", "counter",
+             "Branch calls that went on to another instance of their service.");
+    buf_printf(out, "sagad_branch_calls_moved_total %" PRIu64 "\n", sum->gauges[GAUGE_CALLS_MOVED]);
+    for (int i = 0; i < GAUGE_CALLS_MOVED; i++) {
         put_gauge(out, gauges[i].name, gauges[i].help, (int64_t)sum->gauges[i]);
     }
 }

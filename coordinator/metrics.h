@@ -29,11 +29,15 @@ enum metrics_gauge {
     GAUGE_CALLS_INFLIGHT, /* branch calls in flight */
     GAUGE_CALLS_WAITING,  /* branch calls waiting for a slot of their participant */
     GAUGE_PARTICIPANTS,
-    GAUGE_REDIS_UP, /* 1 while connected, for each worker */
+    GAUGE_SERVICES,          /* known by name */
+    GAUGE_INSTANCES,         /* of these */
+    GAUGE_INSTANCES_RESTING, /* addresses that get no calls for now */
+    GAUGE_REDIS_UP,          /* 1 while connected, for each worker */
     /* Of the outbox streams; set by one worker alone. */
     GAUGE_OUTBOX_ENTRIES,  /* all that are not acknowledged */
     GAUGE_OUTBOX_PENDING,  /* of these: read by some coordinator */
     GAUGE_OUTBOX_OLDEST_S, /* age of the oldest one */
+    GAUGE_CALLS_MOVED,     /* the last: to another instance, since the start; shown as a counter */
     GAUGE_COUNT,
 };
 

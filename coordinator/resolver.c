@@ -1,9 +1,10 @@
 #include "coordinator/resolver.h"
 
-#include <stdio.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 
-enum { PORT_MAX = 65535, HTTP_PORT = 80 };
+enum { PORT_MAX = 65535 };
 
 /* "host[:port]" or "[v6][:port]", in slices of the text. */
 struct authority {
@@ -60,45 +61,11 @@ static bool authority_split(struct slice text, struct authority *out)
     return host_is_valid(out->host);
 }
 
-static enum err refuse(struct reason *reason, struct slice url, const char *why)
+enum err resolver_refuse(struct reason *reason, struct slice url, const char *why)
 {
     char shown[120];
     return reason_set(reason, ERR_INVALID, "url '%s': %s",
                       slice_printable(url, shown, sizeof(shown)), why);
-}
-
-static const char *map_lookup(const struct conf_map *map, struct slice host)
-{
-    char name[BRANCH_ADDRESS_SIZE]; /* host_is_valid has seen to its length */
-    memcpy(name, host.ptr, host.len);
-    name[host.len] = '\0';
-    return map ? conf_map_get(map, name) : NULL;
-}
-
-static enum err address_fill(const struct conf_map *map, struct slice url,
-                             const struct authority *authority, struct branch_address *out,
-                             struct reason *reason)
-{
-    const char *mapped = authority->port.len == 0 ? map_lookup(map, authority->host) : NULL;
-    if (mapped) {
-        if (out->scheme == BRANCH_HTTP && strncmp(mapped, "unix:", 5) == 0) {
-            return refuse(reason, url, "its name is a unix socket, which only tcp:// can use");
-        }
-        snprintf(out->address, sizeof(out->address), "%s", mapped);
-        return ERR_OK;
-    }
-    if (authority->port.len == 0 && out->scheme == BRANCH_TCP) {
-        return refuse(reason, url,
-                      "the name is not in the resolver map of sagad and the url has no port");
-    }
-    if (authority->port.len == 0) {
-        snprintf(out->address, sizeof(out->address), "%.*s:%d", SLICE_ARG(authority->host),
-                 HTTP_PORT);
-        return ERR_OK;
-    }
-    snprintf(out->address, sizeof(out->address), "%.*s:%.*s", SLICE_ARG(authority->host),
-             SLICE_ARG(authority->port));
-    return ERR_OK;
 }
 
 static size_t authority_len(struct slice text, enum branch_scheme scheme)
@@ -111,8 +78,7 @@ static size_t authority_len(struct slice text, enum branch_scheme scheme)
     return text.len;
 }
 
-enum err resolver_resolve(const struct conf_map *map, struct slice url, struct branch_address *out,
-                          struct reason *reason)
+enum err resolver_parse(struct slice url, struct branch_address *out, struct reason *reason)
 {
     struct slice text;
     if (slice_has_prefix(url, "tcp://")) {
@@ -122,34 +88,99 @@ enum err resolver_resolve(const struct conf_map *map, struct slice url, struct b
         out->scheme = BRANCH_HTTP;
         text = slice_from(url, strlen("http://"));
     } else {
-        return refuse(reason, url, "must begin with tcp:// or http://");
+        return resolver_refuse(reason, url, "must begin with tcp:// or http://");
     }
     size_t len = authority_len(text, out->scheme);
     struct authority authority;
     if (!authority_split(slice_make(text.ptr, len), &authority)) {
-        return refuse(reason, url, "host or port is malformed");
+        return resolver_refuse(reason, url, "host or port is malformed");
     }
     out->rest = slice_from(text, len);
     if (out->scheme == BRANCH_TCP) {
         if (out->rest.len < 2) {
-            return refuse(reason, url, "has no /package.Service/Method");
+            return resolver_refuse(reason, url, "has no /package.Service/Method");
         }
         out->rest = slice_from(out->rest, 1);
     } else {
         out->rest.len = find_byte(out->rest, '#'); /* a fragment never goes over the wire */
     }
-    return address_fill(map, url, &authority, out, reason);
+    out->host = authority.host;
+    out->port = authority.port;
+    return ERR_OK;
+}
+
+static struct slice trimmed(struct slice s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
+        s = slice_from(s, 1);
+    }
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t')) {
+        s.len--;
+    }
+    return s;
+}
+
+bool resolver_next_address(struct slice *list, struct slice *address)
+{
+    if (!list->ptr) {
+        return false;
+    }
+    size_t len = find_byte(*list, ',');
+    *address = trimmed(slice_make(list->ptr, len));
+    *list = len < list->len ? slice_from(*list, len + 1) : slice_make(NULL, 0);
+    return true;
+}
+
+bool resolver_split(struct slice address, struct slice *host, struct slice *port)
+{
+    struct authority authority;
+    if (!authority_split(address, &authority) || authority.port.len == 0) {
+        return false;
+    }
+    *host = authority.host;
+    *port = authority.port;
+    return true;
+}
+
+bool resolver_is_number(struct slice host)
+{
+    char text[INET6_ADDRSTRLEN];
+    unsigned char bytes[sizeof(struct in6_addr)];
+    bool v6 = host.len > 2 && host.ptr[0] == '[';
+    struct slice bare = v6 ? slice_make(host.ptr + 1, host.len - 2) : host;
+    if (bare.len == 0 || bare.len >= sizeof(text) ||
+        (!v6 && (bare.ptr[0] < '0' || bare.ptr[0] > '9'))) {
+        return false;
+    }
+    memcpy(text, bare.ptr, bare.len);
+    text[bare.len] = '\0';
+    return inet_pton(v6 ? AF_INET6 : AF_INET, text, bytes) == 1;
+}
+
+static bool entry_is_valid(const char *value)
+{
+    struct slice list = slice_str(value);
+    struct slice address, host, port;
+    size_t count = 0;
+    while (resolver_next_address(&list, &address)) {
+        bool is_unix = slice_has_prefix(address, "unix:/");
+        count++;
+        if (address.len >= BRANCH_ADDRESS_SIZE || count > BRANCH_INSTANCES_MAX ||
+            (!is_unix && !resolver_split(address, &host, &port))) {
+            return false;
+        }
+    }
+    return count > 0;
 }
 
 enum err resolver_check_entry(const char *name, const char *value, struct reason *reason)
 {
-    struct authority authority;
-    bool is_unix = strncmp(value, "unix:/", 6) == 0;
-    if (strlen(value) >= BRANCH_ADDRESS_SIZE ||
-        (!is_unix && (!authority_split(slice_str(value), &authority) || authority.port.len == 0))) {
-        return reason_set(reason, ERR_INVALID,
-                          "resolver.%s = '%.80s': must be host:port, [v6]:port or unix:/path", name,
-                          value);
+    if (entry_is_valid(value)) {
+        return ERR_OK;
     }
-    return ERR_OK;
+    return reason_set(
+        reason, ERR_INVALID,
+        "resolver.%s = '%.80s': must be host:port, [v6]:port or unix:/path, or at most "
+        "%d of them with commas between",
+        name, value, BRANCH_INSTANCES_MAX);
 }

@@ -77,8 +77,15 @@ static const struct conf_option options[] = {
      "Transactions in memory; beyond, submits are refused with 429 and recovery waits.", NULL},
 
     {"resolver", CONF_MAP, AT(resolver), NULL, 0, 0, NULL,
-     "Address of a participant that urls call by name: resolver.order = 10.0.0.7:9002.",
+     "Addresses of a participant that urls call by name, its instances with commas between: "
+     "resolver.order = 10.0.0.7:9002, 10.0.0.8:9002.",
      "Participants"},
+    {"dns_ttl", CONF_DURATION, AT(dns_ttl_ms), "10s", 0, DAY, NULL,
+     "Host names are asked of DNS again when their addresses are older, and calls go to all of "
+     "these. 0: a name is resolved when connecting, and that is all.",
+     NULL},
+    {"dns_server", CONF_STRING, AT(dns_server), "", 0, 0, NULL,
+     "Name server, IP or IP:port; empty: those of /etc/resolv.conf.", NULL},
     {"participant_token", CONF_SECRET, AT(participant_token), "", 0, 0, NULL,
      "Token shown to participants that are called over TCP.", NULL},
     {"connect_timeout", CONF_DURATION, AT(connect_timeout_ms), "1s", 10, 10 * MINUTE, NULL,
@@ -155,6 +162,19 @@ static enum err listen_addresses_check(const struct settings *settings, struct r
     return err;
 }
 
+static enum err dns_check(const struct settings *settings, struct reason *reason)
+{
+    struct slice server = slice_str(settings->dns_server);
+    struct slice host, port;
+    if (server.len == 0 || resolver_is_number(server) ||
+        (resolver_split(server, &host, &port) && resolver_is_number(host))) {
+        return ERR_OK;
+    }
+    return reason_set(reason, ERR_INVALID,
+                      "dns_server = '%.80s': must be an IP or IP:port, [v6]:port for IPv6",
+                      settings->dns_server);
+}
+
 static enum err times_check(const struct settings *settings, struct reason *reason)
 {
     if (settings->retry_interval_max_ms < settings->retry_interval_ms) {
@@ -188,6 +208,9 @@ enum err settings_check(const struct settings *settings, struct reason *reason)
     enum err err = listen_addresses_check(settings, reason);
     if (!err) {
         err = times_check(settings, reason);
+    }
+    if (!err) {
+        err = dns_check(settings, reason);
     }
     for (size_t i = 0; i < settings->resolver.count && !err; i++) {
         const struct conf_map_entry *entry = &settings->resolver.entries[i];

@@ -22,6 +22,8 @@ struct settings {
         lease_ms, live_max;
     /* calls of participants */
     struct conf_map resolver;
+    int64_t dns_ttl_ms;
+    char *dns_server;
     char *participant_token;
     int64_t connect_timeout_ms, tcp_connections, tcp_calls_max, http_calls_max, calls_waiting_max,
         calls_max, participants_max, participant_idle_ms, answer_max;

@@ -19,8 +19,8 @@ cat <<EOF
 user default on #$(hashed OPS_PASSWORD) ~* &* +@all
 user ops on #$(hashed OPS_PASSWORD) ~* &* +@all
 user sagad on #$(hashed SAGAD_PASSWORD) resetchannels ~saga:* ~{ord:*}:outbox* $program +info +config|get +memory|usage
-user order on #$(hashed ORDER_PASSWORD) resetchannels ~{ord:* $program
-user product on #$(hashed PRODUCT_PASSWORD) resetchannels ~{prd:* $program
-user user on #$(hashed USER_PASSWORD) resetchannels ~{usr:* $program
-user score on #$(hashed SCORE_PASSWORD) resetchannels ~{scr:* $program
+user order on #$(hashed ORDER_PASSWORD) resetchannels ~{ord:* ~saga:services $program
+user product on #$(hashed PRODUCT_PASSWORD) resetchannels ~{prd:* ~saga:services $program
+user user on #$(hashed USER_PASSWORD) resetchannels ~{usr:* ~saga:services $program
+user score on #$(hashed SCORE_PASSWORD) resetchannels ~{scr:* ~saga:services $program
 EOF

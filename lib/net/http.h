@@ -84,7 +84,9 @@ struct http_client_conf {
 };
 
 struct http_answer {
-    enum err err;    /* ERR_OK: an answer came, whatever its status */
+    /* ERR_OK: an answer came, whatever its status. ERR_CONNECT: not connected within
+     * connect_timeout_ms, never sent. ERR_TIMEOUT: the deadline passed. */
+    enum err err;
     const char *why; /* with an error: text for the log */
     int status;
     struct slice body; /* valid during the callback */

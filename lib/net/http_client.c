@@ -265,8 +265,8 @@ static void on_dialled(void *arg, enum err err, int fd, const char *why)
 {
     struct client_conn *conn = arg;
     conn->dial = NULL;
-    if (err) {
-        finish(conn, false, err, why);
+    if (err) { /* a connect that took too long is no late answer */
+        finish(conn, false, err == ERR_TIMEOUT ? ERR_CONNECT : err, why);
         return;
     }
     conn->stream = http_stream_new(conn->host->client->loop, fd, &conn_events, conn);

@@ -38,6 +38,7 @@ struct turn_clock {
 struct loop {
     struct event_base *base;
     struct evdns_base *dns;
+    char *dns_server;   /* NULL: those of /etc/resolv.conf */
     struct event *wake; /* ends the wait of loop_turn */
     struct turn_clock *clock;
     struct loop_task *tasks;
@@ -148,6 +149,7 @@ void loop_free(struct loop *loop)
     drop_signals(loop);
     event_free(loop->wake);
     event_base_free(loop->base);
+    free(loop->dns_server);
     free(loop->frees);
     free(loop->clock);
     free(loop);
@@ -221,12 +223,25 @@ struct evdns_base *loop_dns(struct loop *loop)
     if (!loop->dns) {
         loop->dns = evdns_base_new(loop->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
         check(loop->dns);
+        int what = loop->dns_server ? DNS_OPTIONS_ALL & ~DNS_OPTION_NAMESERVERS : DNS_OPTIONS_ALL;
         /* Without the file: a name server on this machine, and still the names in /etc/hosts. */
-        if (evdns_base_resolv_conf_parse(loop->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf") != 0) {
+        if (evdns_base_resolv_conf_parse(loop->dns, what, "/etc/resolv.conf") != 0) {
             log_debug("loop", "msg=\"no name servers in /etc/resolv.conf\"");
+        }
+        if (loop->dns_server) {
+            (void)evdns_base_clear_nameservers_and_suspend(loop->dns);
+            (void)evdns_base_nameserver_ip_add(loop->dns, loop->dns_server);
+            (void)evdns_base_resume(loop->dns);
         }
     }
     return loop->dns;
+}
+
+void loop_set_dns(struct loop *loop, const char *server)
+{
+    check(!loop->dns);
+    free(loop->dns_server);
+    loop->dns_server = server && server[0] ? mem_strdup(server) : NULL;
 }
 
 static void defer_to(struct loop_task **queue, struct loop_task *task, void (*run)(void *arg),

@@ -27,6 +27,10 @@ int64_t loop_now_us(const struct loop *loop);
 struct event_base *loop_base(struct loop *loop);
 struct evdns_base *loop_dns(struct loop *loop); /* made at first use; does not keep a loop busy */
 
+/* Ask this name server, "10.0.0.53" or "10.0.0.53:5353", instead of those of /etc/resolv.conf.
+ * Before anything is resolved; NULL or "": those of the file. */
+void loop_set_dns(struct loop *loop, const char *server);
+
 /* Deferred work: embedded in its owner, zeroed at first. Setting it twice runs it once. */
 struct loop_task {
     struct loop_task *prev, *next; /* utlist */

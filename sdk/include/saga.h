@@ -32,6 +32,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "saga_advert.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -67,7 +69,8 @@ struct saga_conf {
     const char *coordinator;
     int64_t timeout_ms;  /* of one Redis command or request to the coordinator; 0: 3 s */
     int connections_max; /* 0: 1000 */
-    struct loop *loop;   /* an existing loop to live on; NULL: own one */
+    const struct saga_advert *advert; /* participant: registers itself; NULL: not */
+    struct loop *loop;                /* an existing loop to live on; NULL: own one */
 };
 
 /* NULL on error, with a text that says what to do about it. */

@@ -77,7 +77,12 @@ void saga_call_settle(struct saga_call *call, const struct saga_outcome *outcome
     case SAGA_LATE:
         log_call(call, "alert: undo without a record, which may have expired", text);
         break;
-    case SAGA_BROKEN: break;
+    case SAGA_BROKEN:
+        if (call->saga->closing) { /* another instance can do it at once */
+            call_pass_on(call);
+            return;
+        }
+        break;
     }
     call_answer(call, SAGA_ERROR, (struct slice){0}, text);
 }

@@ -117,6 +117,13 @@ void saga_call_drop(struct saga_call *call)
     rpc_request_drop(request);
 }
 
+void call_pass_on(struct saga_call *call)
+{
+    struct rpc_request *request = call->request;
+    call_release(call);
+    rpc_request_fail(request, WIRE_ERROR_UNAVAILABLE, NULL, "the participant is shutting down");
+}
+
 /* ---- routing ---- */
 
 static bool text_is_good(struct slice text, size_t chars_max)

@@ -15,6 +15,7 @@ enum {
     TIMEOUT_MS = 3000,
     CONNECTIONS_MAX = 1000,
     REDIS_QUEUE_MAX = 100000,
+    WITHDRAW_MS = 1000, /* waiting for it at the end */
 };
 static const int64_t barrier_ttl_default_ms = INT64_C(7) * 24 * 3600 * 1000;
 
@@ -50,7 +51,7 @@ static enum err conf_check(const struct saga_conf *conf, struct reason *reason)
                           "barrier_ttl_ms, timeout_ms, connections_max and redis_db must not be "
                           "negative (0 takes the default)");
     }
-    return ERR_OK;
+    return advert_check(conf, reason);
 }
 
 static struct saga *saga_new(const struct saga_conf *conf)
@@ -123,6 +124,9 @@ struct saga *saga_open(const struct saga_conf *conf, char *error, size_t error_s
     if (conf->redis) {
         store_open(saga, conf);
     }
+    if (conf->advert) {
+        advert_open(saga, conf->advert);
+    }
     if (conf->coordinator) {
         saga->coordinator = client_new(saga, conf->coordinator);
     }
@@ -174,6 +178,7 @@ static void finish(void *arg)
     }
     participant_fini(saga);
     tccs_free(saga);
+    advert_free(saga);
     buf_fini(&saga->key);
     free(saga->slices);
     free(saga->program);
@@ -190,6 +195,7 @@ static void close_parts(struct saga *saga)
     if (saga->server) {
         rpc_server_drain(saga->server);
     }
+    advert_close(saga);
     if (saga->redis) {
         redis_close(saga->redis);
         saga->redis = NULL;
@@ -202,9 +208,31 @@ static void close_parts(struct saga *saga)
     watches_close(saga);
 }
 
+static void on_withdrawn(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* So that the last calls need not fail to find out that it is gone. */
+static void withdraw_now(struct saga *saga)
+{
+    bool done = false;
+    int64_t end_ms = loop_now_ms(saga->loop) + WITHDRAW_MS;
+    saga_withdraw(saga, on_withdrawn, &done);
+    while (!done && loop_now_ms(saga->loop) < end_ms) {
+        loop_turn(saga->loop, 10);
+    }
+    if (!done) {
+        advert_forget(saga);
+    }
+}
+
 void saga_close(struct saga *saga)
 {
     check(!saga->closing && !(saga->running && saga->owns_loop));
+    if (saga->owns_loop && advert_is_on(saga)) {
+        withdraw_now(saga);
+    }
     struct loop *own = saga->owns_loop ? saga->loop : NULL;
     bool closed = false;
     close_parts(saga);

@@ -53,6 +53,8 @@ struct peer {
     UT_hash_handle hh;
 };
 
+struct advert;
+
 struct saga {
     struct loop *loop;
     bool owns_loop;
@@ -65,6 +67,10 @@ struct saga {
     char ttl_text[24]; /* barrier_ttl_ms as the scripts want it */
     struct redis *redis;
     struct rpc_server *server;
+    struct advert *advert;    /* NULL: does not register itself */
+    struct loop_task nothing; /* nothing to withdraw: the callback is still to come */
+    saga_withdrawn_cb nothing_cb;
+    void *nothing_arg;
     struct rpc_client *coordinator;
     struct peer *peers;
     struct saga_tcc *tccs; /* begun and not ended */
@@ -98,6 +104,8 @@ void participant_serve(void *arg, struct rpc_request *request);
 /* Answers with a message that need not be NUL-terminated nor UTF-8. */
 void call_answer(struct saga_call *call, enum saga_result result, struct slice payload,
                  struct slice message);
+/* This instance is closing: the coordinator tries another one, or later. */
+void call_pass_on(struct saga_call *call);
 void participant_fini(struct saga *saga); /* drops the calls, frees everything of this part */
 
 /* A request to the coordinator. `wanted`: the kind of its answer; `wait_ms`: how much longer than a
@@ -116,6 +124,13 @@ void participant_call(struct saga *saga, const char *address, struct wire_call *
 
 void tccs_free(struct saga *saga);
 void watches_close(struct saga *saga); /* the saga is closing: all will be cancelled */
+
+enum err advert_check(const struct saga_conf *conf, struct reason *reason) MUST_CHECK;
+void advert_open(struct saga *saga, const struct saga_advert *conf);
+bool advert_is_on(const struct saga *saga); /* and was not withdrawn */
+void advert_forget(struct saga *saga);      /* the callback of a withdrawal that is late */
+void advert_close(struct saga *saga);       /* no command leaves after this */
+void advert_free(struct saga *saga);        /* when nothing of it is pending */
 
 struct rpc_client *client_new(const struct saga *saga, const char *address);
 void peers_close(struct saga *saga);

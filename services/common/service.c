@@ -20,6 +20,16 @@ static struct saga *open_saga(struct loop *loop, const char *name,
                               const struct service_settings *settings)
 {
     char error[256];
+    char service[32];
+    snprintf(service, sizeof(service), "%.*s", (int)strlen(name) - 1, name);
+    struct saga_advert advert = {
+        .service = service,
+        .address = settings->advertise,
+        .redis = or_null(settings->registry),
+        .redis_user = or_null(settings->registry_user),
+        .redis_password = or_null(settings->registry_password),
+        .lease_ms = settings->registry_lease_ms,
+    };
     struct saga_conf conf = {
         .program = name,
         .listen = settings->listen_rpc,
@@ -31,6 +41,7 @@ static struct saga *open_saga(struct loop *loop, const char *name,
         .barrier_ttl_ms = settings->barrier_ttl_ms,
         .coordinator = or_null(settings->coordinator),
         .timeout_ms = settings->timeout_ms,
+        .advert = or_null(settings->advertise) ? &advert : NULL,
         .loop = loop,
     };
     struct saga *saga = saga_open(&conf, error, sizeof(error));
@@ -125,11 +136,16 @@ static void on_start(struct service *service, bool good)
 static void drain_look(void *arg)
 {
     struct service *service = arg;
-    if (web_in_flight(service->web) == 0) {
+    if (web_in_flight(service->web) == 0 && service->withdrawn) {
         saga_stop(service->saga);
     } else {
         loop_timer_set(&service->drain_timer, loop_now_ms(service->loop) + DRAIN_LOOK_MS);
     }
+}
+
+static void on_withdrawn(void *arg)
+{
+    ((struct service *)arg)->withdrawn = true;
 }
 
 static void on_signal(void *arg)
@@ -140,6 +156,7 @@ static void on_signal(void *arg)
         return;
     }
     log_info("service", "msg=\"stopping\" program=%s", service->name);
+    saga_withdraw(service->saga, on_withdrawn, service);
     web_drain(service->web);
     alarm(DRAIN_MS / 1000); /* the kernel ends us should a request never end */
     loop_timer_set(&service->drain_timer, loop_now_ms(service->loop) + DRAIN_LOOK_MS);

@@ -13,6 +13,9 @@ struct service_settings {
     char *redis_password;
     int64_t redis_db;
     char *coordinator;
+    char *advertise;
+    char *registry, *registry_user, *registry_password;
+    int64_t registry_lease_ms;
     char *token;
     char *mode; /* "dev" or "production" */
     char *jwt_secret;
@@ -62,6 +65,17 @@ const char *service_settings_secret(const struct service_settings *settings);
                        "Redis database number."),                                                  \
         SERVICE_OPTION("coordinator", CONF_STRING, coordinator, "127.0.0.1:36791", 0, 0, NULL,     \
                        "TCP address of sagad, to which transactions are submitted."),              \
+        SERVICE_OPTION("advertise", CONF_STRING, advertise, "", 0, 0, NULL,                        \
+                       "host:port at which sagad reaches listen_rpc (port 0: the port of it): "    \
+                       "registers there under the program's name without its d; empty: not."),     \
+        SERVICE_OPTION("registry", CONF_STRING, registry, "", 0, 0, NULL,                          \
+                       "Redis of sagad, where instances are registered; empty: redis."),           \
+        SERVICE_OPTION("registry_user", CONF_STRING, registry_user, "", 0, 0, NULL,                \
+                       "Redis ACL user there; empty: the default user."),                          \
+        SERVICE_OPTION("registry_password", CONF_SECRET, registry_password, "", 0, 0, NULL,        \
+                       "Password of that user; empty: none."),                                     \
+        SERVICE_OPTION("registry_lease", CONF_DURATION, registry_lease_ms, "10s", 500, 3600000,    \
+                       NULL, "After so long without renewal a registered instance is forgotten."), \
         SERVICE_OPTION("token", CONF_SECRET, token, "", 0, 0, NULL,                                \
                        "Shared secret of the wire protocol: asked of callers and shown to sagad "  \
                        "and other services; empty: none."),                                        \

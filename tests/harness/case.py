@@ -23,6 +23,7 @@ class StackCase(unittest.TestCase):
     def setUpClass(cls):
         cls.stack = Stack(**cls.stack_options)
         cls.addClassCleanup(cls._end)
+        cls.prepare()
         try:
             cls.stack.start()
             cls.sagad = cls.stack.programs.get("sagad1")
@@ -31,6 +32,10 @@ class StackCase(unittest.TestCase):
         except BaseException:
             print(cls.stack.tails(), file=sys.stderr)
             raise
+
+    @classmethod
+    def prepare(cls):
+        """The stack is made, nothing runs yet."""
 
     @classmethod
     def _end(cls):

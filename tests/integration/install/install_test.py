@@ -207,7 +207,7 @@ class InstallTest(unittest.TestCase):
 
     def test_only_the_two_headers_are_installed(self):
         headers = sorted(path.name for path in self.prefix.rglob("*.h"))
-        self.assertEqual(headers, ["saga.h", "saga_initiator.h"])
+        self.assertEqual(headers, ["saga.h", "saga_advert.h", "saga_initiator.h"])
 
     def test_the_library_exports_what_the_headers_declare(self):
         header = "".join(path.read_text() for path in self.prefix.rglob("*.h"))
