@@ -230,7 +230,9 @@ struct evdns_base *loop_dns(struct loop *loop)
         }
         if (loop->dns_server) {
             (void)evdns_base_clear_nameservers_and_suspend(loop->dns);
-            (void)evdns_base_nameserver_ip_add(loop->dns, loop->dns_server);
+            if (evdns_base_nameserver_ip_add(loop->dns, loop->dns_server) != 0) {
+                log_error("loop", "msg=\"not a name server\" addr=%s", loop->dns_server);
+            }
             (void)evdns_base_resume(loop->dns);
         }
     }
