@@ -258,6 +258,28 @@ static void test_http_calls_leave_an_instance_that_is_gone(void **state)
     assert_int_equal(outcomes[1].verdict, CALL_SUCCESS);
 }
 
+static void test_http_calls_in_flight_leave_when_the_connection_breaks(void **state)
+{
+    struct fixture *f = open_http(state);
+    struct outcome outcomes[4];
+    both_set(f);
+    for (int i = 0; i < 4; i++) {
+        call(f, "http://both/x", &outcomes[i]);
+    }
+    WAIT_UNTIL(f, f->a.held == 2 && f->b.held == 2);
+    stub_close(&f->a);
+    answer_http(&f->b, 0, 200, "");
+    answer_http(&f->b, 1, 200, "");
+    WAIT_UNTIL(f, f->b.held == 4); /* in line there until then */
+    answer_http(&f->b, 2, 200, "");
+    answer_http(&f->b, 3, 200, "");
+    WAIT_UNTIL(f, f->ended == 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(outcomes[i].verdict, CALL_SUCCESS);
+    }
+    assert_int_equal(caller_net_stats(f->net).moved, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +292,7 @@ int main(void)
         CASE(test_all_instances_gone_is_an_error),
         CASE(test_calls_leave_an_instance_that_does_not_answer_its_connect),
         CASE(test_http_calls_leave_an_instance_that_is_gone),
+        CASE(test_http_calls_in_flight_leave_when_the_connection_breaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
