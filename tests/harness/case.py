@@ -23,7 +23,7 @@ class StackCase(unittest.TestCase):
     def setUpClass(cls):
         cls.stack = Stack(**cls.stack_options)
         cls.addClassCleanup(cls._end)
-        cls.prepare()
+        cls.before_start()
         try:
             cls.stack.start()
             cls.sagad = cls.stack.programs.get("sagad1")
@@ -34,7 +34,7 @@ class StackCase(unittest.TestCase):
             raise
 
     @classmethod
-    def prepare(cls):
+    def before_start(cls):
         """The stack is made, nothing runs yet."""
 
     @classmethod

@@ -26,7 +26,7 @@ class InstancesCase(StackCase):
     stack_options = {"settings": {"sagad": LATE}}
 
     @classmethod
-    def prepare(cls):
+    def before_start(cls):
         order = cls.stack["order"]
         second = Program(cls.stack, "order2", order.binary, dict(order.settings))
         second.settings |= {"listen_http": second.http.address, "listen_rpc": second.rpc.address}
