@@ -173,6 +173,21 @@ class PrepareTest(Tcc, ModeCase):
         self.submit(wait_result=True)
         self.assertEqual(["/a-confirm"], self.web.paths())
 
+    def test_null_is_absence_and_unknown_fields_do_not_matter(self):
+        """As the Python SDK sends it."""
+        nothing = {"steps": None, "payloads": None, "custom_data": None, "query_prepared": None,
+                   "branch_headers": None, "rollback_reason": None, "timeout_to_fail": None,
+                   "retry_interval": None, "wait_result": None, "passthrough_headers": [],
+                   "protocol": None, "of_the_future": {"x": [1]}}
+        self.prepare(**nothing)
+        self.ok("registerBranch", **self.branch("a", "01", extra="x", op=None))
+        self.assert_reply(200, "SUCCESS", self.submit(**nothing))
+        self.assert_ended("succeed")
+        other = self.gid()
+        self.prepare(gid=other, **nothing)
+        self.ok("abort", **self.body(other, **nothing))
+        self.assert_ended("failed", other)
+
     def test_the_old_names_of_register(self):
         self.prepare()
         self.ok("registerTccBranch", **self.branch("a", "01"))
