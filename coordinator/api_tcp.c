@@ -105,12 +105,17 @@ static void handle_new_gid(struct rpc_request *request)
 struct pending {
     struct api_tcp *api;
     struct rpc_request *request;
+    /* A msg to topics: */
+    bool fresh;       /* they were read after the request had come */
+    enum err why_err; /* what was wrong with them */
+    char *why;
+    const struct txn *known; /* the msg as it was prepared */
 };
 
 static struct pending *pending_new(struct api_tcp *api, struct rpc_request *request)
 {
     struct pending *pending = mem_new(struct pending);
-    *pending = (struct pending){api, request};
+    *pending = (struct pending){.api = api, .request = request};
     return pending;
 }
 
@@ -236,6 +241,7 @@ struct parts {
     struct txn_step steps[WIRE_STEPS_MAX];
     struct txn_header headers[WIRE_HEADERS_MAX];
     struct txn_header *step_headers; /* of all steps, or NULL */
+    struct arena arena;              /* of the branches that stand for topics */
 };
 
 static void headers_of(const struct wire_header *from, size_t count, struct txn_header *to)
@@ -263,6 +269,7 @@ static void step_headers_of(const struct wire_submit *submit, struct parts *part
     }
 }
 
+/* Without the checks that all ways to submit share: topics come first. */
 static enum err spec_of(const struct wire_submit *submit, bool prepare, struct parts *parts,
                         struct txn_spec *out, struct reason *reason)
 {
@@ -300,37 +307,137 @@ static enum err spec_of(const struct wire_submit *submit, bool prepare, struct p
         step_headers_of(submit, parts);
         err = specials_check(submit, type, prepare, reason);
     }
-    return err == ERR_OK ? txn_spec_check(out, reason) : err;
+    return err;
 }
 
-static void handle_submit(struct api_tcp *api, struct rpc_request *request)
+static void spec_go(struct pending *pending, const struct txn_spec *spec, struct engine_wait wait)
 {
-    const struct wire_submit *submit = &rpc_request_message(request)->submit;
-    struct parts parts;
+    struct engine *engine = pending->api->env.engine;
+    if (spec->prepare) {
+        engine_prepare(engine, spec, on_answer, pending);
+    } else {
+        engine_submit(engine, spec, wait, on_answer, pending);
+    }
+}
+
+static void pending_fail(struct pending *pending, enum err err, const char *message)
+{
+    fail(pending->request, error_code_of(err), message);
+    free(pending->why);
+    free(pending);
+}
+
+/* ---- a msg to topics ---- */
+
+static void submit_step(struct pending *pending);
+
+static void on_topics(void *arg, enum err err, const char *message)
+{
+    struct pending *pending = arg;
+    pending->fresh = true;
+    if (err) {
+        pending_fail(pending, ERR_UNAVAILABLE, message[0] ? message : "the topics cannot be read");
+    } else {
+        submit_step(pending);
+    }
+}
+
+/* Of a topic that is gone, or has grown too large: a msg that is known keeps the branches that it
+ * got when it was prepared. */
+static void on_known(void *arg, const struct archive_record *record)
+{
+    struct pending *pending = arg;
+    if (record->status == STORE_OK && record->txn->type == TXN_MSG) {
+        pending->known = record->txn;
+        submit_step(pending);
+    } else if (record->status == STORE_OK || record->status == STORE_NOT_FOUND) {
+        pending_fail(pending, pending->why_err, pending->why);
+    } else {
+        pending_fail(pending, ERR_UNAVAILABLE, record->message);
+    }
+}
+
+static void steps_take(const struct txn *txn, struct parts *parts, struct txn_spec *spec)
+{
+    spec->step_count = txn->branch_count < WIRE_STEPS_MAX ? txn->branch_count : WIRE_STEPS_MAX;
+    for (size_t i = 0; i < spec->step_count; i++) {
+        const struct txn_branch *branch = &txn->branches[i];
+        parts->steps[i] = (struct txn_step){.id = branch->id,
+                                            .urls = {[OP_ACTION] = branch->ops[OP_ACTION].url},
+                                            .payload = branch->payload};
+    }
+}
+
+/* Puts the subscribers in place of the topics. False: answered, or to be done later. */
+static bool topics_place(struct pending *pending, struct parts *parts, struct txn_spec *spec)
+{
+    const struct api_tcp_env *env = &pending->api->env;
+    const struct topic_book *book = env->topics ? topics_book(env->topics) : NULL;
+    struct reason reason = {.text = "the topics cannot be read"};
+    enum err err = book ? topics_expand(book, spec, &parts->arena, &reason) : ERR_UNAVAILABLE;
+    if (!err) {
+        return true;
+    }
+    if (env->topics && !pending->fresh && (err == ERR_NOT_FOUND || err == ERR_UNAVAILABLE)) {
+        /* Another coordinator may have heard of the topic a moment ago. */
+        topics_refresh(env->topics, on_topics, pending);
+    } else if (err == ERR_UNAVAILABLE) {
+        pending_fail(pending, err, reason.text);
+    } else {
+        pending->why_err = err;
+        pending->why = mem_strdup(reason.text);
+        env->archive->ops->read(env->archive, spec->gid, on_known, pending);
+    }
+    return false;
+}
+
+/* ---- from the request to the engine ---- */
+
+static enum err submit_decode(const struct pending *pending, struct parts *parts,
+                              struct txn_spec *spec, struct engine_wait *wait,
+                              struct reason *reason)
+{
+    const struct wire_message *message = rpc_request_message(pending->request);
+    enum err err = wait_of(&message->submit, wait, reason);
+    if (err == ERR_OK) {
+        err = spec_of(&message->submit, message->kind == WIRE_PREPARE, parts, spec, reason);
+    }
+    if (err == ERR_OK && pending->known) {
+        steps_take(pending->known, parts, spec);
+    }
+    return err;
+}
+
+static void submit_parts(struct pending *pending, struct parts *parts)
+{
     struct txn_spec spec;
     struct engine_wait wait;
     struct reason reason;
-    parts.step_headers = NULL;
-    if (wait_of(submit, &wait, &reason) || spec_of(submit, false, &parts, &spec, &reason)) {
-        fail_invalid(request, &reason);
-    } else {
-        engine_submit(api->env.engine, &spec, wait, on_answer, pending_new(api, request));
+    enum err err = submit_decode(pending, parts, &spec, &wait, &reason);
+    if (!err && topics_are_named(&spec) && !topics_place(pending, parts, &spec)) {
+        return;
     }
-    free(parts.step_headers);
+    if (!err) {
+        err = txn_spec_check(&spec, &reason);
+    }
+    free(pending->why);
+    pending->why = NULL;
+    if (err) {
+        fail_invalid(pending->request, &reason);
+        free(pending);
+    } else {
+        spec_go(pending, &spec, wait);
+    }
 }
 
-static void handle_prepare(struct api_tcp *api, struct rpc_request *request)
+static void submit_step(struct pending *pending)
 {
     struct parts parts;
-    struct txn_spec spec;
-    struct reason reason;
     parts.step_headers = NULL;
-    if (spec_of(&rpc_request_message(request)->submit, true, &parts, &spec, &reason)) {
-        fail_invalid(request, &reason);
-    } else {
-        engine_prepare(api->env.engine, &spec, on_answer, pending_new(api, request));
-    }
+    parts.arena = (struct arena){0};
+    submit_parts(pending, &parts);
     free(parts.step_headers);
+    arena_fini(&parts.arena);
 }
 
 /* ---- register, abort ---- */
@@ -478,9 +585,9 @@ static void on_request(void *arg, struct rpc_request *request)
     struct api_tcp *api = arg;
     switch (rpc_request_message(request)->kind) {
     case WIRE_NEW_GID: handle_new_gid(request); return;
-    case WIRE_SUBMIT: handle_submit(api, request); return;
+    case WIRE_SUBMIT:
+    case WIRE_PREPARE: submit_step(pending_new(api, request)); return;
     case WIRE_QUERY: handle_query(api, request); return;
-    case WIRE_PREPARE: handle_prepare(api, request); return;
     case WIRE_REGISTER: handle_register(api, request); return;
     case WIRE_ABORT: handle_abort(api, request); return;
     case WIRE_NONE:

@@ -8,6 +8,7 @@
 #include "coordinator/archive.h"
 #include "coordinator/engine.h"
 #include "coordinator/metrics.h"
+#include "coordinator/topics.h"
 #include "net/loop.h"
 
 struct api_tcp;
@@ -27,6 +28,7 @@ struct api_tcp_env {
     struct engine *engine;
     struct archive *archive;
     struct metrics *metrics;
+    struct topics *topics; /* may be NULL: then a msg to a topic is UNAVAILABLE */
 };
 
 struct api_tcp *api_tcp_open(const struct api_tcp_conf *conf, const struct api_tcp_env *env,

@@ -354,6 +354,7 @@ static bool tcp_start(struct daemon *daemon, struct reason *reason)
         .engine = daemon->engine,
         .archive = store_redis_archive(daemon->store),
         .metrics = daemon->env->metrics,
+        .topics = daemon->topics,
     };
     daemon->tcp = api_tcp_open(&conf, &env, reason);
     return daemon->tcp != NULL;

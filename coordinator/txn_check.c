@@ -153,9 +153,8 @@ enum err txn_url_check(struct slice url, const char *field, struct reason *reaso
                           shown);
     }
     if (slice_has_prefix(url, "topic://")) {
-        return reason_set(reason, ERR_INVALID,
-                          "%s: '%s': a topic can only be the action of a msg, over HTTP", field,
-                          shown);
+        return reason_set(reason, ERR_INVALID, "%s: '%s': a topic can only be the action of a msg",
+                          field, shown);
     }
     return reason_set(reason, ERR_INVALID,
                       "%s: '%s' must be empty, tcp://host[:port]/package.Service/Method or "

@@ -163,6 +163,35 @@ class MessageTest(NativeCase):
     def test_a_prepared_one_needs_its_check_back(self):
         self.assertEqual("query_prepared", self.refused("INVALID", self.message, PREPARE).field)
 
+    def subscribe(self, topic, name):
+        reply = self.sagad.dtm("subscribe", topic=topic, url=self.url(name), remark="")
+        self.assertEqual(200, reply.status, reply.text)
+
+    def publish(self, kind, topic, **fields):
+        return self.client.ask(kind, self.id_, "msg", steps=[
+            {"action": f"topic://{topic}", "payload": b"{}"}], **fields)
+
+    def test_a_topic_stands_for_its_subscribers(self):
+        self.subscribe("paid", "a")
+        self.subscribe("paid", "b")
+        self.assertEqual("succeed", self.publish(SUBMIT, "paid", wait_timeout_ms=WAIT_MS).status)
+        self.assertEqual(["/a", "/b"], self.web.paths())
+        self.assertEqual([("01-01", "action", "succeed"), ("01-02", "action", "succeed")],
+                         self.client.query(self.id_).branches)
+
+    def test_what_was_prepared_is_sent_though_its_topic_is_gone(self):
+        self.subscribe("short", "a")
+        self.publish(PREPARE, "short", query_prepared=self.url("check"))
+        self.assertEqual(200, self.sagad.dtm("unsubscribe", topic="short",
+                                             url=self.url("a")).status)
+        self.assertEqual("succeed", self.publish(SUBMIT, "short", wait_timeout_ms=WAIT_MS,
+                                                 query_prepared=self.url("check")).status)
+        self.assertEqual(["/a"], self.web.paths())
+
+    def test_a_topic_that_nobody_knows(self):
+        self.assertIn("nowhere", self.refused("NOT_FOUND", self.publish, SUBMIT, "nowhere").text)
+        self.assertFalse(self.client.query(self.id_).found)
+
     def test_a_delayed_one_waits(self):
         self.assertEqual("submitted", self.message(SUBMIT, delay_ms=400).status)
         self.assertEqual([], self.web.paths())

@@ -507,6 +507,18 @@ static void test_a_message_is_prepared_and_submitted(void **state)
     assert_non_null(strstr(ask(f, &request), "field=steps[0].compensate"));
 }
 
+static void test_a_topic_without_topics(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_step step = {.action = slice_str("topic://paid")};
+    struct wire_message request = message_of(WIRE_SUBMIT, "msg", &step, 1);
+    assert_non_null(
+        strstr(ask(f, &request), "error 6 field= retry=1000 the topics cannot be read"));
+    request = message_of(WIRE_SUBMIT, "saga", &step, 1);
+    assert_non_null(strstr(ask(f, &request), "field=steps[0].action"));
+    assert_string_equal(f->asked, "");
+}
+
 static void test_what_does_not_fit_the_type_is_refused(void **state)
 {
     static const struct {
@@ -651,6 +663,7 @@ int main(void)
         CASE(test_options_of_steps_and_results),
         CASE(test_a_declared_tcc),
         CASE(test_a_message_is_prepared_and_submitted),
+        CASE(test_a_topic_without_topics),
         CASE(test_what_does_not_fit_the_type_is_refused),
         CASE(test_a_tcc_is_prepared_registered_and_aborted),
         CASE(test_a_register_that_is_wrong_names_the_field),
