@@ -153,7 +153,7 @@ static const char *why_refused(const struct saga_call *call, const struct saga_e
 }
 
 struct numbers {
-    char barrier_id[8];
+    char barrier_id[16];
     char started_ms[24];
 };
 

@@ -31,7 +31,7 @@ struct saga_tcc {
 /* One branch on its way: registered, then tried. */
 struct trial {
     struct saga_tcc *tcc;
-    char id[8];
+    char id[16];
     char address[ADDRESS_MAX];
     char *method;
     char *payload;

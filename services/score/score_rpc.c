@@ -5,13 +5,16 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *const save_method = "score.UserScore/saveUserScore";
 static const char *const revert_method = "score.UserScore/saveUserScoreCallback";
 
 static void keys_add(struct score_keys *keys, int at, const char *suffix)
 {
-    snprintf(keys->text[at], SCORE_KEY_SIZE, "%.24s%s", keys->tag, suffix);
+    char tag[SCORE_KEY_SIZE]; /* a copy: gcc takes two members of one struct for overlapping */
+    memcpy(tag, keys->tag, sizeof(tag));
+    snprintf(keys->text[at], SCORE_KEY_SIZE, "%.24s%s", tag, suffix);
     keys->list[at] = saga_text(keys->text[at]);
 }
 
