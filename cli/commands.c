@@ -154,7 +154,7 @@ static void print_keys(const struct json *document, const char *gid)
     bool ended = status_is(document, "succeed") || status_is(document, "failed");
     print_redis_command("HGETALL", tx, "");
     if (slice_eq(json_string(json_get(keys, "history")), tx)) {
-        printf("# it has ended with a short history: that is a field of this hash, not a stream\n");
+        printf("# a short history is a field of this hash, not a stream\n");
         print_redis_command("HGET", tx, " history");
     } else {
         print_redis_command("XRANGE", json_string(json_get(keys, "log")), " - +");

@@ -24,7 +24,7 @@ struct archive_record {
     const struct archive_line *lines; /* oldest first; the newest ARCHIVE_HISTORY_MAX */
     size_t line_count;
     int partition;      /* with OK: which keys are its own, see keys.h */
-    bool history_short; /* with OK: it has ended, and its history is a field of its hash */
+    bool history_short; /* with OK: all of its history is a field of its hash */
 };
 typedef void (*archive_record_cb)(void *arg, const struct archive_record *record);
 

@@ -137,7 +137,7 @@ static void history_end(struct history_job *job)
         .lines = good ? job->lines + job->skip : NULL,
         .line_count = job->count - job->skip,
         .partition = keys_partition(job->gid, job->store->partitions),
-        .history_short = job->short_text.len > 0,
+        .history_short = job->entry_count == 0,
     };
     job->cb(job->arg, &record);
     txn_free(job->txn);

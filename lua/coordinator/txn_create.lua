@@ -9,10 +9,10 @@
 -- ARGV[5]  creation time in ms, "0": now
 -- ARGV[6]  due time in ms from now (not used when the status is final)
 -- ARGV[7]  time to live of finished transactions in ms
--- ARGV[8]  first entry of the history; "": none
+-- ARGV[8]  first event of the history; "": none
 -- ARGV[9...] further fields of the hash: name, value, name, value ...
 --
--- That it was submitted, the field `created` tells: a short saga never needs a stream.
+-- That it was submitted, the field `created` tells. For the form of the history see txn_update.
 --
 -- Returns {"OK", now} or {"EXISTS", now, status, rollback_reason}.
 -- Repeated: the second run finds the record and writes nothing.
@@ -50,11 +50,11 @@ for first = 409, #ARGV, 400 do
     call('HSET', tx, unpack(ARGV, first, math.min(first + 399, #ARGV)))
 end
 if ARGV[8] ~= '' then
-    call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'events', ARGV[8])
+    call('HSET', tx, 'history', string.format('+%d %s', now - at, ARGV[8]))
 end
 if final then
     call('HSET', tx, 'finished', string.format('%d', now))
     call('PEXPIRE', tx, retention)
-    call('PEXPIRE', KEYS[2], retention)
+    call('PEXPIRE', KEYS[2], retention) -- what was lost may have left its stream
 end
 return {'OK', now}

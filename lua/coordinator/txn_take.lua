@@ -47,7 +47,7 @@ local function damaged(what)
 end
 
 local stored = redis.pcall('HMGET', tx, 'status', 'lease', 'type', 'rollback_reason', 'declared',
-    'created', 'timeout_to_fail_ms')
+    'created', 'timeout_to_fail_ms', 'history')
 if stored.err then
     return damaged('the key is not a hash')
 end
@@ -95,8 +95,18 @@ if holder == '' then
 else
     redis.call('HSET', tx, 'lease', lease, 'doubt', '1')
 end
+-- The history, as in txn_update.
 if holder ~= '' and holder ~= owner then
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'events',
-        'takeover: by ' .. owner .. ' from ' .. holder)
+    local text = string.format('+%d takeover: by %s from %s', now - (tonumber(stored[6]) or now), owner,
+        holder)
+    if stored[8] then
+        text = stored[8] .. ' | ' .. text
+    end
+    if #text <= 480 then
+        redis.call('HSET', tx, 'history', text)
+    else
+        redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'events', text)
+        redis.call('HDEL', tx, 'history')
+    end
 end
 return {'OK', now, redis.call('HGETALL', tx)}

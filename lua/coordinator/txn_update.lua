@@ -15,10 +15,11 @@
 -- ARGV[9]  n: number of fields to set
 -- ARGV[10...] n times name, value; the rest are names of fields to remove, 400 at most
 --
--- History goes into the stream, one entry for each update. When the transaction ends and its
--- history is short, it becomes the field `history` and there is no stream: an empty one alone takes
--- 670 bytes. Its form, MS being the time since creation:
+-- The history is the field `history` (an empty stream alone takes 670 bytes), MS being the time since
+-- creation:
 --   +MS EVENT | EVENT | +MS EVENT ...        EVENT: "OP RESULT DURATIONms: NOTE", "STATUS: NOTE"
+-- What makes it longer than 480 bytes goes with all of it into the stream, as one entry in the same
+-- form, and the field begins anew: so the stream comes first.
 --
 -- The field `updated` is the time of the last update before the end; at the end it is `finished`, and
 -- a record that was never updated has none.
@@ -46,7 +47,7 @@ local tx, log, due = KEYS[1], KEYS[2], KEYS[3]
 local gid, lease, expect, status, events = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[8]
 local final = status == 'succeed' or status == 'failed'
 
-local stored = call('HMGET', tx, 'lease', 'status', 'created')
+local stored = call('HMGET', tx, 'lease', 'status', 'created', 'history')
 -- On a lease without an owner nobody can build.
 if stored[1] ~= ARGV[2] or stored[2] ~= expect or not ARGV[2]:find(' ', 1, true) then
     if stored[1] == lease and stored[2] == status then
@@ -57,30 +58,14 @@ if stored[1] ~= ARGV[2] or stored[2] ~= expect or not ARGV[2]:find(' ', 1, true)
     return {'FENCED', now, stored[2] or ''}
 end
 
--- The first update of the first owner finds no stream: txn_create writes one only above revision 0
--- or for another status, txn_take raises the epoch.
-local streamed = final and not (expect == 'submitted' and ARGV[2]:find('^1%.0 '))
-    and call('XLEN', log) > 0
-
--- The whole history as one text, or nil when it is too long for a field.
-local function history_text()
-    local created = tonumber(stored[3]) or now
-    local entries = streamed and call('XRANGE', log, '-', '+', 'COUNT', 16) or {}
-    if #entries > 15 then
-        return nil
-    end
-    for i = 1, #entries do
-        local id, fields = entries[i][1], entries[i][2]
-        entries[i] = string.format('+%d %s', id:match('^%d+') - created, fields[2])
-    end
-    if events ~= '' then
-        entries[#entries + 1] = string.format('+%d %s', now - created, events)
-    end
-    local text = table.concat(entries, ' | ')
-    return #text <= 480 and text or nil
+local history = stored[4] or nil
+local text
+if events ~= '' then
+    text = string.format('+%d %s', now - (tonumber(stored[3]) or now), events)
+    text = history and history .. ' | ' .. text or text
 end
+local overflow = text and #text > 480
 
-local short = final and history_text()
 if final then
     call('ZREM', due, gid)
 else
@@ -89,9 +74,9 @@ end
 local at = string.format('%d', now)
 local sets_end = 9 + 2 * sets
 local head_end = math.min(409, sets_end)
-if short then
-    call('HSET', tx, 'status', status, 'lease', lease, 'finished', at, 'history', short,
-        unpack(ARGV, 10, head_end))
+if text and not overflow then
+    call('HSET', tx, 'status', status, 'lease', lease, final and 'finished' or 'updated', at,
+        'history', text, unpack(ARGV, 10, head_end))
 else
     call('HSET', tx, 'status', status, 'lease', lease, final and 'finished' or 'updated', at,
         unpack(ARGV, 10, head_end))
@@ -104,15 +89,17 @@ if sets_end < #ARGV then
     call('HDEL', tx, unpack(ARGV, sets_end + 1, math.min(sets_end + 400, #ARGV)))
 end
 
-if not short and events ~= '' then
-    call('XADD', log, 'MAXLEN', '~', 1000, '*', 'events', events)
+if overflow then
+    call('XADD', log, 'MAXLEN', '~', 1000, '*', 'events', text)
+    if history then
+        call('HDEL', tx, 'history')
+    end
 end
 if final then
     call('PEXPIRE', tx, ARGV[7])
-    if not short then
+    -- The first update of the first owner cannot have found a stream.
+    if overflow or not (expect == 'submitted' and ARGV[2]:find('^1%.0 ')) then
         call('PEXPIRE', log, ARGV[7])
-    elseif streamed then
-        call('DEL', log)
     end
 end
 return {'OK', now}

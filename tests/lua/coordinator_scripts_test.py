@@ -139,15 +139,13 @@ class Create(Base):
         self.assertEqual([stored[f] for f in ("lease", "status", "created")],
                          ["4.7 A", "aborting", "123456"])
         self.assertEqual(self.score(self.recent), 123456)
-        self.assertEqual(redis("XRANGE", self.log, "-", "+")[0][1],
-                         [b"events", b"aborting: again"])
+        self.assertRegex(stored["history"], r"^\+\d{10,} aborting: again$")
         self.assertEqual(self.update(epoch=4, rev=8, expect="aborting", status="failed")[0], b"OK")
 
     def test_finished_one_has_no_due_time_and_a_time_to_live(self):
         self.create(status="succeed", rev=3, owner="", event="succeed: again")
         self.assertIsNone(self.score(self.due))
         self.assertGreater(redis("PTTL", self.tx), RETENTION - 60000)
-        self.assertGreater(redis("PTTL", self.log), RETENTION - 60000)
 
     def test_hundred_branches_with_large_payloads(self):
         fields = []
@@ -227,52 +225,55 @@ class Update(Base):
         self.assertEqual(self.update()[0], b"NOT_FOUND")
         self.assertEqual(redis("DBSIZE"), 0)
 
-    def test_history_goes_into_the_stream(self):
-        self.create()
-        self.update(events="01.action SUCCESS 3ms | 02.action ERROR 70ms: reset")
-        self.update(rev=2)
-        self.assertEqual([entry[1] for entry in redis("XRANGE", self.log, "-", "+")], [
-            [b"events", b"01.action SUCCESS 3ms | 02.action ERROR 70ms: reset"]])
-
-    def test_short_history_ends_as_a_field(self):
+    def test_history_is_a_field(self):
         self.create()
         self.update(events="01.action ERROR 3ms: reset: by peer")
-        self.update(rev=2, status="failed", events="01.action FAILURE 1ms: no stock | failed")
+        self.update(rev=2)
+        self.assertRegex(self.hash()["history"], r"^\+\d+ 01\.action ERROR 3ms: reset: by peer$")
+        self.update(rev=3, status="failed", events="01.action FAILURE 1ms: no stock | failed")
         self.assertEqual(redis("EXISTS", self.log), 0)
         self.assertRegex(self.hash()["history"],
                          r"^\+\d+ 01\.action ERROR 3ms: reset: by peer \| "
                          r"\+\d+ 01\.action FAILURE 1ms: no stock \| failed$")
 
-    def test_line_of_a_takeover_is_not_left_behind(self):
-        """The only update of the record, but there is a stream already."""
+    def test_history_begins_with_a_takeover_or_what_the_creation_said(self):
         self.create(due=-1)
         self.take()
         self.update(owner="B", epoch=2, status="succeed", events="succeed")
-        self.assertEqual(redis("EXISTS", self.log), 0)
         self.assertRegex(self.hash()["history"],
                          r"^\+\d+ takeover: by B from A \| \+\d+ succeed$")
-
-    def test_line_of_the_creation_is_not_left_behind(self):
+        redis("FLUSHALL")
         self.create(status="prepared", event="prepared")
         self.update(expect="prepared", status="failed", events="failed")
-        self.assertEqual(redis("EXISTS", self.log), 0)
-        self.assertRegex(self.hash()["history"], r"^\+\d+ prepared \| \+\d+ failed$")
+        self.assertRegex(self.hash()["history"], r"^\+0 prepared \| \+\d+ failed$")
 
-    def test_long_history_stays_a_stream_with_a_time_to_live(self):
-        for before, last in ((0, "x" * 481), (1, "x" * 470), (16, "a")):
-            redis("FLUSHALL")
-            self.create()
-            for rev in range(1, before + 1):
-                self.update(rev=rev, events="n" * 10)
-            self.update(rev=before + 1, status="failed", events=last)
-            self.assertNotIn("history", self.hash())
-            self.assertEqual(redis("XLEN", self.log), before + 1)
-            self.assertGreater(redis("PTTL", self.log), RETENTION - 60000)
+    def test_what_is_too_long_for_the_field_goes_into_the_stream(self):
+        self.create()
+        for rev in range(1, 61):
+            status = "failed" if rev == 60 else "submitted"
+            self.update(rev=rev, status=status, events="n%02d: " % rev + "x" * 40)
+        entries = [fields for _, fields in redis("XRANGE", self.log, "-", "+")]
+        self.assertTrue(all(name == b"events" and len(text) > 480 for name, text in entries))
+        told = b" | ".join([text for _, text in entries] + [self.hash().get("history", "").encode()])
+        self.assertEqual([b"n%02d" % i for i in range(1, 61)], re.findall(rb"n\d\d", told))
+        self.assertGreater(redis("PTTL", self.log), RETENTION - 60000)
+
+    def test_one_long_event_and_a_takeover_after_it(self):
+        self.create(due=-1)
+        self.update(events="x" * 470, due=-1)
+        self.assertEqual(redis("EXISTS", self.log), 0)
+        self.take()
+        self.assertNotIn("history", self.hash())
+        self.assertRegex(redis("XRANGE", self.log, "-", "+")[0][1][1].decode(),
+                         r"^\+\d+ x{470} \| \+\d+ takeover: by B from A$")
+        self.update(owner="B", epoch=2, rev=2, events="y" * 481, status="failed")
+        self.assertEqual(redis("XLEN", self.log), 2)
+        self.assertNotIn("history", self.hash())
 
     def test_history_is_bounded(self):
         self.create()
         for rev in range(1, 1301):
-            self.assertEqual(self.update(rev=rev, events="n")[0], b"OK")
+            self.assertEqual(self.update(rev=rev, events="n" * 481)[0], b"OK")
         self.assertLess(redis("XLEN", self.log), 1100)
         self.assertGreaterEqual(redis("XLEN", self.log), 1000)
 
@@ -292,8 +293,7 @@ class Take(Base):
         self.assertEqual((self.hash()["lease"], self.score(self.due)), ("2.0 B", now + 9000))
         self.assertEqual(self.update(owner="A", epoch=1)[0], b"FENCED")
         self.assertEqual(self.update(owner="B", epoch=2)[0], b"OK")
-        self.assertEqual(redis("XRANGE", self.log, "-", "+")[0][1],
-                         [b"events", b"takeover: by B from A"])
+        self.assertRegex(self.hash()["history"], r"^\+\d+ takeover: by B from A$")
 
     def test_second_taker_comes_too_late(self):
         self.create(due=-1)
