@@ -10,6 +10,8 @@
  *
  * The participants of a saga are order and product of the mall; those of a tcc or msg live in this
  * process and count, behind their barriers, in the Redis of the stack; with --noop they do nothing.
+ * A message through the outbox is left in the stream of the order service, by a script; nobody is
+ * told how it goes on: it has ended when its last branch is called.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -43,10 +45,11 @@ enum bench_error {
 };
 extern const char *const bench_error_names[BENCH_ERROR_KINDS];
 
-enum bench_mode { BENCH_SAGA, BENCH_TCC, BENCH_MSG };
+enum bench_mode { BENCH_SAGA, BENCH_TCC, BENCH_MSG, BENCH_OUTBOX };
 
 /* Over HTTP, submits and branches; NULL in struct bench: over TCP. */
 struct bench_http;
+struct slot; /* run.c */
 
 struct bench {
     enum bench_mode mode;
@@ -55,6 +58,9 @@ struct bench {
     struct saga *sagas[BENCH_COORDINATORS_MAX]; /* one initiator per coordinator */
     struct saga *host;                          /* the participants in this process */
     struct saga_script *counter;                /* what they run, unless they do nothing */
+    struct saga_script *outbox;                 /* leaves a message */
+    struct slot *slots;
+    struct slot **waiting; /* outbox: who waits for which transaction; NULL: nobody (any more) */
     struct bench_http *http;
     bool noop, json, quiet, over_http;
     int64_t total;       /* -n */
@@ -96,6 +102,9 @@ void bench_host_close(struct bench *bench);
 /* The payload of the branches of a transaction. */
 struct saga_bytes bench_host_payload(const struct bench *bench, int64_t index, char out[32]);
 bool bench_host_books(struct bench *bench); /* false: they cannot be read */
+
+/* A branch is called; tells who waits for its message (run.c). */
+void bench_delivered(struct bench *bench, struct saga_bytes gid, struct saga_bytes branch_id);
 
 /* ---- http.c ---- */
 

@@ -21,9 +21,13 @@ static const char counter_lua[] =
     "    return ok('', field)\n"
     "end)\n";
 
+/* Two branches, as the other modes have. */
+static const char outbox_lua[] = "outbox(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])\n"
+                                 "return 1\n";
+
 static void on_noop(void *arg, struct saga_call *call)
 {
-    (void)arg;
+    bench_delivered(arg, saga_call_gid(call), saga_call_branch_id(call));
     saga_call_reply(call, SAGA_SUCCESS, saga_text(""), NULL);
 }
 
@@ -37,8 +41,9 @@ static struct saga_bytes counter_key(const struct bench *bench, const char *numb
 /* The payload is the number of the counter. */
 static void on_count(void *arg, struct saga_call *call)
 {
-    const struct bench *bench = arg;
+    struct bench *bench = arg;
     struct saga_bytes payload = saga_call_payload(call);
+    bench_delivered(bench, saga_call_gid(call), saga_call_branch_id(call));
     char number[32], key[96], tag[96];
     snprintf(number, sizeof(number), "%.*s", (int)payload.len, payload.ptr);
     struct saga_bytes keys[] = {counter_key(bench, number, key)};
@@ -47,12 +52,17 @@ static void on_count(void *arg, struct saga_call *call)
                              .script = bench->counter, .tag = tag, .keys = keys, .key_count = 1});
 }
 
+static bool needs_redis(const struct bench *bench)
+{
+    return !bench->noop || bench->mode == BENCH_OUTBOX;
+}
+
 static bool open_host(struct bench *bench)
 {
     char error[256];
     struct saga_conf conf = {.program = "sagabench",
                              .listen = "127.0.0.1:0",
-                             .redis = bench->noop ? NULL : bench->env.redis,
+                             .redis = needs_redis(bench) ? bench->env.redis : NULL,
                              .redis_user = bench->env.redis_user,
                              .redis_password = bench->env.redis_password,
                              .barrier_ttl_ms = TTL_MS,
@@ -66,8 +76,9 @@ static bool open_host(struct bench *bench)
 
 bool bench_host_open(struct bench *bench)
 {
-    if (!bench->noop && !bench->env.redis) {
-        fprintf(stderr, "sagabench: REDIS is not known; use --env D/env of a stack, or --noop\n");
+    if (needs_redis(bench) && !bench->env.redis) {
+        fprintf(stderr, "sagabench: REDIS is not known; use --env D/env of a stack%s\n",
+                bench->mode == BENCH_OUTBOX ? "" : ", or --noop");
         return false;
     }
     if (!open_host(bench)) {
@@ -75,11 +86,12 @@ bool bench_host_open(struct bench *bench)
     }
     const char *method = bench->noop ? "noop.Noop/Do" : "bench.Counter/Step";
     if (bench->noop) {
-        saga_on_branch(bench->host, method, on_noop, NULL);
+        saga_on_branch(bench->host, method, on_noop, bench);
     } else {
         bench->counter = saga_script_new("counter", counter_lua, strlen(counter_lua));
         saga_on_branch(bench->host, method, on_count, bench);
     }
+    bench->outbox = saga_script_new_plain_outbox("outbox", outbox_lua, strlen(outbox_lua));
     for (int i = 0; i < 4; i++) {
         snprintf(bench->urls[i], sizeof(bench->urls[i]), "tcp://127.0.0.1:%d/%s",
                  saga_port(bench->host), method);
@@ -95,6 +107,7 @@ void bench_host_close(struct bench *bench)
         bench->host = NULL;
     }
     saga_script_free(bench->counter);
+    saga_script_free(bench->outbox);
 }
 
 struct saga_bytes bench_host_payload(const struct bench *bench, int64_t index, char out[32])

@@ -17,13 +17,14 @@ static const char usage[] =
     "sagabench - load on a running stack, then the books are checked\n"
     "\n"
     "Usage\n"
-    "  sagabench [--mode saga|tcc|msg] -n N -c C --env D/env [options]\n"
+    "  sagabench [--mode saga|tcc|msg|outbox] -n N -c C --env D/env [options]\n"
     "\n"
     "Options\n"
     "  --mode MODE     saga: create an order and take its piece (the default); tcc: two branches\n"
     "                  whose tries the coordinator calls; msg: two branches, without a prepare.\n"
     "                  The branches of tcc and msg count behind their barriers in the stack's "
-    "Redis\n"
+    "Redis.\n"
+    "                  outbox: a script leaves a msg in the outbox stream of the order service\n"
     "  -n N            transactions, 1 to 1000000 (default 10000)\n"
     "  -c C            how many at a time, 1 to 10000 (default 128)\n"
     "  --env FILE      addresses, as scripts/stack.sh writes them to D/env\n"
@@ -84,6 +85,7 @@ const char *bench_mode_name(enum bench_mode mode)
     case BENCH_SAGA: return "saga";
     case BENCH_TCC: return "tcc";
     case BENCH_MSG: return "msg";
+    case BENCH_OUTBOX: return "outbox";
     }
     unreachable("bench_mode");
 }
@@ -95,13 +97,13 @@ bool bench_is_hosted(const struct bench *bench)
 
 static bool read_mode(const char *text, enum bench_mode *out)
 {
-    for (int i = BENCH_SAGA; i <= BENCH_MSG; i++) {
+    for (int i = BENCH_SAGA; i <= BENCH_OUTBOX; i++) {
         if (strcmp(text, bench_mode_name((enum bench_mode)i)) == 0) {
             *out = (enum bench_mode)i;
             return true;
         }
     }
-    fprintf(stderr, "sagabench: --mode: '%s' is not saga, tcc or msg\n", text);
+    fprintf(stderr, "sagabench: --mode: '%s' is not saga, tcc, msg or outbox\n", text);
     return false;
 }
 
@@ -153,6 +155,11 @@ static int read_options(struct bench *bench, int argc, char **argv)
         fputs("sagabench: --http needs --noop, and --env for the address (SAGA_HTTP)\n", stderr);
         return EXIT_USAGE;
     }
+    if (bench->over_http && bench->mode == BENCH_OUTBOX) {
+        fputs("sagabench: --http: a message is left in the outbox by a script, not over HTTP\n",
+              stderr);
+        return EXIT_USAGE;
+    }
     if (bench->concurrency > bench->total) {
         bench->concurrency = bench->total;
     }
@@ -178,6 +185,7 @@ static void bench_free(struct bench *bench)
     bench_http_close(bench);
     bench_host_close(bench);
     loop_turn(bench->loop, 0);
+    free(bench->slots); /* nothing names them any more */
     loop_free(bench->loop);
     free(bench->latency_us);
     free(bench->late);

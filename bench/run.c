@@ -159,6 +159,59 @@ static void submit_msg(struct slot *slot)
         slot, &(struct saga_submission){.trans_type = "msg", .steps = steps, .step_count = 2});
 }
 
+/* ---- through the outbox ---- */
+
+static const char outbox_stream[] = "{ord:0}:outbox"; /* what the coordinators of a stack consume */
+
+static void on_left(void *arg, const struct saga_redis_answer *answer)
+{
+    struct slot *slot = arg;
+    if (!answer
+             ->ok) { /* perhaps it was left after all: then its gid makes the second one harmless */
+        slot->bench->errors[BENCH_UNAVAILABLE]++;
+        slot_try_again(slot);
+    }
+}
+
+/* The gid tells the index: "RUN-INDEX". */
+static void submit_outbox(struct slot *slot)
+{
+    struct bench *bench = slot->bench;
+    char number[32];
+    char *gid = bench->gids[slot->index];
+    snprintf(gid, BENCH_GID_SIZE, "%.12s-%d", bench->run, (int)slot->index);
+    struct saga_bytes payload = bench_host_payload(bench, slot->index, number);
+    struct saga_bytes key = saga_text(outbox_stream);
+    struct saga_bytes args[] = {saga_text(gid), saga_text(bench->urls[0]), payload,
+                                saga_text(bench->urls[2]), payload};
+    bench->waiting[slot->index] = slot;
+    saga_redis_eval(bench->host, bench->outbox, &key, 1, args, 5, on_left, slot);
+}
+
+void bench_delivered(struct bench *bench, struct saga_bytes gid, struct saga_bytes branch_id)
+{
+    struct slice name = slice_make(gid.ptr, gid.len);
+    const char *dash = bench->waiting ? memchr(gid.ptr, '-', gid.len) : NULL;
+    int64_t index;
+    if (!dash || !slice_eq_str(slice_make(branch_id.ptr, branch_id.len), "02") ||
+        !slice_to_int64(slice_make(dash + 1, (size_t)(gid.ptr + gid.len - dash - 1)), &index) ||
+        index < 0 || index >= bench->total || !slice_eq_str(name, bench->gids[index])) {
+        return; /* of another run, or not the last branch */
+    }
+    struct slot *slot = bench->waiting[index];
+    bench->waiting[index] = NULL;
+    if (slot) { /* else it is called again */
+        slot_end(slot, &(struct saga_answer){.status = "succeed"});
+    }
+}
+
+/* Nobody tells that a message got lost: when nothing has come for so long, the rest has. */
+static bool is_stuck(const struct bench *bench, int64_t ended, int64_t since_ms)
+{
+    return bench->mode == BENCH_OUTBOX && bench->ended == ended &&
+           clock_mono_ms() - since_ms > bench->settle_ms;
+}
+
 static void slot_submit(void *arg)
 {
     struct slot *slot = arg;
@@ -166,6 +219,7 @@ static void slot_submit(void *arg)
     case BENCH_SAGA: submit_order(slot); return;
     case BENCH_TCC: submit_tcc(slot); return;
     case BENCH_MSG: submit_msg(slot); return;
+    case BENCH_OUTBOX: submit_outbox(slot); return;
     }
 }
 
@@ -242,7 +296,11 @@ static void settle_all(struct bench *bench)
 void bench_run(struct bench *bench)
 {
     struct slot *slots = mem_zalloc((size_t)bench->concurrency * sizeof(*slots));
+    bench->slots = slots;
     int64_t shown_ms = 0;
+    if (bench->mode == BENCH_OUTBOX) {
+        bench->waiting = mem_zalloc((size_t)bench->total * sizeof(struct slot *));
+    }
     bench->begin_us = clock_mono_us();
     for (int64_t i = 0; i < bench->concurrency; i++) {
         slots[i].bench = bench;
@@ -250,7 +308,10 @@ void bench_run(struct bench *bench)
         loop_timer_init(&slots[i].again, bench->loop, slot_submit, &slots[i]);
         slot_next(&slots[i]);
     }
-    while (bench->ended < bench->total) {
+    int64_t ended = 0, since_ms = clock_mono_ms();
+    while (bench->ended < bench->total && !is_stuck(bench, ended, since_ms)) {
+        since_ms = bench->ended == ended ? since_ms : clock_mono_ms();
+        ended = bench->ended;
         loop_turn(bench->loop, PROGRESS_MS);
         if (!bench->quiet && loop_now_ms(bench->loop) - shown_ms >= PROGRESS_MS) {
             shown_ms = loop_now_ms(bench->loop);
@@ -262,6 +323,8 @@ void bench_run(struct bench *bench)
         show_progress(bench);
         fputc('\n', stderr);
     }
-    free(slots);
+    bench->errors[BENCH_UNFINISHED] += (uint64_t)(bench->total - bench->ended);
+    free(bench->waiting);
+    bench->waiting = NULL;
     settle_all(bench);
 }

@@ -43,6 +43,23 @@ class BenchTest(StackCase):
                 self.assertGreater(report["scripts_per_saga"], 1)
         self.assertEqual([], list(self.redis.client.keys("{bench:*}:n")))
 
+    def test_messages_through_the_outbox(self):
+        for options in ([], ["--noop"]):
+            with self.subTest(options=options):
+                report = self.report("--mode", "outbox", *options)
+                self.assertEqual(("outbox", 200, 0), (report["mode"], report["sagas"], report["errors"]))
+                self.assertEqual(None if options else True, report["books_balanced"])
+        self.assertEqual(0, self.redis.ask("XLEN", "{ord:0}:outbox"))
+
+    def test_messages_that_nobody_takes_are_told(self):
+        self.redis.ask("CONFIG", "SET", "maxmemory", "1")  # nothing can be left
+        try:
+            report = json.loads(self.bench("--mode", "outbox", "--json", "--settle", "1", "--env",
+                                           self.env, code=1).stdout)
+        finally:
+            self.redis.ask("CONFIG", "SET", "maxmemory", "0")
+        self.assertEqual(200, report["errors_by_kind"]["unfinished"])
+
     def test_participants_that_do_nothing_over_both_transports(self):
         for mode in ("saga", "tcc", "msg"):
             for options in (["--noop"], ["--noop", "--http"]):
@@ -56,8 +73,10 @@ class BenchTest(StackCase):
         self.assertIn("books           balanced: 400 branches counted, 0 held", text)
 
     def test_wrong_usage(self):
-        self.assertIn("'xa' is not saga, tcc or msg", self.bench("--mode", "xa", code=2).stderr)
+        self.assertIn("'xa' is not saga, tcc, msg or outbox", self.bench("--mode", "xa", code=2).stderr)
         self.assertIn("--http needs --noop", self.bench("--http", "--env", self.env, code=2).stderr)
+        self.assertIn("--http: a message is left in the outbox", self.bench(
+            "--mode", "outbox", "--noop", "--http", "--env", self.env, code=2).stderr)
         self.assertIn("REDIS is not known", self.bench(
             "--mode", "tcc", "--tcp", self.sagad.rpc.address, code=3).stderr)
 
