@@ -133,7 +133,8 @@ struct live_note {
 
 /* A call in flight, or its result that the rules do not know yet. */
 struct live_call {
-    struct live_call *prev, *next; /* in live->results; next alone in engine->idle_calls */
+    struct live_call *prev, *next; /* in live->calls, then in live->results; next alone in
+                                      engine->idle_calls */
     struct live *live;
     size_t branch;
     enum txn_op op;
@@ -162,6 +163,7 @@ struct live {
     int64_t resend_at_ms;
     int64_t resend_delay_ms;
 
+    struct live_call *calls;   /* in flight */
     struct live_call *results; /* in the order in which they came */
 
     struct live_note *notes;

@@ -29,6 +29,15 @@ static void call_free(struct live_call *call)
     engine->idle_calls = call;
 }
 
+static void calls_free(struct live_call **list)
+{
+    while (*list) {
+        struct live_call *call = *list;
+        DL_DELETE(*list, call);
+        call_free(call);
+    }
+}
+
 void live_discard(struct live *live)
 {
     check(!live->tickets);
@@ -41,11 +50,8 @@ void live_discard(struct live *live)
     heap_remove(&live->engine->live_timers, &live->timer);
     live_notes_clear(live);
     free(live->notes);
-    while (live->results) {
-        struct live_call *call = live->results;
-        DL_DELETE(live->results, call);
-        call_free(call);
-    }
+    calls_free(&live->calls); /* of these nothing completes any more */
+    calls_free(&live->results);
     txn_free(live->txn);
     free(live);
 }
@@ -204,6 +210,7 @@ static void on_called(void *arg, const struct call_result *result)
     struct engine *engine = live->engine;
     const struct engine_observer *observer = &engine->env.observer;
     live->in_flight--;
+    DL_DELETE(live->calls, call);
     if (observer->called) {
         observer->called(observer->arg, live->txn,
                          txn_op_label(live->txn, &live->txn->branches[call->branch], call->op),
@@ -262,6 +269,7 @@ static void live_call_branch(struct live *live)
     struct live_call *record = call_new(live, live->step.branch, live->step.op);
     const struct txn_branch *branch = &txn->branches[record->branch];
     struct txn_header headers[TXN_HEADERS_MAX];
+    DL_APPEND(live->calls, record);
     rules_call_begins(txn, record->branch, record->op);
     live->in_flight++;
     bool resumes = record->branch == txn->branch_count && txn->workflow;
