@@ -21,7 +21,8 @@ struct cli {
     bool json;         /* print the server's JSON as it is */
     bool colour;
     bool wait;
-    const char *status, *type, *reason; /* options of list and abort, or NULL */
+    const char *status, *type, *reason; /* options of list, abort and subscribe, or NULL */
+    const char *url;                    /* of subscribe and unsubscribe, or NULL */
     const char *gid;                    /* of submit, prepare and register, or NULL */
     int64_t limit;
     struct loop *loop;

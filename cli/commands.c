@@ -1,4 +1,4 @@
-#include "cli/cli.h"
+#include "cli/commands.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 
 enum { TIMEOUT_MS = 10000, WATCH_MS = 200, WAIT_S = 600, FILE_MAX = 16 * 1024 * 1024 };
 
-static void print_body(const struct cli_answer *answer)
+void cli_print_body(const struct cli_answer *answer)
 {
     printf("%s\n", answer->body.data ? answer->body.data : "");
 }
@@ -46,7 +46,7 @@ static int run_get(struct cli *cli, const char *gid)
     int code = query(cli, gid, &answer);
     if (code == CLI_OK) {
         if (cli->json) {
-            print_body(&answer);
+            cli_print_body(&answer);
         } else {
             cli_view_transaction(cli, answer.json);
         }
@@ -68,7 +68,7 @@ static int run_watch(struct cli *cli, const char *gid)
         if (code == CLI_OK && !cli->json) {
             shown = cli_view_history(cli, answer.json, shown);
         } else if (code == CLI_OK && ended) {
-            print_body(&answer);
+            cli_print_body(&answer);
         }
         cli_answer_fini(&answer);
         if (ended) {
@@ -94,7 +94,7 @@ static int run_list(struct cli *cli, const char *argument)
     buf_fini(&path);
     bool ok = cli_answer_is_ok(&answer);
     if (ok && cli->json) {
-        print_body(&answer);
+        cli_print_body(&answer);
     } else if (ok) {
         cli_view_list(cli, answer.json);
     }
@@ -109,7 +109,7 @@ static int run_services(struct cli *cli, const char *argument)
     cli_request(cli, "/api/services", NULL, TIMEOUT_MS, &answer);
     bool ok = cli_answer_is_ok(&answer);
     if (ok && cli->json) {
-        print_body(&answer);
+        cli_print_body(&answer);
     } else if (ok) {
         cli_view_services(answer.json);
     }
@@ -170,7 +170,7 @@ static int run_keys(struct cli *cli, const char *gid)
     struct cli_answer answer;
     int code = query(cli, gid, &answer);
     if (code == CLI_OK && cli->json) {
-        print_body(&answer);
+        cli_print_body(&answer);
     } else if (code == CLI_OK) {
         print_keys(answer.json, gid);
     }
@@ -289,7 +289,7 @@ static int post_file(struct cli *cli, const char *path, const char *name, bool m
         struct cli_answer answer;
         cli_request(cli, path, &body, WAIT_S * 1000, &answer);
         if (cli->json) {
-            print_body(&answer);
+            cli_print_body(&answer);
         } else if (cli_answer_is_ok(&answer)) {
             printf("%s\n", gid->data);
         }
@@ -348,7 +348,7 @@ static int post_gid(struct cli *cli, const char *path, const char *gid, struct s
     cli_request(cli, path, &body, TIMEOUT_MS, &answer);
     buf_fini(&body);
     if (cli->json) {
-        print_body(&answer);
+        cli_print_body(&answer);
     }
     int code = cli_answer_is_ok(&answer) ? CLI_OK : code_of(&answer);
     cli_answer_fini(&answer);
@@ -395,5 +395,9 @@ const struct cli_command cli_commands[] = {
     {"retry", "GID", "try now what waits for its next attempt", run_retry},
     {"force-stop", "GID", "end it as failed without calling anybody: the books are yours then",
      run_force_stop},
+    {"retry-all", NULL, "try now all that wait for their next attempt", cli_run_retry_all},
+    {"topics", NULL, "topics of messages, with those who have subscribed", cli_run_topics},
+    {"subscribe", "TOPIC", "send the messages of this topic to --url as well", cli_run_subscribe},
+    {"unsubscribe", "TOPIC", "send them there no more", cli_run_unsubscribe},
     {NULL, NULL, NULL, NULL},
 };

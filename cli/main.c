@@ -17,6 +17,7 @@ enum cli_option {
     OPTION_TYPE,
     OPTION_REASON,
     OPTION_GID,
+    OPTION_URL,
     OPTION_LIMIT,
     OPTION_VERSION,
 };
@@ -29,6 +30,7 @@ static const struct option long_options[] = {
     {"type", required_argument, NULL, OPTION_TYPE},
     {"reason", required_argument, NULL, OPTION_REASON},
     {"gid", required_argument, NULL, OPTION_GID},
+    {"url", required_argument, NULL, OPTION_URL},
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help", no_argument, NULL, 'h'},
@@ -40,7 +42,7 @@ static void print_help(void)
     printf("sagactl - look at and act on the transactions of sagad\n\n"
            "Usage\n  sagactl COMMAND [ARGUMENT] [options]\n\nCommands\n");
     for (const struct cli_command *command = cli_commands; command->name; command++) {
-        printf("  %-10s %-5s  %s\n", command->name, command->argument ? command->argument : "",
+        printf("  %-11s %-5s  %s\n", command->name, command->argument ? command->argument : "",
                command->help);
     }
     printf("\nOptions\n"
@@ -53,7 +55,8 @@ static void print_help(void)
            "  --status S      list: only prepared, submitted, aborting, succeed or failed\n"
            "  --type T        list: only of this type\n"
            "  --limit N       list: at most N (default 20)\n"
-           "  --reason TEXT   abort: why, kept with the transaction\n"
+           "  --url URL       subscribe, unsubscribe: of the one who gets the messages\n"
+           "  --reason TEXT   abort: why, kept with the transaction; subscribe: a remark\n"
            "  --version, --help\n\n"
            "The environment variable SAGA_TOKEN holds the token, when the coordinator wants one.\n"
            "Exit codes: 0 done, 1 the transaction failed or is not there, 2 wrong usage, 3 the\n"
@@ -80,6 +83,7 @@ static int read_option(struct cli *cli, int option)
     case OPTION_TYPE: cli->type = optarg; return -1;
     case OPTION_REASON: cli->reason = optarg; return -1;
     case OPTION_GID: cli->gid = optarg; return -1;
+    case OPTION_URL: cli->url = optarg; return -1;
     case OPTION_LIMIT: return read_limit(optarg, &cli->limit) ? -1 : CLI_USAGE;
     case OPTION_VERSION: printf("sagactl %s\n", conf_version()); return CLI_OK;
     case 'h': print_help(); return CLI_OK;

@@ -6,6 +6,7 @@ import subprocess
 import unittest
 
 from harness.case import StackCase
+from harness.process import wait_for
 from harness.stack import BUILD
 from harness.web import Answer
 
@@ -43,6 +44,36 @@ class CliTest(StackCase):
     def prepare_tcc(self):
         self.ctl("prepare", "-", "--gid", self.id_, file={"trans_type": "tcc"})
         self.ctl("register", "-", "--gid", self.id_, file=self.branch("01"))
+
+    def test_topics(self):
+        one, two = self.url("one"), self.url("two")
+        self.ctl("subscribe", "news", "--url", one, "--reason", "the first")
+        self.ctl("subscribe", "news", "--url", two)
+        self.assertEqual(f"news\n  {one}  # the first\n  {two}\n", self.ctl("topics"))
+        self.assertIn("this url exists", self.ctl("subscribe", "news", "--url", two, code=1))
+        self.ctl("submit", "-", "--wait", file={"trans_type": "msg", "payloads": ["{}"],
+                                                "steps": [{"action": "topic://news"}]})
+        self.assertEqual(["/one", "/two"], self.web.paths())
+        self.ctl("unsubscribe", "news", "--url", one)
+        self.assertEqual(f"news\n  {two}\n", self.ctl("topics"))
+        self.assertEqual("news", json.loads(self.ctl("topics", "--json"))["kv"][0]["k"])
+        self.assertIn("no such a topic", self.ctl("unsubscribe", "none", "--url", one, code=1))
+        self.assertIn("--url URL is missing", self.ctl("subscribe", "news", code=2))
+
+    def test_retry_all(self):
+        self.web.rules["/a"] = Answer(500)
+        gids = [self.ctl("submit", "-", file=self.saga(retry_interval=600)).strip()
+                for _ in range(3)]
+        for gid in gids:
+            self.await_attempts(gid, 1)
+        self.web.rules["/a"] = Answer(200)
+        # What other tests have left prepared is among them.
+        self.assertRegex(self.ctl("retry-all"), r"^\d+ transactions are tried again now\n$")
+        for gid in gids:
+            self.await_status(gid, "succeed")
+
+    def await_attempts(self, gid, count):
+        wait_for(lambda: self.sagad.history(gid).count("01.action") >= count, "it was tried")
 
     def test_a_file_without_gid_gets_a_new_one(self):
         gid = self.ctl("submit", "-", file=self.saga()).strip()
