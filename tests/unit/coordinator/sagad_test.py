@@ -856,9 +856,9 @@ class WorkersTest(unittest.TestCase):
             seen = set()
             while not {b'READY=1', b'WATCHDOG=1'} <= seen:
                 seen.add(manager.recv(100))
-            self.assertTrue(process.find('no token is set.* listen=0.0.0.0'))
             process.signal(signal.SIGTERM)
             self.assertEqual(0, process.end())
+            self.assertTrue(process.find('no token is set.* listen=0.0.0.0'))
 
     def test_a_killed_parent_leaves_nobody_behind(self):
         http_port, tcp_port = two_free_ports()
