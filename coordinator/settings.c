@@ -1,6 +1,5 @@
 #include "coordinator/settings.h"
 
-#include "base/mem.h"
 #include "base/slice.h"
 #include "coordinator/keys.h"
 #include "coordinator/outbox_place.h"
@@ -121,11 +120,17 @@ static const struct conf_option options[] = {
     {.name = NULL},
 };
 
+static enum err judge(const void *settings, struct reason *reason)
+{
+    return settings_check(settings, reason);
+}
+
 const struct conf_program settings_program = {
     .name = "sagad",
     .prefix = "SAGAD",
     .summary = "coordinator for distributed transactions on Redis",
     .options = options,
+    .judge = judge,
 };
 
 /* "host:port", and whether the port is 0. */
@@ -219,41 +224,9 @@ enum err settings_check(const struct settings *settings, struct reason *reason)
     return err ? err : outbox_check(&settings->outbox, reason);
 }
 
-static bool is_check_option(const char *arg)
-{
-    return strcmp(arg, "--check-config") == 0 || strcmp(arg, "--check_config") == 0;
-}
-
-static enum conf_verdict settings_judge(const struct settings *settings, bool check_only)
-{
-    struct reason reason;
-    if (settings_check(settings, &reason)) {
-        fprintf(stderr, "sagad: %s\n", reason.text);
-        return CONF_BAD;
-    }
-    if (check_only) {
-        fprintf(stderr, "sagad: configuration is valid\n");
-    }
-    return check_only ? CONF_EXIT_OK : CONF_RUN;
-}
-
-/* --check-config is taken out of the command line: conf_load would end with "valid" before
- * settings_check had its say. */
 enum conf_verdict settings_load(struct settings *settings, int argc, char **argv)
 {
-    char **kept = mem_zalloc(((size_t)argc + 1) * sizeof(*kept));
-    bool check_only = false;
-    int count = 0;
-    for (int i = 0; i < argc; i++) {
-        if (i > 0 && is_check_option(argv[i])) {
-            check_only = true;
-        } else {
-            kept[count++] = argv[i];
-        }
-    }
-    enum conf_verdict verdict = conf_load(&settings_program, settings, count, kept);
-    free(kept);
-    return verdict == CONF_RUN ? settings_judge(settings, check_only) : verdict;
+    return conf_load(&settings_program, settings, argc, argv);
 }
 
 void settings_fini(struct settings *settings)

@@ -338,6 +338,11 @@ enum conf_verdict conf_load(const struct conf_program *program, void *settings, 
     if (report.errors > 0) {
         return CONF_BAD;
     }
+    struct reason reason;
+    if (program->judge && program->judge(settings, &reason)) {
+        fprintf(stderr, "%s: %s\n", program->name, reason.text);
+        return CONF_BAD;
+    }
     if (plan.check_only) {
         printf("%s: configuration is valid\n", program->name);
         return CONF_EXIT_OK;

@@ -53,6 +53,9 @@ struct conf_program {
     const char *prefix;                /* of environment variables: "SAGAD" */
     const char *summary;               /* first line of --help */
     const struct conf_option *options; /* ends with name NULL */
+    /* What no option can tell by itself, once all have a value; NULL: nothing. The reason begins
+     * with the option. */
+    enum err (*judge)(const void *settings, struct reason *reason);
 };
 
 enum conf_verdict {

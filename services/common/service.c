@@ -218,7 +218,7 @@ static int run(const struct service_program *program)
 
 int service_main(const struct service_program *program, int argc, char **argv)
 {
-    enum conf_verdict verdict = service_settings_load(program->conf, program->settings, argc, argv);
+    enum conf_verdict verdict = conf_load(program->conf, program->settings, argc, argv);
     int code = verdict == CONF_RUN ? run(program) : exit_code(verdict);
     conf_fini(program->conf, program->settings);
     return code;

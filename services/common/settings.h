@@ -29,11 +29,9 @@ struct service_settings {
     char *log_level;
 };
 
-/* conf_load, and what no line of a table can check: `shards` and `jwt_secret`. --check-config looks
- * at all of it. */
-enum conf_verdict service_settings_load(const struct conf_program *program,
-                                        struct service_settings *settings, int argc,
-                                        char **argv) MUST_CHECK;
+/* What no line of a table can check, `shards` and `jwt_secret`: conf_program.judge of every
+ * service, whose settings begin with struct service_settings. */
+enum err service_settings_check(const void *settings, struct reason *reason) MUST_CHECK;
 /* What signs the users' tokens: in mode dev there is one without being set. */
 const char *service_settings_secret(const struct service_settings *settings);
 

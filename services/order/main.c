@@ -36,6 +36,7 @@ static const struct conf_program conf = {
     .prefix = "ORDERD",
     .summary = "The order service of the mall: orders are sagas, or TCCs when paid with points.",
     .options = options,
+    .judge = service_settings_check,
 };
 
 static void opened(void *arg)

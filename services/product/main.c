@@ -12,6 +12,7 @@ static const struct conf_program conf = {
     .prefix = "PRODUCTD",
     .summary = "The product service of the mall: products and their stock.",
     .options = options,
+    .judge = service_settings_check,
 };
 
 static void opened(void *arg)

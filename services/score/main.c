@@ -14,6 +14,7 @@ static const struct conf_program conf = {
     .prefix = "SCORED",
     .summary = "The score service of the mall: users' points and their ledger.",
     .options = options,
+    .judge = service_settings_check,
 };
 
 static void opened(void *arg)

@@ -26,6 +26,7 @@ static const struct conf_program conf = {
     .prefix = "USERD",
     .summary = "The user service of the mall: registration as a saga over user and score, login.",
     .options = options,
+    .judge = service_settings_check,
 };
 
 static void opened(void *arg)

@@ -37,7 +37,8 @@ static const struct conf_option options[] = {
     OPTION("resolver", CONF_MAP, resolver, NULL, .help = ""),
     {.name = NULL},
 };
-static const struct conf_program program = {"fuzz", "FUZZ", "", options};
+static const struct conf_program program = {
+    .name = "fuzz", .prefix = "FUZZ", .summary = "", .options = options};
 
 static void check_text(const char *text)
 {

@@ -42,7 +42,19 @@ static const struct conf_option options[] = {
     OPTION("resolver", CONF_MAP, resolver, NULL, .help = "Addresses of participants by name."),
     {.name = NULL},
 };
-static const struct conf_program program = {"sagad", "SAGATEST", "coordinator", options};
+static enum err judge(const void *settings, struct reason *reason)
+{
+    const struct settings *judged = settings;
+    return judged->verbose && judged->workers == 64
+               ? reason_set(reason, ERR_INVALID, "verbose: not with 64 workers")
+               : ERR_OK;
+}
+
+static const struct conf_program program = {.name = "sagad",
+                                            .prefix = "SAGATEST",
+                                            .summary = "coordinator",
+                                            .options = options,
+                                            .judge = judge};
 
 static struct settings s;
 static char path[64];
@@ -254,6 +266,15 @@ static void check_config_checks_and_says_so(void **state)
     assert_string_equal(out.text, "");
 }
 
+static void the_program_judges_the_whole_and_check_config_looks_at_it(void **state)
+{
+    (void)state;
+    static const char refusal[] = "sagad: verbose: not with 64 workers\n";
+    expect_error(load("--verbose", "--workers", "64", NULL), CONF_BAD, refusal);
+    expect_error(load("--check-config", "--verbose", "--workers", "64", NULL), CONF_BAD, refusal);
+    assert_int_equal(load("--verbose", NULL), CONF_RUN);
+}
+
 static void version_is_the_project_s(void **state)
 {
     (void)state;
@@ -340,6 +361,7 @@ int main(void)
         TEST(a_wrong_command_line_is_a_usage_error),
         TEST(a_file_that_cannot_be_read_is_an_error),
         TEST(check_config_checks_and_says_so),
+        TEST(the_program_judges_the_whole_and_check_config_looks_at_it),
         TEST(version_is_the_project_s),
         TEST(help_lists_all_options_in_groups_and_80_columns),
         TEST(the_sample_file_is_complete_and_parses),

@@ -44,7 +44,8 @@ static const struct conf_option options[] = {
     OPTION("resolver", CONF_MAP, resolver, NULL, .help = "Names."),
     {.name = NULL},
 };
-static const struct conf_program program = {"prog", "PROG", "a test", options};
+static const struct conf_program program = {
+    .name = "prog", .prefix = "PROG", .summary = "a test", .options = options};
 
 static struct settings s;
 static struct reason reason;
