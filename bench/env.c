@@ -1,6 +1,7 @@
 #include "bench/bench.h"
 
 #include "base/mem.h"
+#include "redis/redis.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -85,6 +86,11 @@ bool bench_env_read(struct bench_env *env, const char *path)
         read_line(env, line);
     }
     fclose(file);
+    struct reason reason;
+    if (env->redis && redis_address_check(env->redis, 0, &reason)) {
+        fprintf(stderr, "sagabench: --env %s: REDIS=%s\n", path, reason.text);
+        return false;
+    }
     if (env->coordinators == 0) {
         fprintf(stderr, "sagabench: --env %s: there is no SAGA_TCP in it\n", path);
         return false;

@@ -127,8 +127,9 @@ static void submit_order(struct slot *slot)
     struct saga_step steps[2];
     encode_payloads(slot, payloads);
     for (int i = 0; i < 2; i++) {
-        steps[i] = (struct saga_step){
-            bench->urls[2 * i], bench->urls[2 * i + 1], {payloads[i].data, payloads[i].len}};
+        steps[i] = (struct saga_step){.action = bench->urls[2 * i],
+                                      .compensate = bench->urls[2 * i + 1],
+                                      .payload = {payloads[i].data, payloads[i].len}};
     }
     send_submission(slot, &(struct saga_submission){.steps = steps, .step_count = 2});
     buf_fini(&payloads[0]);
@@ -143,7 +144,8 @@ static void submit_tcc(struct slot *slot)
     struct saga_branch branches[2];
     for (int i = 0; i < 2; i++) {
         const char *url = bench->urls[2 * i];
-        branches[i] = (struct saga_branch){url, url, url, payload};
+        branches[i] =
+            (struct saga_branch){.try_url = url, .confirm = url, .cancel = url, .payload = payload};
     }
     send_submission(slot, &(struct saga_submission){
                               .trans_type = "tcc", .branches = branches, .branch_count = 2});
@@ -154,7 +156,8 @@ static void submit_msg(struct slot *slot)
     struct bench *bench = slot->bench;
     char number[32];
     struct saga_bytes payload = bench_host_payload(bench, slot->index, number);
-    struct saga_step steps[2] = {{bench->urls[0], NULL, payload}, {bench->urls[2], NULL, payload}};
+    struct saga_step steps[2] = {{.action = bench->urls[0], .payload = payload},
+                                 {.action = bench->urls[2], .payload = payload}};
     send_submission(
         slot, &(struct saga_submission){.trans_type = "msg", .steps = steps, .step_count = 2});
 }

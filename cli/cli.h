@@ -21,7 +21,10 @@ struct cli {
     bool json;         /* print the server's JSON as it is */
     bool colour;
     bool wait;
+    bool parked;                        /* list: only what is */
+    bool all_parked;                    /* retry: all that are, instead of one */
     const char *status, *type, *reason; /* options of list, abort and subscribe, or NULL */
+    const char *branch, *op, *as;       /* of resolve, or NULL */
     const char *url;                    /* of subscribe and unsubscribe, or NULL */
     const char *gid;                    /* of submit, prepare and register, or NULL */
     int64_t limit;
@@ -44,6 +47,8 @@ void cli_request(struct cli *cli, const char *path, const struct buf *body, int6
 void cli_answer_fini(struct cli_answer *answer);
 /* True for status 200; otherwise prints the server's message. */
 bool cli_answer_is_ok(const struct cli_answer *answer);
+/* Posts what is to be done, and gives `body` up; the exit code says how it went. */
+int cli_tell(struct cli *cli, const char *path, struct buf *body);
 void cli_pause(struct cli *cli, int64_t ms);
 
 /* ---- view.c: text for people ---- */
@@ -61,7 +66,7 @@ void cli_view_list(const struct cli *cli, const struct json *document);
 
 struct cli_command {
     const char *name;
-    const char *argument; /* NULL: takes none */
+    const char *argument; /* NULL: takes none; in brackets: may be left out */
     const char *help;
     int (*run)(struct cli *cli, const char *argument);
 };

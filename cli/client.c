@@ -1,7 +1,10 @@
 #include "cli/cli.h"
+#include "cli/commands.h"
 
 #include <stdio.h>
 #include <string.h>
+
+enum { TELL_MS = 10000 };
 
 void cli_open(struct cli *cli)
 {
@@ -96,6 +99,22 @@ bool cli_answer_is_ok(const struct cli_answer *answer)
 static void stop_pause(void *arg)
 {
     *(bool *)arg = true;
+}
+
+int cli_tell(struct cli *cli, const char *path, struct buf *body)
+{
+    struct cli_answer answer;
+    cli_request(cli, path, body, TELL_MS, &answer);
+    buf_fini(body);
+    if (cli->json) {
+        cli_print_body(&answer);
+    }
+    int code = cli_answer_is_ok(&answer)                      ? CLI_OK
+               : answer.status == 404 || answer.status == 409 ? CLI_NOT_SO
+               : answer.status == 400                         ? CLI_USAGE
+                                                              : CLI_SERVER;
+    cli_answer_fini(&answer);
+    return code;
 }
 
 void cli_pause(struct cli *cli, int64_t ms)

@@ -90,6 +90,9 @@ static int run_list(struct cli *cli, const char *argument)
     if (cli->type) {
         http_url_add_query(&path, "transType", slice_str(cli->type));
     }
+    if (cli->parked) {
+        http_url_add_query(&path, "parked", slice_str("true"));
+    }
     cli_request(cli, path.data, NULL, TIMEOUT_MS, &answer);
     buf_fini(&path);
     bool ok = cli_answer_is_ok(&answer);
@@ -160,7 +163,8 @@ static void print_keys(const struct json *document, const char *gid)
         print_redis_command("XRANGE", json_string(json_get(keys, "log")), " - +");
     }
     if (!ended) {
-        print_score(json_string(json_get(keys, "due")), gid);
+        bool parked = json_get(json_get(document, "transaction"), "parked");
+        print_score(json_string(json_get(keys, parked ? "parked" : "due")), gid);
     }
     print_score(json_string(json_get(keys, "recent")), gid);
 }
@@ -332,7 +336,6 @@ static int run_register(struct cli *cli, const char *name)
 static int post_gid(struct cli *cli, const char *path, const char *gid, struct slice type,
                     const char *reason)
 {
-    struct cli_answer answer;
     struct buf body = {0};
     struct json_writer w;
     json_writer_init(&w, &body);
@@ -345,14 +348,7 @@ static int post_gid(struct cli *cli, const char *path, const char *gid, struct s
         json_put_text(&w, "rollback_reason", reason);
     }
     json_close_object(&w);
-    cli_request(cli, path, &body, TIMEOUT_MS, &answer);
-    buf_fini(&body);
-    if (cli->json) {
-        cli_print_body(&answer);
-    }
-    int code = cli_answer_is_ok(&answer) ? CLI_OK : code_of(&answer);
-    cli_answer_fini(&answer);
-    return code;
+    return cli_tell(cli, path, &body);
 }
 
 /* The coordinator wants to be told the type. */
@@ -371,6 +367,13 @@ static int run_abort(struct cli *cli, const char *gid)
 
 static int run_retry(struct cli *cli, const char *gid)
 {
+    if (!gid == !cli->all_parked) {
+        fprintf(stderr, "sagactl: retry wants a gid, or --all-parked\n");
+        return CLI_USAGE;
+    }
+    if (!gid) {
+        return cli_run_retry_parked(cli);
+    }
     return post_gid(cli, "/api/dtmsvr/resetNextCronTime", gid, (struct slice){0}, NULL);
 }
 
@@ -383,8 +386,10 @@ const struct cli_command cli_commands[] = {
     {"submit", "FILE",
      "submit the JSON of a transaction (\"-\": standard input), or let a prepared one go on",
      run_submit},
-    {"prepare", "FILE", "store a tcc, msg or xa that waits for its submit or abort", run_prepare},
-    {"register", "FILE", "add the branch of this JSON to a prepared tcc or xa", run_register},
+    {"prepare", "FILE", "store a tcc, msg, xa or workflow that waits for its submit or abort",
+     run_prepare},
+    {"register", "FILE",
+     "add the branch of this JSON to a prepared tcc or xa, the step to a workflow", run_register},
     {"get", "GID", "statuses, branches and timeline of a transaction", run_get},
     {"list", NULL, "transactions, newest first", run_list},
     {"watch", "GID", "follow a transaction to its end", run_watch},
@@ -392,7 +397,9 @@ const struct cli_command cli_commands[] = {
     {"services", NULL, "participants that are known by name, and how it goes with each instance",
      run_services},
     {"abort", "GID", "turn a running or prepared transaction round", run_abort},
-    {"retry", "GID", "try now what waits for its next attempt", run_retry},
+    {"retry", "[GID]", "try now what waits for its next attempt, or for an operator", run_retry},
+    {"resolve", "GID", "say that a parked op was done by hand: --branch, --op, --as, --reason",
+     cli_run_resolve},
     {"force-stop", "GID", "end it as failed without calling anybody: the books are yours then",
      run_force_stop},
     {"retry-all", NULL, "try now all that wait for their next attempt", cli_run_retry_all},

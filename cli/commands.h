@@ -6,6 +6,10 @@
 
 void cli_print_body(const struct cli_answer *answer); /* the server's JSON, as it is */
 
+/* parked.c */
+int cli_run_retry_parked(struct cli *cli);
+int cli_run_resolve(struct cli *cli, const char *gid);
+
 /* topics.c */
 int cli_run_topics(struct cli *cli, const char *argument);
 int cli_run_subscribe(struct cli *cli, const char *topic);

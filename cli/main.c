@@ -19,6 +19,11 @@ enum cli_option {
     OPTION_GID,
     OPTION_URL,
     OPTION_LIMIT,
+    OPTION_PARKED,
+    OPTION_ALL_PARKED,
+    OPTION_BRANCH,
+    OPTION_OP,
+    OPTION_AS,
     OPTION_VERSION,
 };
 
@@ -32,6 +37,11 @@ static const struct option long_options[] = {
     {"gid", required_argument, NULL, OPTION_GID},
     {"url", required_argument, NULL, OPTION_URL},
     {"limit", required_argument, NULL, OPTION_LIMIT},
+    {"parked", no_argument, NULL, OPTION_PARKED},
+    {"all-parked", no_argument, NULL, OPTION_ALL_PARKED},
+    {"branch", required_argument, NULL, OPTION_BRANCH},
+    {"op", required_argument, NULL, OPTION_OP},
+    {"as", required_argument, NULL, OPTION_AS},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -55,8 +65,13 @@ static void print_help(void)
            "  --status S      list: only prepared, submitted, aborting, succeed or failed\n"
            "  --type T        list: only of this type\n"
            "  --limit N       list: at most N (default 20)\n"
+           "  --parked        list: only what waits for an operator, the last one first\n"
+           "  --all-parked    retry: all that wait for an operator\n"
+           "  --branch ID, --op OP, --as succeed\n"
+           "                  resolve: which op was done by hand, \"--branch 02 --op compensate\"\n"
            "  --url URL       subscribe, unsubscribe: of the one who gets the messages\n"
-           "  --reason TEXT   abort: why, kept with the transaction; subscribe: a remark\n"
+           "  --reason TEXT   abort, resolve: why, kept with the transaction; subscribe: a\n"
+           "                  remark\n"
            "  --version, --help\n\n"
            "The environment variable SAGA_TOKEN holds the token, when the coordinator wants one.\n"
            "Exit codes: 0 done, 1 the transaction failed or is not there, 2 wrong usage, 3 the\n"
@@ -84,6 +99,11 @@ static int read_option(struct cli *cli, int option)
     case OPTION_REASON: cli->reason = optarg; return -1;
     case OPTION_GID: cli->gid = optarg; return -1;
     case OPTION_URL: cli->url = optarg; return -1;
+    case OPTION_PARKED: cli->parked = true; return -1;
+    case OPTION_ALL_PARKED: cli->all_parked = true; return -1;
+    case OPTION_BRANCH: cli->branch = optarg; return -1;
+    case OPTION_OP: cli->op = optarg; return -1;
+    case OPTION_AS: cli->as = optarg; return -1;
     case OPTION_LIMIT: return read_limit(optarg, &cli->limit) ? -1 : CLI_USAGE;
     case OPTION_VERSION: printf("sagactl %s\n", conf_version()); return CLI_OK;
     case 'h': print_help(); return CLI_OK;
@@ -112,7 +132,8 @@ static int run(struct cli *cli, int argc, char **argv)
     if (!command) {
         return CLI_USAGE;
     }
-    if (argc - 1 != (command->argument ? 1 : 0)) {
+    bool may_miss = command->argument && command->argument[0] == '[';
+    if (argc - 1 != (command->argument ? 1 : 0) && !(argc == 1 && may_miss)) {
         fprintf(stderr, "sagactl: usage: sagactl %s %s\n", command->name,
                 command->argument ? command->argument : "");
         return CLI_USAGE;

@@ -74,7 +74,6 @@ static int change(struct cli *cli, const char *path, const char *topic)
         fprintf(stderr, "sagactl: --url URL is missing: whom the messages of the topic go to\n");
         return CLI_USAGE;
     }
-    struct cli_answer answer;
     struct buf body = {0};
     struct json_writer w;
     json_writer_init(&w, &body);
@@ -83,16 +82,7 @@ static int change(struct cli *cli, const char *path, const char *topic)
     json_put_text(&w, "url", cli->url);
     json_put_text(&w, "remark", cli->reason ? cli->reason : "");
     json_close_object(&w);
-    cli_request(cli, path, &body, TIMEOUT_MS, &answer);
-    buf_fini(&body);
-    if (cli->json) {
-        cli_print_body(&answer);
-    }
-    int code = cli_answer_is_ok(&answer)                      ? CLI_OK
-               : answer.status == 404 || answer.status == 409 ? CLI_NOT_SO
-                                                              : CLI_SERVER;
-    cli_answer_fini(&answer);
-    return code;
+    return cli_tell(cli, path, &body);
 }
 
 int cli_run_subscribe(struct cli *cli, const char *topic)

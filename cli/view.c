@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { DATA_SHOWN_MAX = 200 }; /* bytes of a result */
 enum { GREEN = 32, RED = 31, YELLOW = 33, GREY = 90 };
 
 static int colour_of(struct slice status)
@@ -48,11 +49,42 @@ static void print_line(const char *name, struct slice value)
     }
 }
 
-static void view_branches(const struct cli *cli, const struct json *branches)
+static void view_parked(const struct json *parked)
+{
+    if (!parked) {
+        return;
+    }
+    printf("%-10s since ", "parked");
+    cli_print_text(json_string(json_get(parked, "since")));
+    printf(", ");
+    cli_print_text(json_string(json_get(parked, "reason")));
+    const struct json *ops = json_get(parked, "ops");
+    for (const struct json *op = json_first(ops); op; op = json_next(op)) {
+        putchar(' ');
+        cli_print_text(json_string(op));
+    }
+    putchar('\n');
+}
+
+/* What a participant or a workflow answered, as far as it is text. */
+static void print_base64(const char *before, struct slice base64)
+{
+    struct buf data = {0};
+    if (base64.len > 0 && buf_add_base64_decoded(&data, base64) == ERR_OK) {
+        bool cut = data.len > DATA_SHOWN_MAX;
+        fputs(before, stdout);
+        cli_print_text(slice_make(data.data, cut ? DATA_SHOWN_MAX : data.len));
+        fputs(cut ? "…" : "", stdout);
+    }
+    buf_fini(&data);
+}
+
+/* Those of a workflow are its steps: no urls, but what came of them. */
+static void view_branches(const struct cli *cli, const struct json *branches, bool of_workflow)
 {
     char painted[64];
     if (json_count(branches) > 0) {
-        printf("\nbranches\n");
+        printf("\n%s\n", of_workflow ? "steps" : "branches");
     }
     for (const struct json *branch = json_first(branches); branch; branch = json_next(branch)) {
         struct slice id = json_string(json_get(branch, "branch_id"));
@@ -60,6 +92,8 @@ static void view_branches(const struct cli *cli, const struct json *branches)
         printf("  %.*s  %-10.*s  %s  ", SLICE_ARG(id), SLICE_ARG(op),
                cli_paint_status(cli, json_string(json_get(branch, "status")), painted));
         cli_print_text(json_string(json_get(branch, "url")));
+        print_base64(of_workflow ? "" : "  → ",
+                     json_string(json_get(branch, of_workflow ? "bin_data" : "result")));
         putchar('\n');
     }
 }
@@ -68,16 +102,25 @@ void cli_view_transaction(const struct cli *cli, const struct json *document)
 {
     char painted[64];
     const struct json *txn = json_get(document, "transaction");
+    struct slice type = json_string(json_get(txn, "trans_type"));
+    struct slice result = json_string(json_get(txn, "result"));
+    bool of_workflow = slice_eq_str(type, "workflow");
     print_line("gid", json_string(json_get(txn, "gid")));
-    print_line("type", json_string(json_get(txn, "trans_type")));
+    print_line("type", type);
     printf("%-10s %s\n", "status",
            cli_paint_status(cli, json_string(json_get(txn, "status")), painted));
-    print_line("check", json_string(json_get(txn, "query_prepared")));
+    view_parked(json_get(txn, "parked"));
+    print_line("workflow", json_string(json_get(txn, "workflow")));
+    print_line(of_workflow ? "resume" : "check", json_string(json_get(txn, "query_prepared")));
     print_line("reason", json_string(json_get(txn, "rollback_reason")));
+    if (result.len > 0) {
+        print_base64("result     ", result);
+        putchar('\n');
+    }
     print_line("created", json_string(json_get(txn, "create_time")));
     print_line("updated", json_string(json_get(txn, "update_time")));
     print_line("next", json_string(json_get(txn, "next_cron_time")));
-    view_branches(cli, json_get(document, "branches"));
+    view_branches(cli, json_get(document, "branches"), of_workflow);
     if (json_count(json_get(document, "history")) > 0) {
         printf("\nhistory\n");
         cli_view_history(cli, document, 0);
@@ -179,7 +222,7 @@ void cli_view_list(const struct cli *cli, const struct json *document)
         printf("%-24.*s  %-8.*s  %s  ", SLICE_ARG(created), SLICE_ARG(type),
                cli_paint_status(cli, json_string(json_get(txn, "status")), painted));
         cli_print_text(json_string(json_get(txn, "gid")));
-        putchar('\n');
+        printf("%s\n", json_get(txn, "parked") ? "  parked" : "");
     }
     struct slice next = json_string(json_get(document, "next_position"));
     if (next.len > 0) {

@@ -4,6 +4,7 @@ include(CheckCCompilerFlag)
 
 set(SAGAD_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined)")
 option(SAGAD_COVERAGE "Compile with gcov counters" OFF)
+option(SAGAD_FAULTS "Compile the named fault points in, for tests (lib/base/fault.h)" OFF)
 
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_STANDARD_REQUIRED ON)
@@ -18,6 +19,9 @@ endif()
 
 add_library(project_options INTERFACE)
 target_compile_definitions(project_options INTERFACE _GNU_SOURCE)
+if(SAGAD_FAULTS)
+  target_compile_definitions(project_options INTERFACE SAGAD_FAULTS)
+endif()
 target_include_directories(project_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/lib)
 target_compile_options(project_options INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes

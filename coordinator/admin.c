@@ -140,6 +140,12 @@ static enum err query_words(const struct api_call *call, struct archive_filter *
 {
     struct slice status = slice_str(http_request_query(call->request, "status"));
     struct slice type_name = slice_str(http_request_query(call->request, "transType"));
+    struct slice parked = slice_str(http_request_query(call->request, "parked"));
+    filter->parked = parked.len > 0;
+    if (parked.len > 0 && !slice_eq_str(parked, "true")) {
+        return reason_set(reason, ERR_INVALID, "parameter 'parked': '%.40s' must be true",
+                          parked.ptr);
+    }
     filter->has_type = type_name.len > 0;
     filter->has_status = status.len > 0;
     if (status.len > 0 && txn_status_parse(status, &filter->status)) {

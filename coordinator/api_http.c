@@ -37,6 +37,8 @@ static const struct api_route routes[] = {
     {"/api/dtmsvr/all", ALLOW_GET, false, api_handle_all},
     {"/api/dtmsvr/forceStop", ALLOW_POST, false, api_handle_force_stop},
     {"/api/dtmsvr/resetNextCronTime", ALLOW_POST, false, api_handle_retry_now},
+    {"/api/dtmsvr/retryParked", ALLOW_POST, false, api_handle_retry_parked},
+    {"/api/dtmsvr/resolve", ALLOW_POST, false, api_handle_resolve},
     {"/api/dtmsvr/resetCronTime", ALLOW_GET | ALLOW_POST | ALLOW_CHANGE, false, api_handle_reset},
     {"/api/dtmsvr/subscribe", ALLOW_GET | ALLOW_POST | ALLOW_CHANGE, false, api_handle_subscribe},
     {"/api/dtmsvr/unsubscribe", ALLOW_GET | ALLOW_POST | ALLOW_CHANGE, false,
@@ -137,6 +139,8 @@ struct api_http *api_http_open(const struct api_http_conf *conf, const struct ap
         .header_max = HEADERS_MAX,
         .timeout_ms = conf->timeout_ms,
         .connections_max = conf->connections_max,
+        .client_max = conf->client_max,
+        .quota = conf->quota,
         .reuse_port = conf->reuse_port,
         .error_body = api_error_body,
     };
@@ -155,6 +159,12 @@ struct api_http *api_http_open(const struct api_http_conf *conf, const struct ap
     return api;
 }
 
+void api_http_set_token(struct api_http *api, const char *token)
+{
+    free(api->token);
+    api->token = mem_strdup(token);
+}
+
 int api_http_port(const struct api_http *api)
 {
     return http_server_port(api->server);
@@ -169,6 +179,16 @@ void api_http_drain(struct api_http *api)
 int api_http_in_flight(const struct api_http *api)
 {
     return http_server_in_flight(api->server);
+}
+
+int api_http_connections(const struct api_http *api)
+{
+    return http_server_connections(api->server);
+}
+
+uint64_t api_http_refused(const struct api_http *api)
+{
+    return http_server_refused(api->server);
 }
 
 void api_http_free(struct api_http *api)

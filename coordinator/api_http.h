@@ -11,6 +11,7 @@
 #include "coordinator/metrics.h"
 #include "coordinator/topics.h"
 #include "net/loop.h"
+#include "net/quota.h"
 
 struct api_http;
 
@@ -21,6 +22,8 @@ struct api_http_conf {
     size_t body_max;
     int64_t timeout_ms; /* for a client to send its request or take the answer */
     int connections_max;
+    int client_max;      /* connections from one client; 0: no such limit */
+    struct quota *quota; /* of bytes of requests and answers; may be NULL */
     bool reuse_port;
 };
 
@@ -39,9 +42,12 @@ struct api_env {
 struct api_http *api_http_open(const struct api_http_conf *conf, const struct api_env *env,
                                struct reason *reason);
 int api_http_port(const struct api_http *api);
+void api_http_set_token(struct api_http *api, const char *token); /* from the next request on */
 /* Accepts no more connections and answers new requests with 503. */
 void api_http_drain(struct api_http *api);
 int api_http_in_flight(const struct api_http *api);
+int api_http_connections(const struct api_http *api);
+uint64_t api_http_refused(const struct api_http *api); /* connections, since the start */
 /* The engine and the archive have answered all by now, or never will. */
 void api_http_free(struct api_http *api);
 

@@ -1,5 +1,6 @@
 #include "coordinator/api_http_call.h"
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "coordinator/api_http_submit.h"
 
@@ -49,6 +50,7 @@ static void call_end(struct api_call *call, int status, const char *type, struct
     struct api_http *api = call->api;
     metrics_http(api->env.metrics, call->route, status,
                  loop_now_us(api->env.loop) - call->started_us);
+    status = FAULT("api_http.before_reply") ? 500 : status;
     http_reply(call->request, status, type, body);
     api_call_free(call);
 }

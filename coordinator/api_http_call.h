@@ -6,6 +6,7 @@
 #define COORDINATOR_API_HTTP_CALL_H
 
 #include "coordinator/api_http.h"
+#include "coordinator/topic_lookup.h"
 #include "net/http.h"
 #include "wire/json.h"
 
@@ -33,9 +34,7 @@ struct api_call {
     struct slice rpc_id;           /* JSON-RPC: owned; else empty */
     struct submit_request *submit; /* a msg to topics, while these are looked up; owned */
     void (*go)(struct api_call *call, const struct submit_request *request);
-    enum err why_err; /* what was wrong with the topics */
-    struct reason why;
-    bool fresh; /* the topics were read after this call had come */
+    struct topic_lookup lookup;
     struct api_call *prev, *next;
 };
 
@@ -87,6 +86,8 @@ void api_handle_abort(struct api_call *call);
 void api_handle_query(struct api_call *call);
 void api_handle_force_stop(struct api_call *call);
 void api_handle_retry_now(struct api_call *call);
+void api_handle_retry_parked(struct api_call *call);
+void api_handle_resolve(struct api_call *call);
 void api_handle_all(struct api_call *call);
 void api_handle_reset(struct api_call *call);
 void api_handle_subscribe(struct api_call *call);

@@ -75,12 +75,6 @@ static enum err workflow_decode(const struct json *custom, struct txn_spec *spec
     if (!err) {
         err = json_read_string(custom, "data", &data, reason);
     }
-    if (!err && (name.len == 0 || name.len > TXN_HEADER_NAME_MAX || utf8_has_control(name))) {
-        err = reason_set(reason, ERR_INVALID,
-                         "field 'custom_data': name must have 1 to %d bytes and no control "
-                         "characters",
-                         TXN_HEADER_NAME_MAX);
-    }
     struct buf bytes = {0};
     if (!err && buf_add_base64_decoded(&bytes, data)) {
         err = reason_set(reason, ERR_INVALID, "field 'custom_data': data is not base64 (RFC 4648)");

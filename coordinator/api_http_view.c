@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "coordinator/keys.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,29 @@ static void put_options_text(struct json_writer *w, const struct txn_options *op
     buf_fini(&text);
 }
 
+/* Since when and why, and the ops that wait. */
+static void put_parked(struct json_writer *w, const struct txn *txn)
+{
+    const char *why = NULL;
+    json_open_object(w, "parked");
+    put_time(w, "since", txn->parked_ms);
+    json_open_array(w, "ops");
+    for (size_t i = 0; i < (txn->branch_count + 1) * TXN_BRANCH_OPS; i++) {
+        const struct txn_branch *branch = &txn->branches[i / TXN_BRANCH_OPS];
+        enum txn_op op = (enum txn_op)(i % TXN_BRANCH_OPS);
+        if (branch->ops[op].parked) {
+            char name[TXN_BRANCH_ID_MAX + TXN_BRANCH_OP_MAX];
+            int len = snprintf(name, sizeof(name), "%.*s.%s", SLICE_ARG(branch->id),
+                               txn_op_label(txn, branch, op));
+            json_put_string(w, NULL, slice_make(name, (size_t)len));
+            why = why ? why : txn_park_name(branch->ops[op].parked);
+        }
+    }
+    json_close_array(w);
+    json_put_text(w, "reason", why);
+    json_close_object(w);
+}
+
 static void put_transaction(struct json_writer *w, const char *name, const struct txn *txn)
 {
     json_open_object(w, name);
@@ -73,6 +97,9 @@ static void put_transaction(struct json_writer *w, const char *name, const struc
     if (txn->rollback_reason.len > 0) {
         json_put_string(w, "rollback_reason", txn->rollback_reason);
     }
+    if (txn->parked_ms > 0) {
+        put_parked(w, txn);
+    }
     if (txn->custom_data.len > 0) {
         json_put_string(w, "custom_data", txn->custom_data);
     }
@@ -81,6 +108,9 @@ static void put_transaction(struct json_writer *w, const char *name, const struc
         buf_add_base64(&result, txn->result);
         json_put_string(w, "result", buf_slice(&result));
         buf_fini(&result);
+    }
+    if (txn->workflow) {
+        json_put_text(w, "workflow", txn->workflow);
     }
     if (txn_check_url(txn).len > 0) {
         json_put_string(w, "query_prepared", txn_check_url(txn));
@@ -204,22 +234,25 @@ static void put_line(struct json_writer *w, const struct archive_line *line)
 static void put_keys(struct json_writer *w, const struct archive_record *record)
 {
     struct slice gid = record->txn->gid;
-    struct buf tx = {0}, log = {0}, due = {0}, recent = {0};
+    struct buf tx = {0}, log = {0}, due = {0}, recent = {0}, parked = {0};
     keys_add_tx(&tx, record->partition, gid);
     keys_add_log(&log, record->partition, gid);
     keys_add_due(&due, record->partition);
     keys_add_recent(&recent, record->partition);
+    keys_add_parked(&parked, record->partition);
     json_open_object(w, "keys");
     json_put_string(w, "tx", buf_slice(&tx));
     json_put_string(w, "log", buf_slice(&log));
     json_put_string(w, "due", buf_slice(&due));
     json_put_string(w, "recent", buf_slice(&recent));
+    json_put_string(w, "parked", buf_slice(&parked));
     json_put_string(w, "history", buf_slice(record->history_short ? &tx : &log));
     json_close_object(w);
     buf_fini(&tx);
     buf_fini(&log);
     buf_fini(&due);
     buf_fini(&recent);
+    buf_fini(&parked);
 }
 
 void view_record(struct buf *out, const struct archive_record *record)

@@ -28,9 +28,10 @@ struct archive_record {
 };
 typedef void (*archive_record_cb)(void *arg, const struct archive_record *record);
 
-/* What to list, newest first. */
+/* What to list, newest first: by creation, or by when it was parked. */
 struct archive_filter {
     struct slice gid; /* only this one; empty: all */
+    bool parked;      /* only what is */
     bool has_status, has_type;
     enum txn_type type;
     enum txn_status status;

@@ -7,6 +7,11 @@
  *      ▲                                                 ▲  probe failed: twice the rest      │ │
  *      └──── GOOD (of any call) ─────────────────────────┴────────────────────────────────────┘ │
  *      └────────────────────────────────────────────────────────────────────────────────────────┘
+ *
+ * A call that ends SILENT counts as DEAD when nothing at all was answered there while it was open:
+ * a frozen process takes connections and calls and says nothing. Even before that, an instance that
+ * has been quiet for BREAKER_QUIET_MS gets no calls while another one answers. Of several calls,
+ * one that takes long is no silence: the others are answered.
  */
 #ifndef COORDINATOR_BALANCER_H
 #define COORDINATOR_BALANCER_H
@@ -19,13 +24,15 @@ enum {
     BREAKER_DOUBTS_MAX = 5,
     BREAKER_REST_FIRST_MS = 100,
     BREAKER_REST_MOST_MS = 5000,
+    BREAKER_QUIET_MS = 500,
 };
 
 /* What a call tells about the instance that it went to. */
 enum breaker_news {
     BREAKER_GOOD,     /* it answered, and not with an error */
     BREAKER_NEUTRAL,  /* nothing: the call never left for reasons of our own */
-    BREAKER_DOUBTFUL, /* an error as answer, or none by the deadline */
+    BREAKER_DOUBTFUL, /* an error as answer */
+    BREAKER_SILENT,   /* no answer by the deadline */
     BREAKER_DEAD,     /* it cannot be connected to, or the connection broke */
 };
 
@@ -35,14 +42,26 @@ struct breaker {
     int64_t rest_ms;        /* length of the present rest; 0: healthy */
     int64_t rests_until_ms; /* counts while rest_ms > 0 */
     bool probing;
+    int open;               /* calls */
+    int64_t quiet_since_ms; /* since then calls are open, or were silent, and nothing was answered;
+                               0: not so */
+};
+/* Of one call, from breaker_call_begins to breaker_report. */
+struct breaker_call {
+    bool probe;
+    int64_t began_ms;
 };
 
 /* True while no call should go there: its rest is not over, or its probe is on its way. */
 bool breaker_is_resting(const struct breaker *breaker, int64_t now_ms);
-/* A call is about to be sent there. True: it is the probe, to be told to breaker_report. */
-bool breaker_call_begins(struct breaker *breaker, int64_t now_ms);
-/* A call has ended. True: a rest begins with it. */
-bool breaker_report(struct breaker *breaker, enum breaker_news news, bool probe, int64_t now_ms);
+/* True when it owes an answer for so long that others should be called. */
+bool breaker_is_quiet(const struct breaker *breaker, int64_t now_ms);
+/* A call is about to be sent there; maybe as the probe. */
+struct breaker_call breaker_call_begins(struct breaker *breaker, int64_t now_ms);
+/* A call has ended. True: a rest begins with it. The random number shortens the rest by up to a
+ * quarter: coordinators that have seen the same failure do not probe together. */
+bool breaker_report(struct breaker *breaker, enum breaker_news news, struct breaker_call call,
+                    int64_t now_ms, uint64_t random);
 
 struct balancer_peer {
     const struct breaker *breaker; /* NULL: never called, healthy */
@@ -51,8 +70,9 @@ struct balancer_peer {
 };
 
 /* The index of the peer that the call goes to: one whose probe is due; else the healthy one with
- * the least load, ties in turn; else, when the call has tried none yet, the one whose rest ends
- * first, because an attempt says more than a refusal. -1: none. `turn` moves on with each pick. */
+ * the least load, ties in turn, and a quiet one only when all are quiet; else, when the call has
+ * tried none yet, the one whose rest ends first, because an attempt says more than a refusal. -1:
+ * none. `turn` moves on with each pick. */
 int balancer_pick(const struct balancer_peer *peers, size_t count, int64_t now_ms, unsigned *turn);
 
 #endif

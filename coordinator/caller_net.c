@@ -1,6 +1,7 @@
 #include "coordinator/caller_net.h"
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "coordinator/caller_net_internal.h"
@@ -94,7 +95,7 @@ static enum breaker_news news_of(enum link_fate fate, enum call_verdict verdict)
     case LINK_ANSWERED: return verdict == CALL_ERROR ? BREAKER_DOUBTFUL : BREAKER_GOOD;
     case LINK_UNSENT:
     case LINK_BROKEN: return BREAKER_DEAD;
-    case LINK_SILENT: return BREAKER_DOUBTFUL;
+    case LINK_SILENT: return BREAKER_SILENT;
     case LINK_REFUSED: return BREAKER_NEUTRAL;
     }
     return BREAKER_NEUTRAL;
@@ -104,8 +105,8 @@ static void participant_learn(struct net_call *call, enum link_fate fate, enum c
 {
     struct participant *participant = call->participant;
     int64_t now = loop_now_ms(call->net->loop);
-    bool rests = breaker_report(&participant->breaker, news_of(fate, verdict), call->probe, now);
-    call->probe = false;
+    bool rests = breaker_report(&participant->breaker, news_of(fate, verdict), call->breaker_call,
+                                now, rng_next(&call->net->rng));
     if (rests && !call->net->closing) {
         log_debug("caller", "msg=\"instance rests\" addr=%s ms=%lld", participant->key + 1,
                   (long long)participant->breaker.rest_ms);
@@ -132,6 +133,10 @@ static void on_sent(void *arg, enum link_fate fate, enum call_verdict verdict, s
     call->broken = call->broken || fate == LINK_BROKEN;
     moves = moves && call_move(call);
     participant->pins--;
+    if (FAULT("caller.after_call")) { /* the answer got lost */
+        verdict = CALL_ERROR;
+        message = slice_str("fault point");
+    }
     if (!moves) {
         call_finish(call, verdict, message); /* last: the callback may start calls */
     }
@@ -171,7 +176,7 @@ void call_send(struct net_call *call, const struct link_call *what)
 {
     struct participant *participant = call->participant;
     call->bytes = what->payload.len;
-    call->probe = breaker_call_begins(&participant->breaker, loop_now_ms(call->net->loop));
+    call->breaker_call = breaker_call_begins(&participant->breaker, loop_now_ms(call->net->loop));
     participant->in_flight++;
     participant->in_flight_bytes += call->bytes;
     call->net->in_flight++;
@@ -233,6 +238,10 @@ static void port_start(struct caller *port, const struct branch_call *call, call
     pending->started_us = loop_now_us(net->loop);
     struct reason reason;
     struct slice host;
+    if (FAULT("caller.before_call")) {
+        call_refuse(pending, "fault point");
+        return;
+    }
     if (resolver_parse(call->url, &pending->to, &reason) ||
         !(pending->participant = peer_pick(pending, &pending->to, &host, &reason))) {
         url_warn(net, &reason);
@@ -305,6 +314,13 @@ struct caller_net *caller_net_new(struct loop *loop, const struct caller_net_con
     loop_timer_init(&net->sweep_timer, loop, peer_on_sweep, net);
     loop_timer_set(&net->sweep_timer, loop_now_ms(loop) + conf->idle_ms);
     return net;
+}
+
+void caller_net_tune(struct caller_net *net, int waiting_max, int in_flight_max)
+{
+    net->conf.waiting_max = waiting_max;
+    net->conf.in_flight_max = in_flight_max;
+    directory_renew(net->directory);
 }
 
 static void lines_drop(struct caller_net *net)

@@ -49,6 +49,8 @@ struct caller_net *caller_net_new(struct loop *loop, const struct caller_net_con
 /* No call completes after this; the loop must turn once more before it is freed. */
 void caller_net_free(struct caller_net *net);
 struct caller *caller_net_port(struct caller_net *net);
+/* New limits, and a map whose content has changed, for the calls from now on. */
+void caller_net_tune(struct caller_net *net, int waiting_max, int in_flight_max);
 /* Where it looks names up: to give it the registered instances, and for the overview. */
 struct directory *caller_net_directory(struct caller_net *net);
 /* How it goes with the instance at this address. False: it was not called lately. */

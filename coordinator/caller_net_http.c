@@ -61,6 +61,17 @@ static void call_end(struct http_call_state *call, enum link_fate fate, enum cal
     free(call);
 }
 
+static enum call_verdict verdict_of(const struct http_call_state *call,
+                                    const struct http_answer *answer)
+{
+    const char *told = answer->header(answer, "Saga-Result");
+    if (told && strcmp(told, "CONFLICT") == 0) {
+        return CALL_CONFLICT;
+    }
+    return call->json_rpc ? json_rpc_verdict(answer->status, answer->body)
+                          : http_verdict(answer->status, answer->body);
+}
+
 static void on_answer(void *arg, const struct http_answer *answer)
 {
     struct http_call_state *call = arg;
@@ -72,13 +83,12 @@ static void on_answer(void *arg, const struct http_answer *answer)
         call_end(call, link_fate_of(answer->err), CALL_ERROR, slice_str(text));
         return;
     }
-    enum call_verdict verdict = call->json_rpc ? json_rpc_verdict(answer->status, answer->body)
-                                               : http_verdict(answer->status, answer->body);
-    if (verdict == CALL_ERROR) {
+    enum call_verdict verdict = verdict_of(call, answer);
+    if (verdict == CALL_ERROR || verdict == CALL_CONFLICT) {
         char body[200];
         snprintf(text, sizeof(text), "status %d: %s", answer->status,
                  slice_printable(answer->body, body, sizeof(body)));
-        call_end(call, LINK_ANSWERED, CALL_ERROR, slice_str(text));
+        call_end(call, LINK_ANSWERED, verdict, slice_str(text));
         return;
     }
     call_end(call, LINK_ANSWERED, verdict, answer->body);

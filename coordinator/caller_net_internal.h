@@ -45,9 +45,9 @@ struct net_call {
     call_cb cb;
     void *arg;
     int64_t started_us;
-    size_t bytes; /* of the payload */
-    bool probe;   /* of the participant's breaker */
-    bool broken;  /* a connection broke under it once */
+    size_t bytes;                     /* of the payload */
+    struct breaker_call breaker_call; /* while it is sent */
+    bool broken;                      /* a connection broke under it once */
     bool kept_is_set;
     /* Where else it may go: several instances only. */
     bool movable;

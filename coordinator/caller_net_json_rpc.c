@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { CODE_FAILURE = -32901, CODE_ONGOING = -32902 };
+enum { CODE_FAILURE = -32901, CODE_ONGOING = -32902, CODE_CONFLICT = -32903 };
 
 /* Ours among the params; a payload with one of these names does not get through with it. */
 static const char *const own_names[] = {"gid", "trans_type", "branch_id", "op"};
@@ -137,11 +137,13 @@ enum call_verdict json_rpc_verdict(int status, struct slice body)
     bool good = json_parse(body, &json, NULL) == ERR_OK && json_is_object(json);
     const struct json *error = good ? json_get(json, "error") : NULL;
     double number = json_double(json_get(error, "code"));
-    int code = number >= CODE_ONGOING && number <= CODE_FAILURE ? (int)number : 0;
+    int code = number >= CODE_CONFLICT && number <= CODE_FAILURE ? (int)number : 0;
     bool fine = good && !error;
     json_free(json);
     if (code != 0) {
-        return code == CODE_FAILURE ? CALL_FAILURE : CALL_ONGOING;
+        return code == CODE_FAILURE   ? CALL_FAILURE
+               : code == CODE_ONGOING ? CALL_ONGOING
+                                      : CALL_CONFLICT;
     }
     enum call_verdict verdict = http_verdict(status, body);
     return verdict == CALL_SUCCESS && !fine ? CALL_ERROR : verdict;

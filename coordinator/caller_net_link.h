@@ -68,8 +68,10 @@ enum { HTTP_BODY_MATCH_MAX = 64 * 1024 };
 
 void http_link_send(struct http_client *client, struct loop *loop, const char *address,
                     const struct link_call *call, link_cb cb, void *arg);
-/* DTM's order: 425 or a body with ONGOING, then 409 or a body with FAILURE, each at any status;
- * then any 2xx is success (DTM: 200 only) and the rest is unclear. */
+/* Of an answer without the header `Saga-Result: CONFLICT`, which no SDK of DTM sends: it is a
+ * CONFLICT at any status and with any body. DTM's order: 425 or a body with ONGOING, then 409 or a
+ * body with FAILURE, each at any status; then any 2xx is success (DTM: 200 only) and the rest is
+ * unclear. */
 enum call_verdict http_verdict(int status, struct slice body);
 
 /* ---- http with JSON-RPC: a POST of {jsonrpc, method, params, id} to the url as it is ---- */
@@ -79,8 +81,8 @@ struct slice json_rpc_method(struct slice rest);
 /* params: the members of the payload, which is a JSON object (or empty, or null), then gid,
  * trans_type, branch_id and op. Any other payload becomes the string `data`. */
 void json_rpc_add_request(struct buf *out, const struct link_call *call);
-/* The codes of `error` first: -32901 FAILURE, -32902 ONGOING; then as over HTTP, where success
- * takes an object without `error`. */
+/* The codes of `error` first: -32901 FAILURE, -32902 ONGOING, -32903 CONFLICT; then as over HTTP,
+ * where success takes an object without `error`. */
 enum call_verdict json_rpc_verdict(int status, struct slice body);
 
 #endif

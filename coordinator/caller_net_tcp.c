@@ -84,6 +84,7 @@ static enum call_verdict verdict_of(enum wire_result result)
     case WIRE_ONGOING: return CALL_ONGOING;
     case WIRE_RESULT_UNSPECIFIED:
     case WIRE_RESULT_ERROR: return CALL_ERROR;
+    case WIRE_RESULT_CONFLICT: return CALL_CONFLICT;
     }
     return CALL_ERROR; /* a number of a later version */
 }

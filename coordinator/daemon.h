@@ -21,9 +21,11 @@ enum {
 struct daemon_env {
     const struct settings *settings;
     struct metrics *metrics;
-    int index; /* of this worker */
+    int64_t connections_max; /* of each API: what the settings want, and the system allows */
+    int index;               /* of this worker */
     void (*ready)(void *arg);
     void (*stopping)(void *arg);
+    enum err (*reload)(void *arg); /* brings `settings` up to date, in place */
     void *arg;
 };
 

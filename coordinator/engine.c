@@ -12,11 +12,21 @@ struct engine *engine_new(const struct engine_conf *conf, const struct engine_en
     struct engine *engine = mem_new(struct engine);
     engine->conf = *conf;
     engine->env = *env;
-    engine->limits.retry_interval_ms = conf->retry_interval_ms;
-    engine->limits.retry_interval_max_ms = conf->retry_interval_max_ms;
+    engine_tune(engine, conf);
     rng_seed(&engine->rng, env->seed);
     engine->announced_ms = INT64_MAX;
     return engine;
+}
+
+void engine_tune(struct engine *engine, const struct engine_conf *conf)
+{
+    int64_t lease_ms = engine->conf.lease_ms, lazy_ms = engine->conf.lazy_ms;
+    engine->conf = *conf;
+    engine->conf.lease_ms = lease_ms;
+    engine->conf.lazy_ms = lazy_ms;
+    engine->limits.retry_interval_ms = conf->retry_interval_ms;
+    engine->limits.retry_interval_max_ms = conf->retry_interval_max_ms;
+    engine->limits.park_after = conf->park_after;
 }
 
 void engine_free(struct engine *engine)
@@ -61,7 +71,9 @@ int64_t engine_live_count(const struct engine *engine)
 
 bool engine_has_room(const struct engine *engine)
 {
-    return !engine->draining && engine_live_count(engine) < engine->conf.live_max;
+    bool has_bytes =
+        engine->conf.live_bytes_max == 0 || engine->live_bytes < engine->conf.live_bytes_max;
+    return !engine->draining && has_bytes && engine_live_count(engine) < engine->conf.live_max;
 }
 
 struct live *engine_find(const struct engine *engine, struct slice gid)
@@ -151,6 +163,16 @@ void engine_drain(struct engine *engine, void (*done)(void *arg), void *arg)
             t->end_ms = engine_now(engine);
             ticket_arm(t);
         }
+    }
+    engine_announce(engine);
+}
+
+void engine_abandon(struct engine *engine)
+{
+    check(engine->draining);
+    engine->abandoning = true;
+    for (struct live *live = engine->live; live; live = live->hh.next) {
+        live_poke(live);
     }
     engine_announce(engine);
 }
@@ -294,6 +316,22 @@ void engine_force_stop(struct engine *engine, struct slice gid, engine_cb cb, vo
 void engine_retry_now(struct engine *engine, struct slice gid, engine_cb cb, void *arg)
 {
     request(engine, ticket_new(engine, TICKET_RETRY_NOW, cb, arg), gid);
+}
+
+void engine_unpark(struct engine *engine, struct slice gid, engine_cb cb, void *arg)
+{
+    request(engine, ticket_new(engine, TICKET_UNPARK, cb, arg), gid);
+}
+
+void engine_resolve(struct engine *engine, struct slice gid, const struct engine_resolve *resolve,
+                    engine_cb cb, void *arg)
+{
+    struct ticket *ticket = ticket_new(engine, TICKET_RESOLVE, cb, arg);
+    ticket->branch_id = slice_dup(resolve->branch_id);
+    ticket->op_name = slice_dup(resolve->op);
+    ticket->text = slice_dup(resolve->reason);
+    ticket->text_len = resolve->reason.len;
+    request(engine, ticket, gid);
 }
 
 void engine_adopt(struct engine *engine, struct txn *txn)

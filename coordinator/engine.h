@@ -22,20 +22,33 @@ struct engine;
 struct engine_conf {
     int64_t retry_interval_ms;     /* base of the back-off when the transaction gives none */
     int64_t retry_interval_max_ms; /* cap of the back-off */
+    int64_t park_after;            /* failures in a row of one op; 0: tried for ever */
     int64_t request_timeout_ms;    /* of one branch call when the transaction gives none */
     int64_t timeout_to_fail_ms;    /* of a prepared tcc, xa or msg that gives none */
     int64_t lease_ms;              /* an owner that is silent for so long is taken for dead */
     int64_t lazy_ms;               /* progress is stored after at most so long; 20 */
     int64_t live_max;              /* transactions in memory; beyond: ERR_BUSY */
+    int64_t live_bytes_max;        /* that they take together; beyond: ERR_BUSY; 0: no limit */
 };
 
-/* For metrics; all members may be NULL. */
+/* A call that went wrong and is not the last of its op, or a transaction that is parked now. */
+struct engine_trouble {
+    const struct txn *txn;
+    const struct txn_branch *branch;
+    enum txn_op op;
+    enum txn_park parked; /* PARK_NOT: it will be tried again */
+    int64_t attempts;     /* failed ones in a row */
+    struct slice error;   /* of the last; empty when it is not known any more */
+};
+
+/* For metrics and alerts; all members may be NULL. */
 struct engine_observer {
     void (*finished)(void *arg, const struct txn *txn, int64_t duration_ms);
     void (*called)(void *arg, const struct txn *txn, const char *op, enum call_verdict verdict,
                    int64_t duration_us);                                   /* `op`: txn_op_label */
     void (*released)(void *arg, const struct txn *txn, int64_t due_in_ms); /* waits in the store
                                   now: tells recovery when to look */
+    void (*troubled)(void *arg, const struct engine_trouble *trouble);
     void *arg;
 };
 
@@ -63,14 +76,19 @@ int64_t engine_live_count(const struct engine *engine);
 /* Stops taking new work; live ones are released to the store as soon as no call of theirs is in
  * flight. `done` when none is left. */
 void engine_drain(struct engine *engine, void (*done)(void *arg), void *arg);
+/* While draining: waits for calls no longer. What is left is released at once; its next owner makes
+ * them again, as after any release: whatever may have been called is called again, or undone. */
+void engine_abandon(struct engine *engine);
+/* New values for all but lease_ms and lazy_ms, for what happens from now on. */
+void engine_tune(struct engine *engine, const struct engine_conf *conf);
 
 /* ---- requests ---- */
 
 struct engine_answer {
     enum err err; /* OK: `status` is the transaction's real state.
-                   * BUSY: live_max or draining. UNAVAILABLE: the store is away; whether it was done
-                   * is unknown, asking again with the same gid is safe. NOT_FOUND, CONFLICT (the
-                   * status forbids it), CANCELLED. */
+                   * BUSY: live_max, live_bytes_max or draining. UNAVAILABLE: the store is away;
+                   * whether it was done is unknown, asking again with the same gid is safe.
+                   * NOT_FOUND, CONFLICT (the status forbids it), CANCELLED. */
     enum txn_status status;
     bool existed;       /* submit: the gid was known before */
     enum txn_type type; /* submit, abort: of the transaction, when err is OK or CONFLICT */
@@ -126,8 +144,18 @@ void engine_abort_wait(struct engine *engine, struct slice gid, struct slice rea
                        enum engine_wait_mode mode, engine_cb cb, void *arg);
 /* Ends it as failed without calling any branch; CONFLICT when it has ended. */
 void engine_force_stop(struct engine *engine, struct slice gid, engine_cb cb, void *arg);
-/* Tries now what waits for a retry; CONFLICT when it has ended. */
+/* Tries now what waits for a retry, or is parked; CONFLICT when it has ended. */
 void engine_retry_now(struct engine *engine, struct slice gid, engine_cb cb, void *arg);
+/* The same; CONFLICT also when it is not parked: whoever drives it is let alone. */
+void engine_unpark(struct engine *engine, struct slice gid, engine_cb cb, void *arg);
+/* An operator has done one parked op by hand: it counts as succeeded, and the transaction goes on.
+ * INVALID when it has no such branch or op, CONFLICT when this one is not parked. */
+struct engine_resolve {
+    struct slice branch_id, op; /* as in the history: "02", "compensate"; "00", "msg" */
+    struct slice reason;        /* for the history */
+};
+void engine_resolve(struct engine *engine, struct slice gid, const struct engine_resolve *resolve,
+                    engine_cb cb, void *arg);
 /* Drives a transaction that `take` of the store returned with OK (due: lease_ms); it belongs to the
  * engine from now on. Of two records with the same gid the one with the higher epoch stays. */
 void engine_adopt(struct engine *engine, struct txn *txn);

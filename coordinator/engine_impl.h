@@ -4,6 +4,7 @@
  *   engine.c         the table of live transactions, the timers, limits, the public functions
  *   engine_live.c    the driver of one live transaction: events → rules → store → calls
  *   engine_save.c    what of it is stored and what the store answers
+ *   engine_park.c    calls that go wrong, and what waits for an operator
  *   engine_ticket.c  those who wait for an answer: requests, waiting, looking into the store
  */
 #ifndef COORDINATOR_ENGINE_IMPL_H
@@ -40,12 +41,13 @@ enum ticket_kind {
     TICKET_FINISH, /* of a workflow, by its client */
     TICKET_FORCE_STOP,
     TICKET_RETRY_NOW,
+    TICKET_UNPARK,
+    TICKET_RESOLVE,
     TICKET_PREPARE,  /* these two are between the client and the store: */
     TICKET_REGISTER, /* nothing is live */
 };
 
 #define TICKET_OTHER_TYPE "the gid belongs to a transaction of another trans_type"
-
 enum ticket_state {
     TICKET_NEW,      /* at a live transaction, not looked at yet */
     TICKET_APPLIED,  /* at a live transaction: its wish is in memory, the store's answer is awaited;
@@ -72,7 +74,7 @@ struct ticket {
     int64_t sent_ms;
     char *gid; /* heap; only while it is loose */
     size_t gid_len;
-    char *text; /* heap; why a client aborts, or why its workflow failed */
+    char *text; /* heap; why a client aborts, its workflow failed, or an operator resolves */
     size_t text_len;
     enum txn_status told; /* FINISH: how it ended */
     char *result;         /* FINISH, heap: what came of it */
@@ -80,15 +82,17 @@ struct ticket {
     enum txn_type type; /* SUBMIT, FINISH: that it must have; at a live transaction: of this */
     bool starts;        /* SUBMIT: lets a prepared one go on */
     int64_t delay_ms;   /* SUBMIT */
-    struct txn *fresh;  /* SUBMIT: to be created when the store does not know it; PREPARE */
-    enum err err;       /* of the answer that is ready */
+    char *branch_id, *op_name; /* RESOLVE, heap; and what they mean, at a live transaction: */
+    size_t branch;
+    enum txn_op op;
+    struct txn *fresh; /* SUBMIT: to be created when the store does not know it; PREPARE */
+    enum err err;      /* of the answer that is ready */
     const char *message;
     enum txn_status seen; /* status when last looked */
 };
 
 struct ticket *ticket_new(struct engine *engine, enum ticket_kind kind, engine_cb cb, void *arg);
-/* Answers at the next tick, for those who were refused at once. */
-void ticket_refuse(struct ticket *ticket, enum err err, const char *message);
+void ticket_refuse(struct ticket *ticket, enum err err, const char *message); /* at the next tick */
 /* Answers now; the ticket is gone afterwards. */
 void ticket_answer(struct ticket *ticket, const struct engine_answer *answer);
 /* Answers according to the kind of ticket and the state of the transaction. */
@@ -101,7 +105,7 @@ void ticket_take(struct ticket *ticket, struct slice gid);
 /* Stores ticket->fresh as prepared; it belongs to nobody then. */
 void ticket_prepare(struct ticket *ticket);
 void ticket_register(struct ticket *ticket, struct slice gid, const struct store_branch *branch);
-/* Its transaction is driven by somebody else now: looks for the end in the store. */
+/* Somebody else drives its transaction now: looks for the end in the store. */
 void ticket_look(struct ticket *ticket, struct slice gid, enum txn_status seen);
 void ticket_arm(struct ticket *ticket); /* sets the timer to the end of the wait */
 void ticket_timer_fired(struct ticket *ticket);
@@ -149,6 +153,7 @@ struct live {
     struct live *prev, *next; /* in engine->gone */
     struct engine *engine;
     struct txn *txn;
+    int64_t bytes; /* of the transaction, as it came */
     struct heap_node timer;
     enum live_state state;
     int in_flight; /* store operations and calls whose callback names this one */
@@ -160,14 +165,14 @@ struct live {
     int64_t acked_ms;       /* when the last acknowledged one was sent */
     int64_t lease_until_ms;
     int64_t lazy_at_ms; /* when unsaved progress is to be stored; INT64_MAX: none */
-    int64_t resend_at_ms;
-    int64_t resend_delay_ms;
+    int64_t resend_at_ms, resend_delay_ms;
 
     struct live_call *calls;   /* in flight */
     struct live_call *results; /* in the order in which they came */
 
     struct live_note *notes;
     size_t note_count, note_cap;
+    char *error; /* heap; what the call said after which an op was parked */
     struct ticket *tickets;
 };
 
@@ -176,8 +181,8 @@ struct engine {
     struct engine_env env;
     struct step_limits limits;
     struct rng rng;
-    struct live *live; /* hash by gid */
-    struct live *gone;
+    struct live *live, *gone;     /* the first: hash by gid */
+    int64_t live_bytes;           /* of all of both */
     struct ticket *loose;         /* tickets without a live transaction */
     struct live_call *idle_calls; /* free list */
     struct buf payload;           /* of the call that is being made, when it has references */
@@ -185,7 +190,7 @@ struct engine {
     int64_t announced_ms; /* engine_next_ms as the owner knows it */
     void (*wake)(void *arg);
     void *wake_arg;
-    bool draining;
+    bool draining, abandoning;  /* abandoning: out of patience with calls in flight */
     void (*drained)(void *arg); /* NULL: nobody asks, or was told */
     void *drained_arg;
 };
@@ -221,6 +226,12 @@ void live_leave(struct live *live); /* all its tickets are gone */
 /* Frees at once, whatever is in flight (engine_free). Has no tickets any more. */
 void live_discard(struct live *live);
 
+/* engine_park.c */
+void live_trouble(struct live *live, const struct event *event); /* a call went wrong */
+void live_tell_parked(const struct live *live);
+/* Answers a request that cannot be granted, so that the rules need not hear of it. */
+bool live_refuses(struct live *live, struct ticket *ticket);
+
 /* engine_save.c: what is stored, and the store's answers */
 
 /* A new transaction, sent to the store. */
@@ -233,6 +244,7 @@ bool live_may_release(const struct live *live);
 void live_answer_applied(struct live *live);
 void live_note_attempt(struct live *live, const struct live_call *call);
 void live_note_transition(struct live *live);
+void live_note_operator(struct live *live, const struct ticket *request); /* "retry", "resolved" */
 void live_notes_clear(struct live *live);
 
 #endif

@@ -1,5 +1,6 @@
 #include "coordinator/engine_impl.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "coordinator/payload.h"
@@ -48,8 +49,10 @@ void live_discard(struct live *live)
         HASH_DELETE(hh, live->engine->live, live);
     }
     heap_remove(&live->engine->live_timers, &live->timer);
+    live->engine->live_bytes -= live->bytes;
     live_notes_clear(live);
     free(live->notes);
+    free(live->error);
     calls_free(&live->calls); /* of these nothing completes any more */
     calls_free(&live->results);
     txn_free(live->txn);
@@ -79,6 +82,8 @@ struct live *live_new(struct engine *engine, struct txn *txn, enum live_state st
     live->engine = engine;
     live->txn = txn;
     live->state = state;
+    live->bytes = (int64_t)(sizeof(*live) + arena_size(&txn->arena));
+    engine->live_bytes += live->bytes;
     live->stored = txn->status;
     live->lazy_at_ms = INT64_MAX;
     live->lease_until_ms = INT64_MAX;
@@ -88,9 +93,13 @@ struct live *live_new(struct engine *engine, struct txn *txn, enum live_state st
 
 /* ---- timers ---- */
 
+/* When about half of the lease is left, each at a time of its own: thousands that wait for one sick
+ * participant must not all be stored in one moment, in which everybody else would wait. */
 static int64_t live_renew_at(const struct live *live)
 {
-    return live->lease_until_ms - live->engine->conf.lease_ms / 2;
+    int64_t lease_ms = live->engine->conf.lease_ms;
+    int64_t spread_ms = live->hh.hashv % (lease_ms / 4 + 1);
+    return live->lease_until_ms - lease_ms * 3 / 8 - spread_ms;
 }
 
 int64_t live_timeout_at(const struct live *live)
@@ -166,7 +175,11 @@ void live_released(struct live *live)
             ticket_take(ticket, live->txn->gid);
         }
     }
-    if (observer->released) {
+    if (live->due.park) {
+        if (live->txn->parked_ms == 0) { /* else it was, and still is */
+            live_tell_parked(live);
+        }
+    } else if (observer->released) {
         observer->released(observer->arg, live->txn, live->due.in_ms);
     }
     live_leave(live);
@@ -209,6 +222,9 @@ static void on_called(void *arg, const struct call_result *result)
     struct live *live = call->live;
     struct engine *engine = live->engine;
     const struct engine_observer *observer = &engine->env.observer;
+    if (FAULT("engine.after_call_before_store") && live->state != LIVE_GONE) {
+        live_drop(live, "fault point");
+    }
     live->in_flight--;
     DL_DELETE(live->calls, call);
     if (observer->called) {
@@ -309,15 +325,19 @@ static bool is_spectator(const struct live *live, const struct ticket *ticket)
 static struct ticket *next_request(struct live *live)
 {
     struct ticket *ticket = live->tickets;
-    while (ticket && (ticket->state != TICKET_NEW || is_spectator(live, ticket))) {
-        struct ticket *next = ticket->next;
-        if (ticket->state == TICKET_NEW) {
+    while (ticket) {
+        if (ticket->state != TICKET_NEW) {
+            ticket = ticket->next;
+        } else if (is_spectator(live, ticket)) {
             greet_submit(live, ticket);
-            next = live->tickets; /* the answer may have brought anything: from the start */
+            ticket = live->tickets; /* the answer may have brought anything: from the start */
+        } else if (live_refuses(live, ticket)) {
+            ticket = live->tickets;
+        } else {
+            return ticket;
         }
-        ticket = next;
     }
-    return ticket;
+    return NULL;
 }
 
 static enum event_kind event_of(const struct ticket *request)
@@ -327,7 +347,9 @@ static enum event_kind event_of(const struct ticket *request)
     case TICKET_ABORT: return EVENT_ABORT;
     case TICKET_FINISH: return EVENT_FINISH;
     case TICKET_FORCE_STOP: return EVENT_FORCE_STOP;
-    case TICKET_RETRY_NOW: return EVENT_RETRY_NOW;
+    case TICKET_RETRY_NOW:
+    case TICKET_UNPARK: return EVENT_RETRY_NOW;
+    case TICKET_RESOLVE: return EVENT_RESOLVE;
     case TICKET_PREPARE:
     case TICKET_REGISTER: break;
     }
@@ -363,6 +385,8 @@ static struct event next_event(struct live *live, struct ticket *request, int64_
         event.kind = event_of(request);
         event.status = request->told;
         event.text = slice_make(request->text, request->text_len);
+        event.branch = request->branch;
+        event.op = request->op;
     }
     return event;
 }
@@ -381,6 +405,9 @@ static void live_feed(struct live *live, const struct event *event)
         live_note_transition(live);
     }
     if (call) {
+        if (call->verdict != CALL_SUCCESS && call->verdict != CALL_ONGOING) {
+            live_trouble(live, event);
+        }
         call_free(call);
     }
     if (live->step.save == SAVE_LAZY) {
@@ -392,6 +419,9 @@ static void live_feed(struct live *live, const struct event *event)
 static void live_turn(struct live *live, struct ticket *request, int64_t now_ms)
 {
     struct event event = next_event(live, request, now_ms);
+    if (event.kind == EVENT_RESOLVE || event.kind == EVENT_RETRY_NOW) {
+        live_note_operator(live, request);
+    }
     live_feed(live, &event);
     if (event.kind == EVENT_TICK || event.kind == EVENT_CALLED) {
         return;
@@ -465,7 +495,8 @@ void live_drive(struct live *live)
         request = next_request(live);
         more = live->results || request;
         live_turn(live, request, now_ms);
-    } while (more && live->step.save != SAVE_FIRST);
+        /* What is left of the results is looked at once these lines of history are stored. */
+    } while (more && live->step.save != SAVE_FIRST && live->note_count < LIVE_NOTES_SAVE);
     if (live->step.save == SAVE_FIRST) {
         live_save(live);
     } else {

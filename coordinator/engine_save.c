@@ -1,9 +1,12 @@
 /* What of a live transaction is stored, when, and what the store's answers mean. */
 #include "coordinator/engine_impl.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "coordinator/rules.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +66,33 @@ void live_note_transition(struct live *live)
     op_add(note, slice_str(txn_status_name(live->txn->status)));
 }
 
+void live_note_operator(struct live *live, const struct ticket *request)
+{
+    char text[LIVE_NOTE_TEXT_MAX + 1];
+    if (!rules_has_parked(live->txn)) {
+        return; /* what waits for a retry would have come by itself */
+    }
+    if (request->kind != TICKET_RESOLVE) {
+        op_add(note_add(live, "", 0, slice_str("by an operator")), slice_str("retry"));
+        return;
+    }
+    snprintf(text, sizeof(text), "%s.%s as succeed: %s", request->branch_id, request->op_name,
+             request->text);
+    op_add(note_add(live, "", 0, slice_str(text)), slice_str("resolved"));
+}
+
+/* "conflict 02.confirm" */
+static void note_parked(struct live *live)
+{
+    char text[LIVE_NOTE_TEXT_MAX + 1];
+    const struct txn_branch *branch = &live->txn->branches[live->step.branch];
+    if (live->txn->parked_ms == 0) {
+        snprintf(text, sizeof(text), "%s %.*s.%s", txn_park_name(branch->ops[live->step.op].parked),
+                 SLICE_ARG(branch->id), txn_op_label(live->txn, branch, live->step.op));
+        op_add(note_add(live, "", 0, slice_str(text)), slice_str("parked"));
+    }
+}
+
 /* ---- storing ---- */
 
 static bool somebody_waits_for_end(const struct live *live)
@@ -75,13 +105,28 @@ static bool somebody_waits_for_end(const struct live *live)
     return false;
 }
 
+/* A quarter of the room for live transactions is all that is left. */
+static bool is_crowded(const struct engine *engine)
+{
+    const struct engine_conf *conf = &engine->conf;
+    return engine_live_count(engine) >= conf->live_max - conf->live_max / 4 ||
+           (conf->live_bytes_max > 0 &&
+            engine->live_bytes >= conf->live_bytes_max - conf->live_bytes_max / 4);
+}
+
 /* What must be waited for long is left to the store, and all of it when memory runs short: one sick
  * participant shall not fill the table. */
 bool live_may_release(const struct live *live)
 {
     const struct engine *engine = live->engine;
+    if (engine->abandoning) {
+        return live->step.next != NEXT_END;
+    }
     if (live->txn->run.calls > 0) {
         return false;
+    }
+    if (live->step.next == NEXT_PARK) {
+        return true;
     }
     if (engine->draining) {
         return live->step.next == NEXT_WAIT || live->step.next == NEXT_CALL;
@@ -89,8 +134,7 @@ bool live_may_release(const struct live *live)
     if (live->step.next != NEXT_WAIT || somebody_waits_for_end(live)) {
         return false;
     }
-    bool crowded = engine_live_count(engine) >= engine->conf.live_max - engine->conf.live_max / 4;
-    return crowded || live->step.until_ms - engine_now(engine) > engine->conf.lease_ms;
+    return is_crowded(engine) || live->step.until_ms - engine_now(engine) > engine->conf.lease_ms;
 }
 
 static struct store_due due_of(const struct live *live, int64_t now_ms)
@@ -102,7 +146,8 @@ static struct store_due due_of(const struct live *live, int64_t now_ms)
         wait_ms = min_ms(until > now_ms ? until - now_ms : 0, WAIT_MAX_MS);
     }
     int64_t lease_ms = release ? 0 : live->engine->conf.lease_ms;
-    return (struct store_due){.in_ms = wait_ms + lease_ms, .release = release};
+    return (struct store_due){
+        .in_ms = wait_ms + lease_ms, .release = release, .park = live->step.next == NEXT_PARK};
 }
 
 void live_send(struct live *live)
@@ -132,6 +177,9 @@ void live_save(struct live *live)
     live->txn->revision++;
     live->sent_ms = engine_now(live->engine);
     live->due = due_of(live, live->sent_ms);
+    if (live->due.park) {
+        note_parked(live);
+    }
     live->resend_delay_ms = RESEND_FIRST_MS;
     live_send(live);
 }
@@ -145,6 +193,7 @@ static void live_store_anew(struct live *live)
               SLICE_ARG(live->txn->gid));
     live->state = LIVE_STORING;
     live->in_flight++;
+    live->due.park = false; /* it is tried once more, and parked then */
     store->ops->create(store, live->txn, live->due, on_saved, live);
 }
 
@@ -175,6 +224,9 @@ static void acknowledged(struct live *live, int64_t store_now_ms)
         txn->start_ms = store_now_ms + txn->options.delay_ms;
     }
     txn->updated_ms = store_now_ms;
+    if (!live->due.park) {
+        txn->parked_ms = 0;
+    }
     live->stored = txn->status;
     live->acked_ms = live->sent_ms;
     live->lease_until_ms = live->sent_ms + live->due.in_ms;
@@ -213,6 +265,8 @@ static void saved_ok(struct live *live, int64_t store_now_ms)
         live_ended(live);
     } else if (live->due.release) {
         live_released(live);
+    } else if (FAULT("engine.after_update_before_call")) {
+        live_drop(live, "fault point");
     } else {
         live->state = LIVE_RUNNING;
         live_answer_applied(live);
@@ -298,6 +352,10 @@ static void create_ok(struct live *live, int64_t store_now_ms)
     live->state = LIVE_RUNNING;
     for (struct ticket *t = live->tickets; t; t = t->next) {
         ticket_arm(t);
+    }
+    if (FAULT("engine.after_create_before_call")) {
+        live_drop(live, "fault point");
+        return;
     }
     live_drive(live);
 }

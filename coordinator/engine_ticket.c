@@ -26,6 +26,8 @@ static void ticket_free(struct ticket *ticket)
     free(ticket->gid);
     free(ticket->text);
     free(ticket->result);
+    free(ticket->branch_id);
+    free(ticket->op_name);
     txn_free(ticket->fresh);
     free(ticket);
 }
@@ -86,7 +88,9 @@ static const char *conflict_with(const struct ticket *ticket, enum txn_status st
                : txn_status_is_final(status) ? "it has ended otherwise"
                                              : "it is no workflow";
     case TICKET_FORCE_STOP:
-    case TICKET_RETRY_NOW: break;
+    case TICKET_RETRY_NOW:
+    case TICKET_UNPARK:
+    case TICKET_RESOLVE: break;
     }
     return txn_status_is_final(status) && !done ? "it has ended already" : NULL;
 }
@@ -185,7 +189,7 @@ static void on_looked(void *arg, const struct store_result *result)
     } else if (result->txn) {
         looked_at(ticket, result->txn);
     } else if (result->status == STORE_NOT_FOUND) {
-        ticket_fail(ticket, ERR_NOT_FOUND, "the store does not know it any more");
+        ticket_fail(ticket, ERR_UNAVAILABLE, "the store has lost it: submit it again, same gid");
     } else {
         look_again(ticket);
     }
@@ -312,7 +316,9 @@ void ticket_take(struct ticket *ticket, struct slice gid)
     ticket->sent_ms = engine_now(engine);
     struct store_due due = {.in_ms = engine->conf.lease_ms};
     struct store_take how = {.which = STORE_TAKE_ANY};
-    if (wants_type(ticket)) {
+    if (ticket->kind == TICKET_UNPARK || ticket->kind == TICKET_RESOLVE) {
+        how.which = STORE_TAKE_PARKED;
+    } else if (wants_type(ticket)) {
         how = (struct store_take){STORE_TAKE_PREPARED, ticket->type};
     }
     engine->env.store->ops->take(engine->env.store, ticket_gid(ticket), how, due, on_taken, ticket);

@@ -12,7 +12,7 @@ enum {
     TYPES = TXN_WORKFLOW + 1,
     STATUSES = TXN_FAILED + 1,
     OPS = 9,
-    VERDICTS = CALL_ERROR + 1,
+    VERDICTS = CALL_CONFLICT + 1,
     ROUTES = METRICS_ROUTES_MAX + 1, /* the last one: no such path */
 };
 
@@ -36,6 +36,8 @@ struct part {
     uint64_t http[ROUTES][METRICS_STATUSES];
     struct histogram http_us;
     uint64_t outbox[METRICS_OUTBOX_COUNT];
+    uint64_t parked[PARK_CONFLICT + 1];
+    uint64_t alerts[METRICS_ALERT_COUNT];
     uint64_t gauges[GAUGE_COUNT];
 };
 
@@ -157,6 +159,16 @@ void metrics_outbox(struct metrics *metrics, enum metrics_outbox what, int64_t c
     metrics->own->outbox[what] += count > 0 ? (uint64_t)count : 0;
 }
 
+void metrics_parked(struct metrics *metrics, enum txn_park why)
+{
+    metrics->own->parked[why]++;
+}
+
+void metrics_alert(struct metrics *metrics, enum metrics_alert what)
+{
+    metrics->own->alerts[what]++;
+}
+
 void metrics_set(struct metrics *metrics, enum metrics_gauge gauge, int64_t value)
 {
     metrics->own->gauges[gauge] = (uint64_t)value;
@@ -173,6 +185,12 @@ static void put_gauge(struct buf *out, const char *name, const char *help, int64
 {
     put_head(out, name, "gauge", help);
     buf_printf(out, "%s %" PRId64 "\n", name, value);
+}
+
+static void put_counter(struct buf *out, const char *name, const char *help, uint64_t value)
+{
+    put_head(out, name, "counter", help);
+    buf_printf(out, "%s %" PRIu64 "\n", name, value);
 }
 
 static void put_seconds(struct buf *out, uint64_t us)
@@ -296,6 +314,27 @@ static void render_outbox(const struct part *sum, struct buf *out)
     }
 }
 
+static void render_trouble(const struct part *sum, struct buf *out)
+{
+    static const char *const results[METRICS_ALERT_COUNT] = {
+        [METRICS_ALERT_SENT] = "sent",
+        [METRICS_ALERT_FAILED] = "failed",
+        [METRICS_ALERT_DROPPED] = "dropped",
+    };
+    put_head(out, "sagad_parkings_total", "counter",
+             "Transactions that were parked: they wait for an operator.");
+    for (int why = PARK_ATTEMPTS; why <= PARK_CONFLICT; why++) {
+        buf_printf(out, "sagad_parkings_total{reason=\"%s\"} %" PRIu64 "\n",
+                   txn_park_name((enum txn_park)why), sum->parked[why]);
+    }
+    put_head(out, "sagad_alerts_total", "counter",
+             "Alerts for the webhook, by what became of them.");
+    for (int i = 0; i < METRICS_ALERT_COUNT; i++) {
+        buf_printf(out, "sagad_alerts_total{result=\"%s\"} %" PRIu64 "\n", results[i],
+                   sum->alerts[i]);
+    }
+}
+
 static void render_gauges(const struct part *sum, struct buf *out)
 {
     static const struct {
@@ -316,10 +355,14 @@ static void render_gauges(const struct part *sum, struct buf *out)
         [GAUGE_OUTBOX_PENDING] = {"sagad_outbox_pending",
                                   "Of these, those that a coordinator has read."},
         [GAUGE_OUTBOX_OLDEST_S] = {"sagad_outbox_oldest_seconds", "Age of the oldest of them."},
+        [GAUGE_CONNECTIONS] = {"sagad_connections", "Connections of clients to both APIs."},
     };
-    put_head(out, "sagad_branch_calls_moved_total", "counter",
-             "Branch calls that went on to another instance of their service.");
-    buf_printf(out, "sagad_branch_calls_moved_total %" PRIu64 "\n", sum->gauges[GAUGE_CALLS_MOVED]);
+    put_counter(out, "sagad_branch_calls_moved_total",
+                "Branch calls that went on to another instance of their service.",
+                sum->gauges[GAUGE_CALLS_MOVED]);
+    put_counter(out, "sagad_connections_refused_total",
+                "Connections over connections_max or connections_per_client.",
+                sum->gauges[GAUGE_CONNECTIONS_REFUSED]);
     for (int i = 0; i < GAUGE_CALLS_MOVED; i++) {
         put_gauge(out, gauges[i].name, gauges[i].help, (int64_t)sum->gauges[i]);
     }
@@ -350,15 +393,17 @@ void metrics_render(const struct metrics *metrics, const struct metrics_backlog 
     render_calls(sum, out);
     render_gauges(sum, out);
     render_outbox(sum, out);
+    render_trouble(sum, out);
     if (backlog->known) {
         put_gauge(out, "sagad_due_transactions", "Unfinished transactions in the store.",
                   backlog->due);
         put_gauge(out, "sagad_overdue_transactions",
                   "Of these, those whose due time has passed: nobody works on them.",
                   backlog->overdue);
-        put_gauge(out, "sagad_parked_transactions",
-                  "Transactions that wait for a person: their records cannot be read.",
-                  backlog->parked);
+        put_gauge(
+            out, "sagad_parked_transactions",
+            "Transactions that wait for a person: parked, or with a record that cannot be read.",
+            backlog->parked);
     }
     render_redis(sum, out);
     render_http(metrics, sum, out);

@@ -37,7 +37,10 @@ enum metrics_gauge {
     GAUGE_OUTBOX_ENTRIES,  /* all that are not acknowledged */
     GAUGE_OUTBOX_PENDING,  /* of these: read by some coordinator */
     GAUGE_OUTBOX_OLDEST_S, /* age of the oldest one */
-    GAUGE_CALLS_MOVED,     /* the last: to another instance, since the start; shown as a counter */
+    GAUGE_CONNECTIONS,     /* of clients, to both APIs */
+    /* Since the start; shown as counters: */
+    GAUGE_CALLS_MOVED, /* to another instance */
+    GAUGE_CONNECTIONS_REFUSED,
     GAUGE_COUNT,
 };
 
@@ -45,6 +48,13 @@ enum metrics_outbox {
     METRICS_OUTBOX_CONSUMED, /* entries whose message is stored */
     METRICS_OUTBOX_DEAD,     /* moved to a dead-letter stream */
     METRICS_OUTBOX_COUNT,
+};
+
+enum metrics_alert {
+    METRICS_ALERT_SENT,
+    METRICS_ALERT_FAILED,  /* given up after some tries */
+    METRICS_ALERT_DROPPED, /* no room, or the end of the process */
+    METRICS_ALERT_COUNT,
 };
 
 /* Of the store, the same for all workers: known by the one that renders. */
@@ -72,6 +82,8 @@ void metrics_redis(struct metrics *metrics, bool ok, int64_t duration_us);
 /* `route` is a number below the count of routes, or -1: no such path. */
 void metrics_http(struct metrics *metrics, int route, int status, int64_t duration_us);
 void metrics_outbox(struct metrics *metrics, enum metrics_outbox what, int64_t count);
+void metrics_parked(struct metrics *metrics, enum txn_park why);
+void metrics_alert(struct metrics *metrics, enum metrics_alert what);
 void metrics_set(struct metrics *metrics, enum metrics_gauge gauge, int64_t value);
 
 /* Appends all of it; the sum over the workers. */

@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "coordinator_scripts.h"
 
@@ -40,7 +41,7 @@ static void on_acked(void *arg, const struct redis_result *result)
     struct ack *ack = arg;
     stream_judge(ack->stream, result);
     if (result->err == ERR_OK) {
-        metrics_outbox(ack->stream->place->outbox->metrics, METRICS_OUTBOX_CONSUMED,
+        metrics_outbox(ack->stream->place->outbox->env.metrics, METRICS_OUTBOX_CONSUMED,
                        redis_value_int(result->value));
     }
     entries_free(ack->entries);
@@ -61,7 +62,7 @@ static void stream_ack(struct stream *stream)
     }
     struct slice keys[] = {slice_str(stream->key)};
     redis_eval(place->writer, place_deadline(place),
-               &(struct redis_eval){&script_outbox_ack, keys, args, count}, on_acked, ack);
+               &(struct redis_eval){&script_outbox_ack, keys, args, count, false}, on_acked, ack);
 }
 
 static void on_ack_due(void *arg)
@@ -79,7 +80,7 @@ static void on_dead(void *arg, const struct redis_result *result)
     struct entry *entry = arg;
     stream_judge(entry->stream, result);
     if (result->err == ERR_OK && redis_value_int(result->value) > 0) {
-        metrics_outbox(entry->stream->place->outbox->metrics, METRICS_OUTBOX_DEAD, 1);
+        metrics_outbox(entry->stream->place->outbox->env.metrics, METRICS_OUTBOX_DEAD, 1);
     }
     entry_free(entry);
 }
@@ -92,57 +93,125 @@ static void entry_bury(struct entry *entry, const char *why)
     slice_printable(slice_str(why), shown, sizeof(shown));
     log_error("outbox", "msg=\"dead letter\" alert=1 outbox=%s key=\"%s\" id=%s why=\"%s\"",
               place->name, stream->key, entry->id, shown);
+    if (place->outbox->alerts) {
+        alerts_dead_letter(place->outbox->alerts, stream->key, entry->id, why);
+    }
     struct slice keys[] = {slice_str(stream->key), slice_str(stream->dead_key)};
     struct slice args[] = {SLICE_LIT(OUTBOX_GROUP), slice_str(entry->id), slice_str(why),
                            SLICE_LIT(DEAD_MOST)};
     redis_eval(place->writer, place_deadline(place),
-               &(struct redis_eval){&script_outbox_dead, keys, args, 4}, on_dead, entry);
+               &(struct redis_eval){&script_outbox_dead, keys, args, 4, false}, on_dead, entry);
 }
 
 /* ---- from the stream to the engine ---- */
 
-static void on_submitted(void *arg, const struct engine_answer *answer)
+static void on_settled(void *arg, const struct outbox_verdict *verdict)
 {
     struct entry *entry = arg;
     struct stream *stream = entry->stream;
     struct place *place = stream->place;
-    switch (answer->err) {
-    case ERR_OK:
-        if (!answer->existed) {
-            metrics_submitted(place->outbox->metrics, answer->type);
+    switch (verdict->fate) {
+    case OUTBOX_STORED:
+        if (FAULT("outbox.after_submit_before_ack")) {
+            break;
+        }
+        if (verdict->is_new) {
+            metrics_submitted(place->outbox->env.metrics, verdict->type);
         }
         entry->next = stream->stored;
         stream->stored = entry;
         loop_defer_last(place->outbox->loop, &place->ack_task, on_ack_due, place);
         return;
-    case ERR_INVALID:
-    case ERR_LIMIT:
-    case ERR_NOT_FOUND:
-    case ERR_CONFLICT:
-        entry_bury(entry, answer->message ? answer->message : err_text(answer->err));
-        return;
-    case ERR_CANCELLED: break;
-    case ERR_TIMEOUT:
-    case ERR_CONNECT:
-    case ERR_CLOSED:
-    case ERR_PROTOCOL:
-    case ERR_BUSY:
-    case ERR_UNAVAILABLE:
-    case ERR_DENIED:
-    case ERR_SCRIPT:
-    case ERR_SYSTEM: place->read_at_ms = place_now(place) + OUTBOX_REFUSED_MS; break;
+    case OUTBOX_DEAD: entry_bury(entry, verdict->why); return;
+    case OUTBOX_REFUSED: place->read_at_ms = place_now(place) + OUTBOX_REFUSED_MS; break;
+    case OUTBOX_LEFT: break;
     }
     entry_free(entry);
+}
+
+static void entry_submit(struct entry *entry, const struct txn_spec *spec)
+{
+    struct reason reason;
+    entry->item = (struct outbox_item){on_settled, entry};
+    if (outbox_item_submit(&entry->item, entry->stream->place->outbox->env.engine, spec, &reason)) {
+        entry_bury(entry, reason.text);
+    }
+}
+
+/* ---- a message to topics ---- */
+
+/* The topics may have to be looked up, which takes longer than its fields live. */
+struct routing {
+    struct entry *entry;
+    struct topic_lookup lookup;
+    struct arena arena;
+    struct slice *fields;
+    size_t count;
+};
+
+static void routing_free(struct routing *routing)
+{
+    arena_fini(&routing->arena);
+    free(routing);
+}
+
+static void route(void *arg)
+{
+    struct routing *routing = arg;
+    struct entry *entry = routing->entry;
+    struct outbox_entry *parsed = &entry->stream->place->outbox->parsed;
+    struct topic_lookup *lookup = &routing->lookup;
+    enum err err =
+        outbox_entry_parse(routing->fields, routing->count, parsed, &(struct reason){""});
+    check(err == ERR_OK); /* it could be read before */
+    switch (topic_lookup_run(lookup, &parsed->spec, &routing->arena)) {
+    case TOPIC_LOOKUP_DONE: entry_submit(entry, &parsed->spec); break;
+    case TOPIC_LOOKUP_ASKS: return;
+    case TOPIC_LOOKUP_REFUSED:
+        on_settled(entry, &(struct outbox_verdict){.fate = outbox_fate_of(lookup->err),
+                                                   .why = lookup->why.text});
+        break;
+    }
+    routing_free(routing);
+}
+
+static struct routing *routing_new(struct entry *entry, const struct slice *fields, size_t count)
+{
+    const struct outbox_env *env = &entry->stream->place->outbox->env;
+    struct routing *routing = mem_new(struct routing);
+    routing->entry = entry;
+    routing->lookup = (struct topic_lookup){
+        .topics = env->topics, .archive = env->archive, .again = route, .arg = routing};
+    routing->fields = arena_alloc(&routing->arena, count * sizeof(*routing->fields));
+    routing->count = count;
+    for (size_t i = 0; i < count; i++) {
+        routing->fields[i] = arena_copy(&routing->arena, fields[i]);
+    }
+    return routing;
+}
+
+/* ---- what was read ---- */
+
+static void entry_take(struct entry *entry, const struct slice *fields, size_t count)
+{
+    struct outbox_entry *parsed = &entry->stream->place->outbox->parsed;
+    struct reason reason;
+    if (outbox_entry_parse(fields, count, parsed, &reason)) {
+        entry_bury(entry, reason.text);
+    } else if (topics_are_named(&parsed->spec)) {
+        route(routing_new(entry, fields, count));
+    } else {
+        entry_submit(entry, &parsed->spec);
+    }
 }
 
 /* `item`: id and fields, as XRANGE gives them. */
 static void stream_take(struct stream *stream, const struct redis_value *item, size_t *count)
 {
-    struct outbox *outbox = stream->place->outbox;
+    struct slice texts[OUTBOX_FIELDS_MAX];
     const struct redis_value *fields = redis_value_at(item, 1);
     struct slice id = redis_value_str(redis_value_at(item, 0));
     size_t field_count = redis_value_count(fields);
-    struct reason reason;
     if (id.len == 0 || id.len >= OUTBOX_ID_SIZE) {
         return;
     }
@@ -152,18 +221,13 @@ static void stream_take(struct stream *stream, const struct redis_value *item, s
     slice_printable(id, entry->id, OUTBOX_ID_SIZE);
     (*count)++;
     if (field_count > OUTBOX_FIELDS_MAX) {
-        entry_bury(entry, "has more fields than 100 steps need");
+        entry_bury(entry, "has more fields than a message can have");
         return;
     }
     for (size_t i = 0; i < field_count; i++) {
-        outbox->fields[i] = redis_value_str(redis_value_at(fields, i));
+        texts[i] = redis_value_str(redis_value_at(fields, i));
     }
-    if (outbox_entry_parse(outbox->fields, field_count, &outbox->parsed, &reason)) {
-        entry_bury(entry, reason.text);
-    } else {
-        engine_submit(outbox->engine, &outbox->parsed.spec,
-                      (struct engine_wait){ENGINE_WAIT_STORED, 0}, on_submitted, entry);
-    }
+    entry_take(entry, texts, field_count);
 }
 
 void stream_take_all(struct stream *stream, const struct redis_value *items, size_t *count)
@@ -214,14 +278,13 @@ static void place_open(struct place *place, const char *name, const struct outbo
     place_wake(place);
 }
 
-struct outbox *outbox_open(struct loop *loop, const struct outbox_conf *conf, struct engine *engine,
-                           struct metrics *metrics)
+struct outbox *outbox_open(struct loop *loop, const struct outbox_conf *conf,
+                           const struct outbox_env *env)
 {
     struct outbox *outbox = mem_new(struct outbox);
     int64_t half_ms = conf->silence_ms / 2;
     outbox->loop = loop;
-    outbox->engine = engine;
-    outbox->metrics = metrics;
+    outbox->env = *env;
     outbox->consumer = mem_strdup(conf->consumer);
     outbox->timeout_ms = conf->timeout_ms;
     outbox->silence_ms = conf->silence_ms;
@@ -230,6 +293,7 @@ struct outbox *outbox_open(struct loop *loop, const struct outbox_conf *conf, st
                                                 : half_ms;
     outbox->live_max = conf->live_max;
     outbox->gauges = conf->gauges;
+    outbox->alerts = conf->alerts;
     outbox->place_count = conf->places->count;
     outbox->places = mem_zalloc((outbox->place_count + 1) * sizeof(*outbox->places));
     for (size_t i = 0; i < outbox->place_count; i++) {

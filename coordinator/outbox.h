@@ -12,8 +12,10 @@
 #define COORDINATOR_OUTBOX_H
 
 #include "base/conf.h"
+#include "coordinator/alerts.h"
 #include "coordinator/engine.h"
 #include "coordinator/metrics.h"
+#include "coordinator/topic_lookup.h"
 #include "net/loop.h"
 
 struct outbox;
@@ -24,15 +26,24 @@ struct outbox_conf {
     const char *redis, *redis_user, *redis_password; /* the coordinator's own */
     int redis_db;
     int64_t connect_timeout_ms;
-    int64_t timeout_ms; /* of one command */
-    int64_t silence_ms; /* an entry that its reader keeps for so long is taken over */
-    int64_t live_max;   /* as the engine's: no more is read than it has room for */
-    bool gauges;        /* this process reports what waits in the streams */
+    int64_t timeout_ms;    /* of one command */
+    int64_t silence_ms;    /* an entry that its reader keeps for so long is taken over */
+    int64_t live_max;      /* as the engine's: no more is read than it has room for */
+    struct alerts *alerts; /* hears of dead letters; or NULL */
+    bool gauges;           /* this process reports what waits in the streams */
+};
+
+/* What becomes of entries there. */
+struct outbox_env {
+    struct engine *engine;
+    struct topics *topics;
+    struct archive *archive;
+    struct metrics *metrics;
 };
 
 /* Begins to read. An unreachable Redis is waited for. */
-struct outbox *outbox_open(struct loop *loop, const struct outbox_conf *conf, struct engine *engine,
-                           struct metrics *metrics);
+struct outbox *outbox_open(struct loop *loop, const struct outbox_conf *conf,
+                           const struct outbox_env *env);
 /* Reads no more; what is in flight goes on. */
 void outbox_stop(struct outbox *outbox);
 size_t outbox_in_flight(const struct outbox *outbox); /* entries read and not settled */

@@ -1,6 +1,7 @@
 /*
  * What the files of the outbox share. outbox.c: places, and entries from the stream to the engine
- * and back; outbox_poll.c: when Redis is asked, and for what.
+ * and back (the rules of that are in outbox_item.h); outbox_poll.c: when Redis is asked, and for
+ * what.
  */
 #ifndef COORDINATOR_OUTBOX_IMPL_H
 #define COORDINATOR_OUTBOX_IMPL_H
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "coordinator/outbox.h"
 #include "coordinator/outbox_entry.h"
+#include "coordinator/outbox_item.h"
 #include "coordinator/outbox_place.h"
 #include "redis/redis.h"
 
@@ -18,7 +20,6 @@ enum {
     OUTBOX_REFUSED_MS = 500, /* after the engine refused: nothing is read meanwhile */
     OUTBOX_POLL_MIN_MS = 10, /* between reads that cannot wait, while entries come */
     OUTBOX_ID_SIZE = 48,
-    OUTBOX_FIELDS_MAX = 4 + 4 * TXN_BRANCHES_MAX,
 };
 
 #define OUTBOX_GROUP "sagad"
@@ -28,6 +29,7 @@ struct entry {
     struct stream *stream;
     size_t *count; /* the counter of its place in which it stands */
     struct entry *next;
+    struct outbox_item item;
     char id[OUTBOX_ID_SIZE];
 };
 
@@ -66,15 +68,14 @@ struct place {
 
 struct outbox {
     struct loop *loop;
-    struct engine *engine;
-    struct metrics *metrics;
+    struct outbox_env env;
     char *consumer;
     int64_t timeout_ms, silence_ms, sweep_ms, live_max;
+    struct alerts *alerts; /* or NULL */
     bool gauges, stopped;
     struct place *places;
     size_t place_count;
     struct outbox_entry parsed; /* scratch */
-    struct slice fields[OUTBOX_FIELDS_MAX];
 };
 
 static inline int64_t place_now(const struct place *place)

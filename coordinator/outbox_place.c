@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "redis/redis.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,8 +13,9 @@ enum { DB_MAX = 1000 };
 static enum err refuse(struct reason *reason, const char *name, const char *why)
 {
     return reason_set(reason, ERR_INVALID,
-                      "outbox.%.60s: %s; must be KEY, redis://[USER[:PASSWORD]@]HOST:PORT/KEY or "
-                      "unix://[USER[:PASSWORD]@]/PATH:KEY",
+                      "outbox.%.60s: %s; must be KEY, redis://[USER[:PASSWORD]@]HOST:PORT/KEY, "
+                      "unix://[…@]/PATH:KEY, sentinel://[…@]HOST:PORT,…/MASTER/KEY or "
+                      "cluster://[…@]HOST:PORT,…/KEY",
                       name, why);
 }
 
@@ -75,21 +77,53 @@ static enum err login_parse(const char *name, struct slice login, struct outbox_
                : refuse(reason, name, "user or password have a '%' without two hex digits");
 }
 
-static enum err address_parse(const char *name, struct slice text, struct outbox_place *out,
-                              struct reason *reason)
+/* What the place is reached by: redis.h's address is `scheme`, hosts and `master`. */
+struct servers {
+    const char *scheme;  /* "" for one server */
+    struct slice where;  /* [login@]hosts */
+    struct slice master; /* with its slash; empty: none */
+};
+
+static enum err servers_parse(const char *name, const struct servers *servers,
+                              struct outbox_place *out, struct reason *reason)
 {
-    struct slice login, address = text, host, port;
-    int64_t number;
+    struct slice login, hosts = servers->where;
+    struct buf address = {0};
+    struct reason ignored;
     enum err err = ERR_OK;
-    if (cut(text, '@', true, &login, &address)) {
+    if (cut(servers->where, '@', true, &login, &hosts)) {
         err = login_parse(name, login, out, reason);
     }
-    if (!err && (!cut(address, ':', true, &host, &port) || host.len == 0 ||
-                 !slice_to_int64(port, &number) || number < 1 || number > 65535)) {
-        return refuse(reason, name, "there is no HOST:PORT");
+    buf_add_str(&address, servers->scheme);
+    buf_add_slice(&address, hosts);
+    buf_add_slice(&address, servers->master);
+    out->address = slice_dup(buf_slice(&address));
+    buf_fini(&address);
+    if (!err && redis_address_check(out->address, 0, &ignored)) {
+        err =
+            refuse(reason, name,
+                   servers->scheme[0] ? "not every server is HOST:PORT" : "there is no HOST:PORT");
     }
-    out->address = err ? NULL : slice_dup(address);
     return err;
+}
+
+/* What stands behind the scheme, up to the KEY. */
+static enum err network_parse(const char *name, const char *scheme, struct slice text,
+                              struct outbox_place *out, struct slice *key, struct reason *reason)
+{
+    struct servers servers = {.scheme = scheme};
+    bool has_master = strncmp(scheme, "sentinel", strlen("sentinel")) == 0;
+    if (!cut(text, '/', false, &servers.where, key)) {
+        return refuse(reason, name, "there is no /KEY");
+    }
+    if (has_master) {
+        struct slice master = *key;
+        if (!cut(*key, '/', false, &servers.master, key) || servers.master.len == 0) {
+            return refuse(reason, name, "there is no /MASTER/KEY");
+        }
+        servers.master = slice_make(master.ptr - 1, servers.master.len + 1);
+    }
+    return servers_parse(name, &servers, out, reason);
 }
 
 /* "[login@]/PATH:KEY" */
@@ -131,7 +165,9 @@ static enum err db_parse(const char *name, struct slice *key, struct outbox_plac
     }
     out->db = (int)number;
     *key = before;
-    return ERR_OK;
+    return number > 0 && out->address && redis_address_check(out->address, number, NULL)
+               ? refuse(reason, name, "a cluster has only database 0")
+               : ERR_OK;
 }
 
 static size_t digits_at(const char *text, size_t len)
@@ -197,21 +233,28 @@ static enum err keys_parse(const char *name, struct slice key, struct outbox_pla
     return ERR_OK;
 }
 
+/* Where it is; `key` begins behind that. */
+static enum err where_parse(const char *name, struct slice *key, struct outbox_place *out,
+                            struct reason *reason)
+{
+    static const char *const schemes[] = {"unix://", "redis://", "sentinel://", "cluster://"};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t len = strlen(schemes[i]);
+        if (slice_has_prefix(*key, schemes[i])) {
+            struct slice rest = slice_make(key->ptr + len, key->len - len);
+            return i == 0 ? socket_parse(name, rest, out, key, reason)
+                          : network_parse(name, i == 1 ? "" : schemes[i], rest, out, key, reason);
+        }
+    }
+    return ERR_OK; /* the coordinator's own Redis */
+}
+
 enum err outbox_place_parse(const char *name, const char *value, struct outbox_place *out,
                             struct reason *reason)
 {
-    static const char tcp[] = "redis://", local[] = "unix://";
-    struct slice key = slice_str(value), where;
-    enum err err = ERR_OK;
+    struct slice key = slice_str(value);
     *out = (struct outbox_place){.db = -1};
-    if (slice_has_prefix(key, local)) {
-        struct slice rest = slice_make(key.ptr + strlen(local), key.len - strlen(local));
-        err = socket_parse(name, rest, out, &key, reason);
-    } else if (slice_has_prefix(key, tcp)) {
-        struct slice rest = slice_make(key.ptr + strlen(tcp), key.len - strlen(tcp));
-        err = cut(rest, '/', false, &where, &key) ? address_parse(name, where, out, reason)
-                                                  : refuse(reason, name, "there is no /KEY");
-    }
+    enum err err = where_parse(name, &key, out, reason);
     if (!err) {
         err = db_parse(name, &key, out, reason);
     }

@@ -4,8 +4,10 @@
  *     KEY                                        on the coordinator's own Redis
  *     redis://[USER[:PASSWORD]@]HOST:PORT/KEY    on another one
  *     unix://[USER[:PASSWORD]@]/PATH:KEY         on another one, by its socket
- *     …?db=N                                     behind both: another database than that of the
- *                                                setting redis_db, or (another Redis) than 0
+ *     sentinel://[USER[:PASSWORD]@]HOST:PORT,…/MASTER/KEY    on the master that sentinels name
+ *     cluster://[USER[:PASSWORD]@]HOST:PORT,…/KEY            on a cluster
+ *     …?db=N         behind each: another database than that of the setting redis_db, or (another
+ *                    Redis) than 0
  *
  * USER, PASSWORD and PATH are percent-encoded. KEY may have one range, {ord:0..15}:outbox: these
  * are 16 streams.

@@ -68,9 +68,9 @@ static void gauges_update(const struct outbox *outbox)
             oldest_ms = stream->oldest_ms > oldest_ms ? stream->oldest_ms : oldest_ms;
         }
     }
-    metrics_set(outbox->metrics, GAUGE_OUTBOX_ENTRIES, length);
-    metrics_set(outbox->metrics, GAUGE_OUTBOX_PENDING, pending);
-    metrics_set(outbox->metrics, GAUGE_OUTBOX_OLDEST_S, oldest_ms / 1000);
+    metrics_set(outbox->env.metrics, GAUGE_OUTBOX_ENTRIES, length);
+    metrics_set(outbox->env.metrics, GAUGE_OUTBOX_PENDING, pending);
+    metrics_set(outbox->env.metrics, GAUGE_OUTBOX_OLDEST_S, oldest_ms / 1000);
 }
 
 static void stream_swept(struct stream *stream, const struct redis_value *value)
@@ -116,8 +116,8 @@ static void on_swept(void *arg, const struct redis_result *result)
 
 static size_t engine_room(const struct outbox *outbox)
 {
-    int64_t room = outbox->live_max - engine_live_count(outbox->engine);
-    return engine_has_room(outbox->engine) && room > 0 ? (size_t)room : 0;
+    int64_t room = outbox->live_max - engine_live_count(outbox->env.engine);
+    return engine_has_room(outbox->env.engine) && room > 0 ? (size_t)room : 0;
 }
 
 /* A cluster does not read streams of several slots with one command. */
@@ -170,7 +170,7 @@ static void sweep(struct place *place)
                            slice_str(most),         slice_str(forget)};
     place->sweeping = true;
     redis_eval(place->writer, place_deadline(place),
-               &(struct redis_eval){&script_outbox_sweep, keys, args, 6}, on_swept, stream);
+               &(struct redis_eval){&script_outbox_sweep, keys, args, 6, false}, on_swept, stream);
 }
 
 /* ---- reading ---- */

@@ -2,6 +2,7 @@
 
 #include "base/arena.h"
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/heap.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -187,7 +188,7 @@ static void settle(struct partition *partition)
 static void hand_over(struct partition *partition, struct txn *txn)
 {
     struct recovery *recovery = partition->recovery;
-    if (recovery->stopped) {
+    if (recovery->stopped || FAULT("recovery.after_take_before_adopt")) {
         txn_free(txn);
         return;
     }

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,8 +40,8 @@ static const char *durability_name(enum durability durability)
 
 static void facts_clear(struct redis_facts *facts)
 {
-    *facts =
-        (struct redis_facts){.aof_enabled = -1, .maxmemory_bytes = -1, .stream_node_bytes = -1};
+    *facts = (struct redis_facts){
+        .aof_enabled = -1, .maxmemory_bytes = -1, .stream_node_bytes = -1, .replicas = -1};
 }
 
 /* The value of "name:value\r\n", or the empty slice. */
@@ -78,6 +79,19 @@ static void keep_number(int64_t *out, struct slice text)
     }
 }
 
+/* "slave0:ip=…,port=…,state=online,offset=…": one that is loading yet is no help. */
+static int count_replicas(struct slice info)
+{
+    static const char mark[] = ",state=online,";
+    int count = 0;
+    const char *at = info.ptr, *end = info.ptr + info.len;
+    while (at && (at = memmem(at, (size_t)(end - at), mark, sizeof(mark) - 1))) {
+        at += sizeof(mark) - 1;
+        count++;
+    }
+    return count;
+}
+
 void redis_facts_add_info(struct redis_facts *facts, struct slice info)
 {
     struct slice aof = info_value(info, "aof_enabled");
@@ -88,7 +102,9 @@ void redis_facts_add_info(struct redis_facts *facts, struct slice info)
     if (aof.len > 0) {
         facts->aof_enabled = slice_eq_str(aof, "1");
     }
+    facts->replicas = count_replicas(info);
     facts->is_replica = slice_eq_str(info_value(info, "role"), "slave");
+    facts->is_loading = slice_eq_str(info_value(info, "loading"), "1");
 }
 
 static void facts_add_config(struct redis_facts *facts, const struct redis_value *reply)
@@ -196,14 +212,35 @@ static void judge_rest(const struct redis_facts *facts, enum durability durabili
     }
 }
 
-void redis_facts_judge(const struct redis_facts *facts, enum durability durability,
+/* They may come yet. */
+static enum err judge_replicas(const struct redis_facts *facts, int wanted,
+                               struct redis_verdict *verdict)
+{
+    if (facts->replicas < 0 || facts->replicas >= wanted) {
+        return ERR_OK;
+    }
+    buf_printf(&verdict->refusal,
+               "wait_replicas = %d, but only %d replicas are connected: start more of them, or set "
+               "wait_replicas = %d\n",
+               wanted, facts->replicas, facts->replicas);
+    return ERR_UNAVAILABLE;
+}
+
+void redis_facts_judge(const struct redis_facts *facts, struct redis_promise promise,
                        struct redis_verdict *verdict)
 {
+    if (facts->is_loading) { /* what INFO says then of the append-only file is not so */
+        buf_add_str(&verdict->refusal, "cannot look at Redis: it is loading its data\n");
+        verdict->err = ERR_UNAVAILABLE;
+        return;
+    }
     judge_version(facts, verdict);
-    judge_aof(facts, durability, verdict);
+    judge_aof(facts, promise.durability, verdict);
     judge_memory(facts, verdict);
-    judge_rest(facts, durability, verdict);
-    verdict->err = verdict->refusal.len > 0 ? ERR_CONFLICT : ERR_OK;
+    judge_rest(facts, promise.durability, verdict);
+    bool is_unfit = verdict->refusal.len > 0;
+    enum err replicas = judge_replicas(facts, promise.wait_replicas, verdict);
+    verdict->err = is_unfit ? ERR_CONFLICT : replicas;
 }
 
 void redis_verdict_fini(struct redis_verdict *verdict)
@@ -231,33 +268,81 @@ void redis_verdict_log(const struct redis_verdict *verdict)
 
 /* ---- asking ---- */
 
-struct check_job {
+struct check_job;
+
+/* One master. */
+struct check_server {
+    struct check_job *job;
     struct redis_facts facts;
-    enum durability durability;
+    char address[64]; /* "" when there is only this one */
+};
+
+struct check_job {
+    struct redis *redis;
+    int64_t deadline_ms;
+    struct redis_promise promise;
     redis_check_cb cb;
     void *arg;
+    struct check_server *servers;
+    size_t count;
+    enum err err; /* a master did not answer: with this */
+    struct reason why;
     struct redis_verdict verdict;
-    int waiting;
+    bool is_loading; /* one of them: no verdict yet */
+    size_t waiting;
 };
 
 static void job_fail(struct check_job *job, const struct redis_result *reply)
 {
-    if (job->verdict.err == ERR_OK) {
-        job->verdict.err = reply->err;
-        buf_printf(&job->verdict.refusal, "cannot look at Redis: %s\n", reply->message);
+    if (job->err == ERR_OK) {
+        job->err = reason_set(&job->why, reply->err, "cannot look at Redis: %s\n", reply->message);
     }
 }
 
+/* Adds the lines to `out`, each with the address in front when there are several. */
+static void lines_add(struct buf *out, const struct check_server *server, const struct buf *lines)
+{
+    const char *at = lines->data, *end = at ? at + lines->len : NULL;
+    while (at && at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        int len = (int)((stop ? stop : end) - at);
+        buf_printf(out, "%s%s%.*s\n", server->address, server->address[0] ? ": " : "", len, at);
+        at = stop ? stop + 1 : end;
+    }
+}
+
+static void server_judge(struct check_server *server)
+{
+    struct redis_verdict one = {.err = ERR_OK};
+    struct redis_verdict *all = &server->job->verdict;
+    server->job->is_loading = server->job->is_loading || server->facts.is_loading;
+    redis_facts_judge(&server->facts, server->job->promise, &one);
+    if (all->err == ERR_OK || one.err == ERR_CONFLICT) { /* the worst of them */
+        all->err = one.err;
+    }
+    lines_add(&all->refusal, server, &one.refusal);
+    lines_add(&all->warnings, server, &one.warnings);
+    redis_verdict_fini(&one);
+}
+
+/* What one master must not be is said although another one is silent. */
 static void job_end(struct check_job *job)
 {
     if (--job->waiting > 0) {
         return;
     }
-    if (job->verdict.err == ERR_OK) {
-        redis_facts_judge(&job->facts, job->durability, &job->verdict);
+    for (size_t i = 0; i < job->count; i++) {
+        server_judge(&job->servers[i]);
+    }
+    job->verdict.judged =
+        (job->err == ERR_OK && !job->is_loading) || job->verdict.err == ERR_CONFLICT;
+    if (job->verdict.err == ERR_OK && job->err != ERR_OK) {
+        job->verdict.err = job->err;
+        buf_add_str(&job->verdict.refusal, job->why.text);
     }
     job->cb(job->arg, &job->verdict);
     redis_verdict_fini(&job->verdict);
+    free(job->servers);
     free(job);
 }
 
@@ -271,43 +356,79 @@ static bool is_hidden(const struct redis_result *reply)
 
 static void on_info(void *arg, const struct redis_result *reply)
 {
-    struct check_job *job = arg;
+    struct check_server *server = arg;
     if (reply->err == ERR_OK) {
-        redis_facts_add_info(&job->facts, redis_value_str(reply->value));
+        redis_facts_add_info(&server->facts, redis_value_str(reply->value));
     } else if (is_hidden(reply)) {
-        job->facts.info_hidden = true;
+        server->facts.info_hidden = true;
     } else {
-        job_fail(job, reply);
+        job_fail(server->job, reply);
     }
-    job_end(job);
+    job_end(server->job);
 }
 
 static void on_config(void *arg, const struct redis_result *reply)
 {
-    struct check_job *job = arg;
+    struct check_server *server = arg;
     if (reply->err == ERR_OK) {
-        facts_add_config(&job->facts, reply->value);
+        facts_add_config(&server->facts, reply->value);
     } else if (is_hidden(reply)) {
-        job->facts.config_hidden = true;
+        server->facts.config_hidden = true;
     } else {
-        job_fail(job, reply);
+        job_fail(server->job, reply);
     }
-    job_end(job);
+    job_end(server->job);
 }
 
-void redis_check(struct redis *redis, int64_t deadline_ms, enum durability durability,
-                 redis_check_cb cb, void *arg)
+static void masters_ask(struct check_job *job)
 {
     static const struct slice info[] = {SLICE_LIT("INFO")};
     static const struct slice config[] = {SLICE_LIT("CONFIG"), SLICE_LIT("GET"),
                                           SLICE_LIT("appendfsync"),
                                           SLICE_LIT("stream-node-max-bytes")};
+    job->count = redis_masters(job->redis);
+    job->servers = mem_zalloc(job->count * sizeof(*job->servers));
+    job->waiting = 2 * job->count;
+    for (size_t i = 0; i < job->count; i++) {
+        struct check_server *server = &job->servers[i];
+        server->job = job;
+        facts_clear(&server->facts);
+        if (job->count > 1) {
+            snprintf(server->address, sizeof(server->address), "%s",
+                     redis_master_address(job->redis, i));
+        }
+        redis_command_at(job->redis, i, job->deadline_ms, info, 1, on_info, server);
+        redis_command_at(job->redis, i, job->deadline_ms, config,
+                         sizeof(config) / sizeof(config[0]), on_config, server);
+    }
+}
+
+/* Somebody has answered, so the masters are known. */
+static void on_ping(void *arg, const struct redis_result *reply)
+{
+    struct check_job *job = arg;
+    if (reply->err == ERR_OK && redis_masters(job->redis) > 0) {
+        masters_ask(job);
+    } else {
+        job_fail(job, reply);
+        job->waiting = 1;
+        job_end(job);
+    }
+}
+
+void redis_check(struct redis *redis, int64_t deadline_ms, struct redis_promise promise,
+                 redis_check_cb cb, void *arg)
+{
+    static const struct slice ping[] = {SLICE_LIT("PING")};
     struct check_job *job = mem_new(struct check_job);
-    facts_clear(&job->facts);
-    job->durability = durability;
+    job->redis = redis;
+    job->deadline_ms = deadline_ms;
+    job->promise = promise;
     job->cb = cb;
     job->arg = arg;
-    job->waiting = 2;
-    redis_command(redis, deadline_ms, info, 1, on_info, job);
-    redis_command(redis, deadline_ms, config, sizeof(config) / sizeof(config[0]), on_config, job);
+    if (redis_masters(redis) > 0) {
+        masters_ask(job);
+    } else {
+        redis_command(redis, deadline_ms, ping, 1, on_ping, job);
+    }
 }

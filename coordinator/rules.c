@@ -1,4 +1,4 @@
-#include "coordinator/rules.h"
+#include "coordinator/rules_impl.h"
 
 #include "base/check.h"
 #include "coordinator/retry.h"
@@ -11,22 +11,6 @@ enum {
     REASON_ANSWER_MAX = 512,
 };
 
-enum stage_order {
-    ORDER_NONE, /* all at once */
-    ORDER_FORWARD,
-    ORDER_REVERSE,
-    ORDER_AFTER,   /* a branch comes after those in its `after` */
-    ORDER_AGAINST, /* the other way round */
-};
-
-/* What is called in one status. */
-struct stage {
-    enum txn_op op;
-    enum stage_order order;
-    bool refusable;       /* FAILURE turns the transaction round */
-    enum txn_status then; /* the status once all is done */
-};
-
 static enum step_save save_max(enum step_save a, enum step_save b)
 {
     return a > b ? a : b;
@@ -35,246 +19,6 @@ static enum step_save save_max(enum step_save a, enum step_save b)
 static struct txn_op_record *op_at(struct txn *txn, size_t branch, enum txn_op op)
 {
     return &txn->branches[branch].ops[op];
-}
-
-static void op_finish(struct txn_op_record *op, enum op_status status)
-{
-    op->status = status;
-    op->dirty = true;
-    op->attempts = 0;
-    op->retry_at_ms = 0;
-}
-
-/* ---- stages ---- */
-
-static struct stage saga_stage(const struct txn *txn)
-{
-    bool all = txn->options.concurrent;
-    if (txn->status == TXN_ABORTING) {
-        return (struct stage){OP_UNDO, all ? ORDER_AGAINST : ORDER_REVERSE, false, TXN_FAILED};
-    }
-    return (struct stage){OP_ACTION, all ? ORDER_AFTER : ORDER_FORWARD, true, TXN_SUCCEED};
-}
-
-static struct stage tcc_stage(const struct txn *txn)
-{
-    if (txn->status == TXN_PREPARED) {
-        return (struct stage){OP_ACTION, ORDER_NONE, true, TXN_SUBMITTED};
-    }
-    return txn->status == TXN_ABORTING
-               ? (struct stage){OP_UNDO, ORDER_REVERSE, false, TXN_FAILED}
-               : (struct stage){OP_CONFIRM, ORDER_REVERSE, false, TXN_SUCCEED};
-}
-
-static struct stage xa_stage(const struct txn *txn)
-{
-    return txn->status == TXN_ABORTING
-               ? (struct stage){OP_UNDO, ORDER_FORWARD, false, TXN_FAILED}
-               : (struct stage){OP_CONFIRM, ORDER_FORWARD, false, TXN_SUCCEED};
-}
-
-static struct stage msg_stage(const struct txn *txn)
-{
-    enum stage_order order = txn->options.concurrent ? ORDER_NONE : ORDER_FORWARD;
-    return (struct stage){OP_ACTION, order, false, TXN_SUCCEED};
-}
-
-/* For a status in which branches are called. */
-static struct stage stage_of(const struct txn *txn)
-{
-    switch (txn->type) {
-    case TXN_SAGA: return saga_stage(txn);
-    case TXN_TCC: return tcc_stage(txn);
-    case TXN_XA: return xa_stage(txn);
-    case TXN_MSG: return msg_stage(txn);
-    case TXN_WORKFLOW: break;
-    }
-    unreachable("a workflow has no stages");
-}
-
-/* ---- what is to be called ---- */
-
-static bool is_among(size_t index, const struct txn_branch *branch)
-{
-    for (size_t i = 0; i < branch->after_count; i++) {
-        if (branch->after[i] == index) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Must the op of this branch be done in this stage at all? */
-static bool is_wanted(const struct txn *txn, const struct stage *stage, size_t index)
-{
-    bool client_called = txn->type == TXN_XA || (txn->type == TXN_TCC && !txn->options.declared);
-    return stage->op != OP_UNDO || client_called ||
-           txn->branches[index].ops[OP_ACTION].status != OP_PREPARED;
-}
-
-static bool is_done(const struct txn *txn, const struct stage *stage, size_t index)
-{
-    return txn->branches[index].ops[stage->op].status == OP_SUCCEED ||
-           !is_wanted(txn, stage, index);
-}
-
-static bool all_before_done(const struct txn *txn, const struct stage *stage, size_t index)
-{
-    const struct txn_branch *branch = &txn->branches[index];
-    for (size_t i = 0; stage->order == ORDER_AFTER && i < branch->after_count; i++) {
-        if (!is_done(txn, stage, branch->after[i])) {
-            return false;
-        }
-    }
-    for (size_t i = 0; stage->order == ORDER_AGAINST && i < txn->branch_count; i++) {
-        if (is_among(index, &txn->branches[i]) && !is_done(txn, stage, i)) {
-            return false;
-        }
-    }
-    return true; /* the other orders are kept by the way the branches are gone through */
-}
-
-/* The first open op ends the search: none of the others can be called. */
-static bool is_strict(const struct stage *stage)
-{
-    return stage->order == ORDER_FORWARD || stage->order == ORDER_REVERSE;
-}
-
-struct search {
-    struct step step;
-    bool open;    /* something of the stage is not done */
-    bool skipped; /* something without a url was done just now */
-};
-
-static void look_at(struct txn *txn, const struct stage *stage, size_t index, int64_t now_ms,
-                    struct search *search)
-{
-    struct txn_op_record *op = op_at(txn, index, stage->op);
-    if (is_done(txn, stage, index)) {
-        return;
-    }
-    if (!all_before_done(txn, stage, index)) {
-        search->open = true;
-    } else if (op->url.len == 0) {
-        op_finish(op, OP_SUCCEED);
-        search->step.save = SAVE_LAZY;
-        search->skipped = true;
-    } else {
-        search->open = true;
-        if (op->calling) {
-            return;
-        }
-        if (op->retry_at_ms > now_ms) {
-            if (op->retry_at_ms < search->step.until_ms) {
-                search->step.until_ms = op->retry_at_ms;
-            }
-        } else if (search->step.next != NEXT_CALL) {
-            search->step.next = NEXT_CALL;
-            search->step.branch = index;
-            search->step.op = stage->op;
-        }
-    }
-}
-
-static struct search search_stage(struct txn *txn, const struct stage *stage, int64_t now_ms)
-{
-    struct search search = {.step = {.next = NEXT_WAIT, .until_ms = INT64_MAX}};
-    do {
-        search.skipped = search.open = false;
-        for (size_t i = 0; i < txn->branch_count; i++) {
-            size_t index = stage->order == ORDER_REVERSE ? txn->branch_count - 1 - i : i;
-            look_at(txn, stage, index, now_ms, &search);
-            if (search.open && (is_strict(stage) || search.step.next == NEXT_CALL)) {
-                return search;
-            }
-        }
-    } while (search.skipped && search.open && !is_strict(stage));
-    return search;
-}
-
-static struct step step_await(int64_t until_ms)
-{
-    return (struct step){.next = NEXT_AWAIT, .until_ms = until_ms};
-}
-
-static enum step_save status_set(struct txn *txn, enum txn_status status)
-{
-    txn->status = status;
-    txn->attempts = 0;
-    return SAVE_FIRST;
-}
-
-static struct step next_of(struct txn *txn, int64_t now_ms);
-
-/* Are there calls in flight that do not belong to this stage? */
-static bool strangers_called(const struct txn *txn, const struct stage *stage)
-{
-    size_t own = 0;
-    for (size_t i = 0; txn->run.calls > 0 && i < txn->branch_count; i++) {
-        own += txn->branches[i].ops[stage->op].calling;
-    }
-    return txn->run.calls > own;
-}
-
-static struct step next_in_stage(struct txn *txn, const struct stage *stage, int64_t now_ms)
-{
-    if (strangers_called(txn, stage)) {
-        return step_await(INT64_MAX);
-    }
-    struct search search = search_stage(txn, stage, now_ms);
-    struct step step = search.step;
-    if (!search.open) {
-        enum step_save save = status_set(txn, stage->then);
-        step = next_of(txn, now_ms);
-        step.save = save;
-    } else if (step.next == NEXT_WAIT && txn->run.calls > 0) {
-        step.next = NEXT_AWAIT;
-    }
-    return step;
-}
-
-/* The check-back of a msg, the resume of a workflow. */
-static struct step next_check(struct txn *txn, int64_t now_ms)
-{
-    const struct txn_op_record *op = &txn_check_branch(txn)->ops[OP_ACTION];
-    if (op->calling) {
-        return step_await(INT64_MAX);
-    }
-    if (op->retry_at_ms > now_ms || op->url.len == 0) {
-        int64_t until_ms = op->url.len == 0 ? INT64_MAX : op->retry_at_ms;
-        return (struct step){.next = NEXT_WAIT, .until_ms = until_ms};
-    }
-    return (struct step){.next = NEXT_CALL, .branch = txn->branch_count, .op = OP_ACTION};
-}
-
-static struct step next_prepared(struct txn *txn, int64_t now_ms)
-{
-    if (txn->type == TXN_TCC && txn->options.declared) {
-        struct stage stage = tcc_stage(txn);
-        return next_in_stage(txn, &stage, now_ms);
-    }
-    if (txn->type == TXN_MSG || txn->type == TXN_WORKFLOW) {
-        return next_check(txn, now_ms);
-    }
-    return (struct step){.next = NEXT_WAIT, .until_ms = INT64_MAX}; /* for the client */
-}
-
-static struct step next_of(struct txn *txn, int64_t now_ms)
-{
-    struct stage stage;
-    switch (txn->status) {
-    case TXN_PREPARED: return next_prepared(txn, now_ms);
-    case TXN_SUBMITTED:
-        if (txn->run.start_at_ms > now_ms) {
-            return (struct step){.next = NEXT_WAIT, .until_ms = txn->run.start_at_ms};
-        }
-        stage = stage_of(txn);
-        return next_in_stage(txn, &stage, now_ms);
-    case TXN_ABORTING: stage = stage_of(txn); return next_in_stage(txn, &stage, now_ms);
-    case TXN_SUCCEED:
-    case TXN_FAILED: return (struct step){.next = NEXT_END, .until_ms = INT64_MAX};
-    }
-    unreachable("status");
 }
 
 /* ---- turning round ---- */
@@ -289,11 +33,11 @@ static bool may_have_begun(const struct txn *txn, const struct stage *stage, siz
         return false;
     }
     for (size_t i = 0; stage->order == ORDER_FORWARD && i < index; i++) {
-        if (!is_done(txn, stage, i)) {
+        if (!stage_is_done(txn, stage, i)) {
             return false;
         }
     }
-    return all_before_done(txn, stage, index);
+    return stage_before_is_done(txn, stage, index);
 }
 
 /* Says of each action that was, or may have been called, that it was: so the record tells whoever
@@ -378,6 +122,26 @@ static int64_t base_interval(const struct txn *txn, const struct step_limits *li
                                               : limits->retry_interval_ms;
 }
 
+/* An action that its client has given a timeout or a limit: this will turn the transaction round.
+ */
+static bool ends_by_itself(const struct txn *txn, enum txn_op op)
+{
+    bool limited = txn->options.retry_limit > 0 && op == OP_ACTION &&
+                   (txn->type == TXN_SAGA || txn->type == TXN_TCC);
+    return limited || (txn->options.timeout_to_fail_ms > 0 && rules_can_time_out(txn));
+}
+
+static enum txn_park park_reason(const struct txn *txn, const struct step_limits *limits,
+                                 const struct event *event, int64_t attempts)
+{
+    bool conflict = event->verdict == CALL_CONFLICT;
+    bool enough = limits->park_after > 0 && attempts >= limits->park_after;
+    if (!(conflict || enough) || ends_by_itself(txn, event->op)) {
+        return PARK_NOT;
+    }
+    return conflict ? PARK_CONFLICT : PARK_ATTEMPTS;
+}
+
 static enum step_save retry_later(struct txn *txn, const struct step_limits *limits,
                                   const struct event *event, struct txn_op_record *op)
 {
@@ -385,6 +149,7 @@ static enum step_save retry_later(struct txn *txn, const struct step_limits *lim
         event->now_ms + retry_delay_ms(base_interval(txn, limits, event),
                                        limits->retry_interval_max_ms, op->attempts, event->random);
     op->attempts++;
+    op->parked = park_reason(txn, limits, event, op->attempts);
     if (op->attempts > txn->attempts) {
         txn->attempts = op->attempts;
     }
@@ -408,8 +173,11 @@ static enum step_save op_succeeded(struct txn *txn, const struct event *event,
     }
     int64_t most = 0;
     for (size_t i = 0; txn->attempts > 0 && i < txn->branch_count; i++) {
-        int64_t attempts = txn->branches[i].ops[event->op].attempts;
-        most = attempts > most ? attempts : most;
+        struct txn_op_record *other = op_at(txn, i, event->op);
+        if (!other->called && !other->parked) {
+            other->attempts = 0; /* the store keeps one number for all: it was not about this one */
+        }
+        most = other->attempts > most ? other->attempts : most;
     }
     txn->attempts = most;
     return SAVE_LAZY;
@@ -423,7 +191,8 @@ static enum step_save firm_called(struct txn *txn, const struct step_limits *lim
     case CALL_SUCCESS: return op_succeeded(txn, event, op);
     case CALL_ONGOING: return ask_later(txn, limits, event, op);
     case CALL_FAILURE:
-    case CALL_ERROR: break;
+    case CALL_ERROR:
+    case CALL_CONFLICT: break;
     }
     return retry_later(txn, limits, event, op);
 }
@@ -441,7 +210,7 @@ static enum step_save refusable_called(struct txn *txn, const struct step_limits
         }
         txn->branches[event->branch].result = arena_copy(&txn->arena, event->text);
     }
-    if (event->verdict == CALL_ERROR) {
+    if (event->verdict == CALL_ERROR || event->verdict == CALL_CONFLICT) {
         txn->retry_count++;
         if (txn->options.retry_limit > 0 && txn->retry_count > txn->options.retry_limit) {
             return give_up(txn);
@@ -457,7 +226,8 @@ static enum step_save late_called(const struct event *event, struct txn_op_recor
     case CALL_SUCCESS: op_finish(op, OP_SUCCEED); return SAVE_LAZY;
     case CALL_FAILURE: op_finish(op, OP_FAILED); return SAVE_LAZY;
     case CALL_ONGOING:
-    case CALL_ERROR: break;
+    case CALL_ERROR:
+    case CALL_CONFLICT: break;
     }
     return SAVE_NONE;
 }
@@ -470,7 +240,8 @@ static enum step_save msg_checked(struct txn *txn, const struct step_limits *lim
     case CALL_SUCCESS: op_finish(op, OP_SUCCEED); return status_set(txn, TXN_SUBMITTED);
     case CALL_FAILURE: return fail_branch(txn, op, event->text);
     case CALL_ONGOING: return ask_later(txn, limits, event, op);
-    case CALL_ERROR: break;
+    case CALL_ERROR:
+    case CALL_CONFLICT: break;
     }
     return retry_later(txn, limits, event, op);
 }
@@ -542,14 +313,46 @@ static enum step_save finish_told(struct txn *txn, const struct event *event)
     return status_set(txn, event->status);
 }
 
+bool rules_has_parked(const struct txn *txn)
+{
+    for (size_t i = 0; txn->attempts > 0 && i <= txn->branch_count; i++) {
+        for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
+            if (txn->branches[i].ops[op].parked) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static enum step_save retry_now(struct txn *txn)
 {
+    enum step_save save = SAVE_NONE;
+    if (rules_has_parked(txn)) {
+        attempts_forget(txn);
+        save = SAVE_FIRST;
+    }
     for (size_t i = 0; i <= txn->branch_count; i++) {
         for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
             txn->branches[i].ops[op].retry_at_ms = 0;
         }
     }
-    return SAVE_NONE;
+    return save;
+}
+
+/* As if its participant had answered SUCCESS now. */
+static enum step_save resolve(struct txn *txn, const struct event *event)
+{
+    struct txn_op_record *op = op_at(txn, event->branch, event->op);
+    if (!op->parked || txn->type == TXN_WORKFLOW) { /* only its client knows how that ends */
+        return SAVE_NONE;
+    }
+    if (event->branch == txn->branch_count) {
+        op_finish(op, OP_SUCCEED);
+        return status_set(txn, TXN_SUBMITTED);
+    }
+    op_succeeded(txn, event, op);
+    return SAVE_FIRST;
 }
 
 static enum step_save take_event(struct txn *txn, const struct step_limits *limits,
@@ -563,6 +366,7 @@ static enum step_save take_event(struct txn *txn, const struct step_limits *limi
     case EVENT_FINISH: return finish_told(txn, event);
     case EVENT_FORCE_STOP: return force_stop(txn, event->text);
     case EVENT_RETRY_NOW: return retry_now(txn);
+    case EVENT_RESOLVE: return resolve(txn, event);
     }
     unreachable("event");
 }
@@ -579,12 +383,12 @@ struct step rules_step(struct txn *txn, const struct step_limits *limits, const 
 {
     check(!txn_status_is_final(txn->status));
     enum step_save save = take_event(txn, limits, event);
-    struct step step = next_of(txn, event->now_ms);
+    struct step step = rules_next(txn, event->now_ms);
     save = save_max(save, step.save);
     /* A saga whose last action has just succeeded has made it, however late. */
     if (rules_can_time_out(txn) && event->now_ms >= txn->run.timeout_at_ms) {
         save = save_max(save, time_out(txn));
-        step = next_of(txn, event->now_ms);
+        step = rules_next(txn, event->now_ms);
     }
     step.save = save_max(save, step.save);
     return step;

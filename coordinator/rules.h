@@ -21,6 +21,10 @@
  *   xa         –                        commits, in order            rollbacks, in order
  *   workflow   the resume, in time      –                            –
  *
+ * An undo bars its action. So, concurrent or not, what did not succeed is undone before what did: a
+ * coordinator that does not know of the decision to abort, because the store has lost it, is then
+ * refused, and turns round as well, instead of ending half.
+ *
  * Who is undone: what succeeded, failed or may have been started; never what was not reached. When
  * an owner was ousted (crash, lost lease) nobody knows how far it got, and every branch is undone:
  * an undo without its action is empty, but it bars the action. Of a tcc without declared tries and
@@ -28,6 +32,12 @@
  * Only an explicit FAILURE of an action, try or check-back turns a transaction round; everything
  * unclear is tried again, an undo or a confirm until it succeeds. An op without a url succeeds
  * without a call.
+ *
+ * What cannot end by itself is not tried for ever: an op that has failed `park_after` times in a
+ * row, or that its participant calls a conflict, is parked. An action or try that its client has
+ * given a timeout or a retry_limit is not: that turns the transaction round. The others go on; once
+ * nothing but parked ops can be done, the transaction itself is parked, until an operator has them
+ * tried again, says that one is done, or ends it.
  *
  * Decisions are stored before anything else (SAVE_FIRST), also while calls are in flight; these are
  * awaited before the first undo.
@@ -41,6 +51,9 @@
  * was not performed before the next event is simply asked for again. */
 struct step rules_step(struct txn *txn, const struct step_limits *limits,
                        const struct event *event);
+
+/* Does an op wait for an operator? EVENT_RETRY_NOW changes what is stored then. */
+bool rules_has_parked(const struct txn *txn);
 
 /* May timeout_to_fail turn it round in its present status? */
 bool rules_can_time_out(const struct txn *txn);

@@ -1,9 +1,12 @@
 #include "coordinator/settings.h"
 
+#include "base/log.h"
 #include "base/slice.h"
 #include "coordinator/keys.h"
 #include "coordinator/outbox_place.h"
 #include "coordinator/resolver.h"
+#include "net/http.h"
+#include "redis/redis.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -29,7 +32,12 @@ static const struct conf_option options[] = {
      "When set, clients of both APIs must bring it: Authorization: Bearer TOKEN, or in the hello.",
      NULL},
     {"connections_max", CONF_INT, AT(connections_max), "10000", 1, 1000000, NULL,
-     "Connections to each of the two APIs at a time; further ones wait to be accepted.", NULL},
+     "Connections to each of the two APIs at a time; further ones are refused with 503 or BUSY.",
+     NULL},
+    {"connections_per_client", CONF_INT, AT(connections_per_client), "2000", 0, 1000000, NULL,
+     "Of these, connections from one IPv4 address or IPv6 /64; further ones are refused with 429 "
+     "or BUSY. 0: no such limit.",
+     NULL},
     {"http_body_max", CONF_SIZE, AT(http_body_max), "4mb", 64 * KB, 64 * MB, NULL,
      "Largest body of an HTTP request.", NULL},
     {"frame_max", CONF_SIZE, AT(frame_max), "2mb", 64 * KB, 64 * MB, NULL,
@@ -38,9 +46,15 @@ static const struct conf_option options[] = {
      "How long a client may take to send an HTTP request or to take the answer.", NULL},
     {"tcp_requests_max", CONF_INT, AT(tcp_requests_max), "4096", 1, 1000000, NULL,
      "Requests of one TCP connection that are being served; beyond, reading pauses.", NULL},
+    {"clients_memory_max", CONF_SIZE, AT(clients_memory_max), "512mb", MB, 1024 * 1024 * MB, NULL,
+     "Memory of requests and of answers that clients do not take, beyond 64 KB for each "
+     "connection; what has no room is refused with 503 or BUSY, or its connection is closed.",
+     NULL},
 
     {"redis", CONF_STRING, AT(redis), "127.0.0.1:6379", 0, 0, NULL,
-     "Redis that holds the state: host:port or unix:/path.", "Redis"},
+     "Redis that holds the state: host:port, unix:/path, sentinel://host:port,.../master or "
+     "cluster://host:port,...",
+     "Redis"},
     {"redis_user", CONF_STRING, AT(redis_user), "", 0, 0, NULL, "User name for AUTH.", NULL},
     {"redis_password", CONF_SECRET, AT(redis_password), "", 0, 0, NULL, "Password for AUTH.", NULL},
     {"redis_db", CONF_INT, AT(redis_db), "0", 0, 1000, NULL, "Number of the Redis database.", NULL},
@@ -49,6 +63,14 @@ static const struct conf_option options[] = {
     {"durability", CONF_CHOICE, AT(durability), "everysec", 0, 0, "memory|everysec|always",
      "What Redis must promise: nothing, all but the last second, or every acknowledged "
      "transaction. sagad refuses a Redis that is set up weaker.",
+     NULL},
+    {"wait_replicas", CONF_INT, AT(wait_replicas), "0", 0, 16, NULL,
+     "Replicas of Redis that must have a transaction, and each of its transitions, before it "
+     "counts "
+     "as stored. The same for all coordinators.",
+     NULL},
+    {"wait_timeout", CONF_DURATION, AT(wait_timeout_ms), "500ms", 1, 10 * MINUTE, NULL,
+     "How long replicas may take; then a submit is answered 503, and a transition is stored again.",
      NULL},
     {"partitions", CONF_INT, AT(partitions), "16", 1, KEYS_PARTITIONS_MAX, NULL,
      "Number of key groups; fixed in Redis at the first start.", NULL},
@@ -68,12 +90,25 @@ static const struct conf_option options[] = {
      NULL},
     {"retry_interval_max", CONF_DURATION, AT(retry_interval_max_ms), "5m", 10, DAY, NULL,
      "Longest pause between two tries.", NULL},
+    {"park_after", CONF_INT, AT(park_after), "1000", 0, 1000000000, NULL,
+     "Failed attempts in a row of one op, after which its transaction is parked: nobody calls any "
+     "more until an operator says so. 0: tried for ever.",
+     NULL},
     {"request_timeout", CONF_DURATION, AT(request_timeout_ms), "3s", 10, HOUR, NULL,
      "How long one call of a participant may take.", NULL},
     {"lease", CONF_DURATION, AT(lease_ms), "3s", 200, 10 * MINUTE, NULL,
      "A coordinator that is silent for so long is taken for dead, and others take over.", NULL},
     {"live_max", CONF_INT, AT(live_max), "100000", 1, 10000000, NULL,
      "Transactions in memory; beyond, submits are refused with 429 and recovery waits.", NULL},
+    {"live_memory_max", CONF_SIZE, AT(live_memory_max), "1gb", MB, 1024 * 1024 * MB, NULL,
+     "Memory that these take with their payloads; beyond, the same.", NULL},
+
+    {"alert_webhook", CONF_STRING, AT(alert_webhook), "", 0, 0, NULL,
+     "Url, http://, to which alerts are posted as JSON; empty: they only stand in the log.",
+     "Alerts"},
+    {"alert_retry_limit", CONF_INT, AT(alert_retry_limit), "3", 0, 1000000000, NULL,
+     "Failed attempts in a row of one op, from which on each is an alert. 0: only what is parked.",
+     NULL},
 
     {"resolver", CONF_MAP, AT(resolver), NULL, 0, 0, NULL,
      "Addresses of a participant that urls call by name, its instances with commas between: "
@@ -108,7 +143,8 @@ static const struct conf_option options[] = {
 
     {"outbox", CONF_MAP, AT(outbox), NULL, 0, 0, NULL,
      "Streams in which scripts of participants leave messages: outbox.order = {ord:0..15}:outbox, "
-     "or redis://user:password@host:port/{ord:0}:outbox on another Redis.",
+     "or redis://user:password@host:port/{ord:0}:outbox on another Redis; sentinel:// and "
+     "cluster:// too.",
      "Outbox"},
 
     {"workers", CONF_INT, AT(workers), "1", 1, 64, NULL, "Processes that share the two ports.",
@@ -117,6 +153,8 @@ static const struct conf_option options[] = {
      "How long SIGTERM waits for calls and requests in flight.", NULL},
     {"log_level", CONF_CHOICE, AT(log_level), "info", 0, 0, "debug|info|warn|error",
      "The least important lines that are logged.", NULL},
+    {"log_file", CONF_STRING, AT(log_file), "", 0, 0, NULL,
+     "File to which the log goes, opened anew on SIGHUP; empty: standard error.", NULL},
     {.name = NULL},
 };
 
@@ -188,7 +226,30 @@ static enum err times_check(const struct settings *settings, struct reason *reas
                           "%" PRId64 "ms",
                           settings->retry_interval_max_ms, settings->retry_interval_ms);
     }
+    /* Who still holds what another one ended would take it for lost, and store it again. */
+    if (settings->retention_ms < settings->lease_ms) {
+        return reason_set(reason, ERR_INVALID,
+                          "retention = %" PRId64 "ms: must not be below lease = %" PRId64 "ms",
+                          settings->retention_ms, settings->lease_ms);
+    }
+    /* A script stands behind the WAIT of those before it, then waits for its own. */
+    if (settings->wait_replicas > 0 && settings->store_timeout_ms < 3 * settings->wait_timeout_ms) {
+        return reason_set(reason, ERR_INVALID,
+                          "wait_timeout = %" PRId64 "ms: must be a third of store_timeout = "
+                          "%" PRId64 "ms at most",
+                          settings->wait_timeout_ms, settings->store_timeout_ms);
+    }
     return ERR_OK;
+}
+
+static enum err webhook_check(const char *webhook, struct reason *reason)
+{
+    struct http_url url;
+    struct reason why;
+    if (webhook[0] == '\0' || http_url_parse(webhook, &url, &why) == ERR_OK) {
+        return ERR_OK;
+    }
+    return reason_set(reason, ERR_INVALID, "alert_webhook = '%.80s': %s", webhook, why.text);
 }
 
 static enum err outbox_check(const struct conf_map *map, struct reason *reason)
@@ -208,14 +269,28 @@ static enum err outbox_check(const struct conf_map *map, struct reason *reason)
     return err;
 }
 
+static enum err redis_settings_check(const struct settings *settings, struct reason *reason)
+{
+    struct reason why;
+    return redis_address_check(settings->redis, settings->redis_db, &why)
+               ? reason_set(reason, ERR_INVALID, "redis = %s", why.text)
+               : ERR_OK;
+}
+
 enum err settings_check(const struct settings *settings, struct reason *reason)
 {
     enum err err = listen_addresses_check(settings, reason);
+    if (!err) {
+        err = redis_settings_check(settings, reason);
+    }
     if (!err) {
         err = times_check(settings, reason);
     }
     if (!err) {
         err = dns_check(settings, reason);
+    }
+    if (!err) {
+        err = webhook_check(settings->alert_webhook, reason);
     }
     for (size_t i = 0; i < settings->resolver.count && !err; i++) {
         const struct conf_map_entry *entry = &settings->resolver.entries[i];
@@ -227,6 +302,66 @@ enum err settings_check(const struct settings *settings, struct reason *reason)
 enum conf_verdict settings_load(struct settings *settings, int argc, char **argv)
 {
     return conf_load(&settings_program, settings, argc, argv);
+}
+
+/* Whoever can submit makes sagad call urls: see SECURITY CONSIDERATIONS of sagad(8). */
+static void warn_of_open_door(const struct settings *settings, const char *address)
+{
+    static const char *const own[] = {"127.", "localhost:", "[::1]:", "unix:"};
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        if (strncmp(address, own[i], strlen(own[i])) == 0) {
+            return;
+        }
+    }
+    if (settings->token[0] == '\0') {
+        log_warn("main", "msg=\"other machines may submit, since no token is set\" listen=%s",
+                 address);
+    }
+}
+
+void settings_warn(const struct settings *settings)
+{
+    warn_of_open_door(settings, settings->listen_http);
+    warn_of_open_door(settings, settings->listen_tcp);
+}
+
+/* What the running modules can be told. */
+static const char *const reloadable[] = {
+    "token",
+    "retention",
+    "timeout_to_fail",
+    "retry_interval",
+    "retry_interval_max",
+    "request_timeout",
+    "live_max",
+    "resolver",
+    "calls_max",
+    "calls_waiting_max",
+    "drain_timeout",
+    "log_level",
+    "log_file",
+    NULL,
+};
+
+static void tell_difference(void *arg, const char *name, bool taken)
+{
+    (void)arg;
+    if (taken) {
+        log_info("main", "msg=\"setting changed\" option=%s", name);
+    } else {
+        log_warn("main", "msg=\"this setting changes with a restart only\" option=%s", name);
+    }
+}
+
+enum err settings_reload(struct settings *settings, int argc, char **argv, struct reason *reason)
+{
+    struct settings fresh = {0};
+    enum err err = conf_load_again(&settings_program, &fresh, argc, argv, reason);
+    if (err == ERR_OK) {
+        conf_take_over(&settings_program, settings, &fresh, reloadable, tell_difference, NULL);
+    }
+    settings_fini(&fresh);
+    return err;
 }
 
 void settings_fini(struct settings *settings)

@@ -9,6 +9,7 @@ const char *call_verdict_name(enum call_verdict verdict)
     case CALL_FAILURE: return "FAILURE";
     case CALL_ONGOING: return "ONGOING";
     case CALL_ERROR: return "ERROR";
+    case CALL_CONFLICT: return "CONFLICT";
     }
     unreachable("call verdict");
 }

@@ -10,11 +10,12 @@
 
 enum call_verdict {
     CALL_SUCCESS,
-    CALL_FAILURE, /* an explicit refusal by the participant */
-    CALL_ONGOING, /* ask again later */
-    CALL_ERROR,   /* everything unclear: time-out, reset, refused connection, 5xx */
+    CALL_FAILURE,  /* an explicit refusal by the participant */
+    CALL_ONGOING,  /* ask again later */
+    CALL_ERROR,    /* everything unclear: time-out, reset, refused connection, 5xx */
+    CALL_CONFLICT, /* cannot be done any more, however often it is tried: a person decides */
 };
-/* "SUCCESS", "FAILURE", "ONGOING", "ERROR": as in the history. */
+/* "SUCCESS", "FAILURE", "ONGOING", "ERROR", "CONFLICT": as in the history. */
 const char *call_verdict_name(enum call_verdict verdict);
 
 enum event_kind {
@@ -24,7 +25,8 @@ enum event_kind {
     EVENT_ABORT,      /* a client wants it undone; `text`: why */
     EVENT_FINISH,     /* workflow: the client says how it ended: `status`; `text`: why it failed */
     EVENT_FORCE_STOP, /* an operator ends it as failed, whatever was done */
-    EVENT_RETRY_NOW,  /* what waits for a retry shall be tried at once */
+    EVENT_RETRY_NOW,  /* what waits for a retry, or for an operator, shall be tried at once */
+    EVENT_RESOLVE,    /* an operator has done the parked `op` of branches[branch] by hand */
 };
 
 struct event {
@@ -41,6 +43,7 @@ struct event {
 struct step_limits {
     int64_t retry_interval_ms; /* when the transaction gives none */
     int64_t retry_interval_max_ms;
+    int64_t park_after; /* failed attempts of one op in a row; 0: never */
 };
 
 enum step_save {
@@ -54,6 +57,8 @@ enum step_next {
                    there may be more */
     NEXT_WAIT,  /* nothing before until_ms; no call is in flight */
     NEXT_AWAIT, /* calls are in flight; nothing else before until_ms */
+    NEXT_PARK,  /* nothing is left to do but parked ops, the first of them `op` of
+                   branches[branch]: no call is in flight, an operator decides */
     NEXT_END,   /* it has ended: the status is final */
 };
 

@@ -50,6 +50,8 @@ struct store_due {
     int64_t in_ms; /* due time = now + in_ms; ignored when the status is final (then it is removed
                       and the record gets its time to live) */
     bool release;  /* give up ownership: whoever finds it due takes it */
+    bool park;     /* update, with release: nobody finds it due, an operator must ask for it. Says
+                      which ops are parked, and since when unless txn->parked_ms tells */
 };
 
 struct store_update {
@@ -63,6 +65,7 @@ struct store_update {
 enum store_take_which {
     STORE_TAKE_OVERDUE,
     STORE_TAKE_ANY,
+    STORE_TAKE_PARKED,   /* only what is parked; else CONFLICT */
     STORE_TAKE_PREPARED, /* overdue or not; whoever drives one that was submitted is let alone */
 };
 struct store_take {
@@ -103,7 +106,8 @@ struct store_ops {
                    void *arg);
     /* Writes revision txn->revision, which must be one more than the stored one. The same update
      * sent again (same owner, epoch and revision) answers OK and changes nothing. A released
-     * transaction has no owner: every update is FENCED until somebody takes it. */
+     * transaction has no owner: every update is FENCED until somebody takes it. An update that does
+     * not park ends what parked it before. */
     void (*update)(struct store *store, const struct store_update *update, store_cb cb, void *arg);
     /* Makes this coordinator the owner: epoch + 1, due time as given. The answer carries the whole
      * transaction with its new epoch. An owner that did not release it (whoever it was) may have

@@ -9,6 +9,7 @@
 enum { GID_BYTES_MAX = TXN_GID_CHARS_MAX * 4, STORE_KEYS_MAX = 65 };
 
 struct store_request;
+struct history_job;
 
 struct store_redis {
     struct store port;
@@ -26,6 +27,8 @@ struct store_redis {
     size_t key_count;
     struct store_request *idle; /* free list */
     int64_t *trim_offset;       /* per partition */
+    struct history_job *reads;  /* that wait for their turn (store_query.c) */
+    int reading;
 };
 
 /* Keys of the script that is being put together. key_text must not move: reserve first. */
@@ -38,6 +41,10 @@ void store_key_parked(struct store_redis *store, int partition);
 /* Runs the script on the keys and the arguments in `scratch`. */
 void store_eval(struct store_redis *store, const struct redis_script *script, redis_cb cb,
                 void *arg);
+/* The same; told when the replicas that the settings want have what the script did and what it
+ * read: for everything that is told to a client or that a decision rests on. */
+void store_eval_durable(struct store_redis *store, const struct redis_script *script, redis_cb cb,
+                        void *arg);
 
 void store_saw_time(struct store_redis *store, int64_t now_ms);
 /* REFUSED or UNKNOWN for an error of the client. */
@@ -52,6 +59,8 @@ struct slice store_text_at(const struct redis_value *array, size_t index);
 int64_t store_int_at(const struct redis_value *array, size_t index);
 /* Tells the operator about error replies, at most one a second. */
 void store_warn(struct store_redis *store, const struct redis_result *result);
+
+void store_reads_drop(struct store_redis *store); /* forgets those that wait */
 
 extern const struct archive_ops store_archive_ops; /* store_query.c */
 enum err store_page_list(struct archive *archive, const struct archive_filter *filter,

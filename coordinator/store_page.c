@@ -1,7 +1,8 @@
 /*
  * Pages of transactions, newest first: each round asks every partition for its newest ones after
  * the position, merges them by (creation time, gid), loads as many records as the page may have
- * and filters them; further rounds follow until the page is full.
+ * and filters them; further rounds follow until the page is full. For what is parked the same is
+ * done with the parked sets, and the time is when it was parked.
  */
 #include "base/arena.h"
 #include "base/check.h"
@@ -14,7 +15,7 @@
 #include <string.h>
 
 struct listed {
-    int64_t created_ms;
+    int64_t at_ms;    /* when it was created, or parked */
     struct slice gid; /* in the arena of the round */
     struct txn *txn;  /* NULL: gone, damaged or filtered out */
     struct page_job *job;
@@ -66,7 +67,7 @@ static enum err position_parse(struct page_job *job, struct slice position)
 
 static void position_move(struct page_job *job, const struct listed *to)
 {
-    job->after_ms = to->created_ms;
+    job->after_ms = to->at_ms;
     buf_clear(&job->after_gid);
     buf_add_slice(&job->after_gid, to->gid);
 }
@@ -132,7 +133,8 @@ static void job_fail(struct page_job *job, enum store_status status, const char 
 
 static bool filter_matches(const struct archive_filter *filter, const struct txn *txn)
 {
-    return (!filter->has_status || txn->status == filter->status) &&
+    return (!filter->parked || txn->parked_ms > 0) &&
+           (!filter->has_status || txn->status == filter->status) &&
            (!filter->has_type || txn->type == filter->type) &&
            txn->created_ms >= filter->created_from_ms &&
            (filter->created_to_ms == 0 || txn->created_ms <= filter->created_to_ms);
@@ -192,8 +194,8 @@ static void on_loaded(void *arg, const struct store_result *result)
 static int listed_compare(const void *a, const void *b)
 {
     const struct listed *x = a, *y = b;
-    if (x->created_ms != y->created_ms) {
-        return x->created_ms < y->created_ms ? 1 : -1;
+    if (x->at_ms != y->at_ms) {
+        return x->at_ms < y->at_ms ? 1 : -1;
     }
     size_t len = x->gid.len < y->gid.len ? x->gid.len : y->gid.len;
     int order = memcmp(y->gid.ptr, x->gid.ptr, len);
@@ -215,14 +217,14 @@ static void round_load(struct page_job *job)
     }
 }
 
-static void listed_add(struct page_job *job, struct slice gid, int64_t created_ms)
+static void listed_add(struct page_job *job, struct slice gid, int64_t at_ms)
 {
     if (job->listed_count == job->listed_cap) {
         job->listed_cap = job->listed_cap ? 2 * job->listed_cap : 256;
         job->listed = mem_resize(job->listed, job->listed_cap * sizeof(*job->listed));
     }
     job->listed[job->listed_count++] =
-        (struct listed){.created_ms = created_ms, .gid = arena_copy(&job->arena, gid), .job = job};
+        (struct listed){.at_ms = at_ms, .gid = arena_copy(&job->arena, gid), .job = job};
 }
 
 static void on_listed(void *arg, const struct redis_result *reply)
@@ -234,9 +236,9 @@ static void on_listed(void *arg, const struct redis_result *reply)
         job_fail(job, store_status_of(reply->err), reply->message);
     }
     for (size_t i = 0; i + 1 < count; i += 2) {
-        int64_t created_ms;
-        if (slice_to_int64(store_text_at(reply->value, i + 1), &created_ms)) {
-            listed_add(job, store_text_at(reply->value, i), created_ms);
+        int64_t at_ms;
+        if (slice_to_int64(store_text_at(reply->value, i + 1), &at_ms)) {
+            listed_add(job, store_text_at(reply->value, i), at_ms);
         }
     }
     job->more = job->more || count >= 2 * job->limit;
@@ -250,16 +252,20 @@ static void list_partition(struct page_job *job, int partition)
     struct store_redis *store = job->store;
     struct scratch *scratch = &store->scratch;
     store_keys_begin(store, 1, 0);
-    store_key_recent(store, partition);
+    if (job->filter.parked) {
+        store_key_parked(store, partition);
+    } else {
+        store_key_recent(store, partition);
+    }
     scratch_begin(scratch, (size_t)4 * SCRATCH_INT_BYTES);
     if (job->after_ms >= 0) {
         scratch_add_int(scratch, job->after_ms);
-    } else if (job->filter.created_to_ms > 0) {
+    } else if (job->filter.created_to_ms > 0 && !job->filter.parked) {
         scratch_add_int(scratch, job->filter.created_to_ms);
     } else {
         scratch_add_str(scratch, "+inf");
     }
-    scratch_add_int(scratch, job->filter.created_from_ms);
+    scratch_add_int(scratch, job->filter.parked ? 0 : job->filter.created_from_ms);
     scratch_add(scratch, job->after_ms >= 0 ? buf_slice(&job->after_gid) : slice_str(NULL));
     scratch_add_int(scratch, (int64_t)job->limit);
     store_eval(store, &script_recent_list, on_listed, job);
@@ -279,8 +285,9 @@ static void round_begin(struct page_job *job)
 /* It is on the page that begins behind the position, or it was on one before. */
 static bool is_behind_position(const struct page_job *job, const struct txn *txn)
 {
-    struct listed at = {.created_ms = job->after_ms, .gid = buf_slice(&job->after_gid)};
-    struct listed one = {.created_ms = txn->created_ms, .gid = txn->gid};
+    struct listed at = {.at_ms = job->after_ms, .gid = buf_slice(&job->after_gid)};
+    struct listed one = {.at_ms = job->filter.parked ? txn->parked_ms : txn->created_ms,
+                         .gid = txn->gid};
     return job->after_ms < 0 || listed_compare(&at, &one) < 0;
 }
 

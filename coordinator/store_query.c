@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utlist.h>
+
+enum { READS_MAX = 32 };
+
 static enum err err_of(enum err err)
 {
     return err == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
@@ -30,6 +34,8 @@ struct history_entry {
 };
 
 struct history_job {
+    struct history_job *prev, *next; /* in store->reads */
+    int64_t asked_ms;
     struct store_redis *store;
     archive_record_cb cb;
     void *arg;
@@ -121,11 +127,10 @@ static void history_complete(struct history_job *job)
     }
 }
 
-static void history_end(struct history_job *job)
+static void reads_pump(struct store_redis *store);
+
+static void history_answer(struct history_job *job)
 {
-    if (--job->waiting > 0) {
-        return;
-    }
     bool good = job->status == STORE_OK;
     if (good) {
         history_complete(job);
@@ -176,6 +181,20 @@ static void history_read_record(struct history_job *job, const struct redis_valu
     }
 }
 
+/* One of the two replies has been dealt with. */
+static void history_end(struct history_job *job, const struct redis_result *reply)
+{
+    struct store_redis *store = job->store;
+    if (--job->waiting > 0) {
+        return;
+    }
+    store->reading--;
+    history_answer(job);
+    if (reply->err != ERR_CANCELLED) { /* the client of Redis is there still */
+        reads_pump(store);
+    }
+}
+
 static void on_history_record(void *arg, const struct redis_result *reply)
 {
     struct history_job *job = arg;
@@ -186,7 +205,7 @@ static void on_history_record(void *arg, const struct redis_result *reply)
     } else {
         history_read_record(job, redis_value_at(reply->value, 2));
     }
-    history_end(job);
+    history_end(job, reply);
 }
 
 static void on_history_stream(void *arg, const struct redis_result *reply)
@@ -194,7 +213,7 @@ static void on_history_stream(void *arg, const struct redis_result *reply)
     struct history_job *job = arg;
     if (reply->err != ERR_OK) {
         history_fail(job, reply);
-        history_end(job);
+        history_end(job, reply);
         return;
     }
     job->entry_count = redis_value_count(reply->value);
@@ -202,7 +221,51 @@ static void on_history_stream(void *arg, const struct redis_result *reply)
     for (size_t i = 0; i < job->entry_count; i++) {
         job->entries[i] = entry_parse(job, redis_value_at(reply->value, i));
     }
-    history_end(job);
+    history_end(job, reply);
+}
+
+static void history_send(struct history_job *job)
+{
+    struct store_redis *store = job->store;
+    store->reading++;
+    store_keys_begin(store, 1, job->gid.len);
+    store_key_tx(store, job->gid);
+    scratch_begin(&store->scratch, 0);
+    store_eval_durable(store, &script_txn_read, on_history_record, job);
+    store_keys_begin(store, 1, job->gid.len);
+    store_key_log(store, job->gid);
+    const struct slice stream[] = {
+        SLICE_LIT("XREVRANGE"), store->keys[0],     SLICE_LIT("+"),
+        SLICE_LIT("-"),         SLICE_LIT("COUNT"), SLICE_LIT("1000"),
+    };
+    send_command(store, stream, sizeof(stream) / sizeof(stream[0]), on_history_stream, job);
+}
+
+/* Records can be large, and the transactions' own commands wait behind them in Redis and on the
+ * way: so a few at a time. */
+static void reads_pump(struct store_redis *store)
+{
+    while (store->reads && store->reading < READS_MAX) {
+        struct history_job *job = store->reads;
+        DL_DELETE(store->reads, job);
+        if (loop_now_ms(store->loop) - job->asked_ms < store->timeout_ms) {
+            history_send(job);
+        } else {
+            job->status = STORE_REFUSED;
+            (void)reason_set(&job->message, ERR_BUSY, "too many queries wait for Redis");
+            history_answer(job);
+        }
+    }
+}
+
+void store_reads_drop(struct store_redis *store)
+{
+    while (store->reads) {
+        struct history_job *job = store->reads;
+        DL_DELETE(store->reads, job);
+        arena_fini(&job->arena);
+        free(job);
+    }
 }
 
 static void archive_read(struct archive *archive, struct slice gid, archive_record_cb cb, void *arg)
@@ -210,18 +273,13 @@ static void archive_read(struct archive *archive, struct slice gid, archive_reco
     struct store_redis *store = container_of(archive, struct store_redis, archive);
     struct history_job *job = mem_new(struct history_job);
     *job = (struct history_job){.store = store, .cb = cb, .arg = arg, .waiting = 2};
+    job->asked_ms = loop_now_ms(store->loop);
     job->gid = arena_copy(&job->arena, gid);
-    store_keys_begin(store, 1, gid.len);
-    store_key_tx(store, gid);
-    scratch_begin(&store->scratch, 0);
-    store_eval(store, &script_txn_read, on_history_record, job);
-    store_keys_begin(store, 1, gid.len);
-    store_key_log(store, gid);
-    const struct slice stream[] = {
-        SLICE_LIT("XREVRANGE"), store->keys[0],     SLICE_LIT("+"),
-        SLICE_LIT("-"),         SLICE_LIT("COUNT"), SLICE_LIT("1000"),
-    };
-    send_command(store, stream, sizeof(stream) / sizeof(stream[0]), on_history_stream, job);
+    if (store->reading < READS_MAX) {
+        history_send(job);
+    } else {
+        DL_APPEND(store->reads, job); /* those in flight will come to it */
+    }
 }
 
 /* ---- counts ---- */

@@ -103,6 +103,7 @@ size_t record_text_bytes(const struct txn *txn)
     for (size_t i = 0; i <= txn->branch_count; i++) {
         const struct txn_branch *branch = &txn->branches[i];
         bytes += 4 * OP_TEXT_BYTES + branch->payload.len;
+        bytes += TXN_BRANCH_OPS * (TXN_BRANCH_ID_MAX + OP_TEXT_BYTES); /* record_add_parked */
         bytes += (branch->after_count + 2) * (TXN_BRANCH_ID_MAX + 1);
         for (size_t h = 0; h < branch->header_count; h++) {
             bytes += TXN_BRANCH_ID_MAX + OP_TEXT_BYTES + branch->headers[h].name.len;
@@ -316,6 +317,28 @@ void record_add_all(struct scratch *scratch, const struct txn *txn)
             }
         }
     }
+}
+
+void record_add_parked(struct scratch *scratch, const struct txn *txn)
+{
+    struct buf *text = &scratch->text;
+    size_t begin = text->len;
+    for (size_t i = 0; i < (txn->branch_count + 1) * TXN_BRANCH_OPS; i++) {
+        const struct txn_branch *branch = &txn->branches[i / TXN_BRANCH_OPS];
+        enum txn_op op = (enum txn_op)(i % TXN_BRANCH_OPS);
+        if (branch->ops[op].parked) {
+            if (text->len == begin) {
+                buf_add_str(text, txn_park_name(branch->ops[op].parked));
+                buf_add_slice(text, space);
+            } else {
+                buf_add_str(text, ",");
+            }
+            buf_add_slice(text, branch->id);
+            buf_add_slice(text, dot);
+            buf_add_str(text, txn_op_label(txn, branch, op));
+        }
+    }
+    scratch_add_made(scratch, begin);
 }
 
 void record_add_changes(struct scratch *scratch, const struct txn *txn, size_t *sets)

@@ -10,6 +10,8 @@
  * were registered one by one), and `01.action`, `01.compensate`: started, succeed or failed, none
  * while prepared. Of a workflow `01.action` is "STATUS DATA", as its client reported it.
  *
+ * While it is parked: `parked` = "SINCE_MS REASON OP,OP…".
+ *
  * The lease is "EPOCH.REVISION OWNER", without " OWNER" when nobody owns the transaction.
  */
 #ifndef COORDINATOR_STORE_RECORD_H
@@ -43,6 +45,9 @@ void record_add_lease(struct scratch *scratch, int64_t epoch, int64_t revision, 
 void record_add_all(struct scratch *scratch, const struct txn *txn);
 /* name, value, … of what an update has to set, then (*sets pairs later) the names to remove. */
 void record_add_changes(struct scratch *scratch, const struct txn *txn, size_t *sets);
+
+/* "conflict 02.confirm,03.confirm": why it is parked, and the ops that are. */
+void record_add_parked(struct scratch *scratch, const struct txn *txn);
 
 /* The value of a branch that is registered, without its `seq`, or of what a workflow reports. */
 size_t record_branch_bytes(const struct store_branch *branch); /* of `text` that it needs */

@@ -299,6 +299,40 @@ static enum err lease_parse(struct txn *txn, struct slice name, struct slice val
     return ERR_OK;
 }
 
+/* "02.confirm" */
+static bool parked_op_parse(struct txn *txn, struct slice name, enum txn_park park)
+{
+    struct slice word, id = name_cut(name, &word);
+    struct txn_branch *check = txn_check_branch(txn);
+    struct txn_branch *branch = slice_eq(id, check->id) ? check : branch_find(txn, id);
+    enum txn_op op = OP_ACTION;
+    if (!branch || (branch != check && txn_op_parse(txn->type, word, &op) != ERR_OK)) {
+        return false;
+    }
+    branch->ops[op].parked = park;
+    return true;
+}
+
+/* "1795270397794 conflict 02.confirm,03.confirm" */
+static enum err parked_parse(struct txn *txn, struct slice name, struct slice value,
+                             struct reason *reason)
+{
+    struct slice rest = value, since = word_take(&rest), why = word_take(&rest);
+    enum txn_park park;
+    bool good = slice_to_int64(since, &txn->parked_ms) && txn->parked_ms > 0 &&
+                txn_park_parse(why, &park) == ERR_OK && rest.len > 0;
+    while (good && rest.len > 0) {
+        const char *comma = memchr(rest.ptr, ',', rest.len);
+        size_t len = comma ? (size_t)(comma - rest.ptr) : rest.len;
+        size_t skip = comma ? len + 1 : len;
+        good = parked_op_parse(txn, slice_make(rest.ptr, len), park);
+        rest = slice_make(rest.ptr + skip, rest.len - skip);
+    }
+    return good ? ERR_OK
+                : field_error(reason, name, value,
+                              "MS, attempts or conflict, and ops like 01.action");
+}
+
 /* The number that a field holds, or NULL when it is no number. */
 static int64_t *number_of(struct txn *txn, struct slice name)
 {
@@ -331,6 +365,9 @@ static enum err word_field_parse(struct txn *txn, struct slice name, struct slic
 {
     if (slice_eq_str(name, "status") && txn_status_parse(value, &txn->status) != ERR_OK) {
         return field_error(reason, name, value, "a status");
+    }
+    if (slice_eq_str(name, "parked")) {
+        return parked_parse(txn, name, value, reason);
     }
     if (slice_eq_str(name, "lease")) {
         return lease_parse(txn, name, value, reason);
@@ -380,6 +417,30 @@ static enum err field_parse(struct txn *txn, struct slice name, struct slice val
     return ERR_OK;
 }
 
+static struct slice field_find(const struct slice *fields, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i += 2) {
+        if (slice_eq_str(fields[i], name)) {
+            return fields[i + 1];
+        }
+    }
+    return slice_str(NULL);
+}
+
+/* A later version may add fields, which are left alone. What this one would misunderstand has a
+ * field `v` above 1: nothing is done with it. One that has ended can be looked at. */
+static enum err version_check(const struct slice *fields, size_t count, struct reason *reason)
+{
+    enum txn_status status;
+    struct slice version = field_find(fields, count, "v");
+    bool ended = txn_status_parse(field_find(fields, count, "status"), &status) == ERR_OK &&
+                 txn_status_is_final(status);
+    if (version.len == 0 || slice_eq_str(version, "1") || ended) {
+        return ERR_OK;
+    }
+    return field_error(reason, slice_str("v"), version, "1: a later sagad wrote it");
+}
+
 static enum err required_check(const struct slice *fields, size_t count, struct shape *shape,
                                struct reason *reason)
 {
@@ -403,6 +464,9 @@ static enum err required_check(const struct slice *fields, size_t count, struct 
 /* How often an op was tried before is stored once for all of them. */
 static void attempts_spread(struct txn *txn)
 {
+    if (txn->attempts == 0 && txn->parked_ms > 0) {
+        txn->attempts = 1; /* somebody has removed the field */
+    }
     for (size_t i = 0; txn->attempts > 0 && i <= txn->branch_count; i++) {
         for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
             txn->branches[i].ops[op].attempts = txn->attempts;
@@ -425,7 +489,10 @@ enum err record_parse(struct slice gid, const struct slice *fields, size_t count
     if (count % 2 != 0) {
         return reason_set(reason, ERR_INVALID, "a field has no value");
     }
-    enum err err = required_check(fields, count, &shape, reason);
+    enum err err = version_check(fields, count, reason);
+    if (err == ERR_OK) {
+        err = required_check(fields, count, &shape, reason);
+    }
     if (err == ERR_OK) {
         err = shape_parse(fields, count, &shape, reason);
     }

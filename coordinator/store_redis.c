@@ -1,6 +1,7 @@
 #include "coordinator/store_redis.h"
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "coordinator/store_internal.h"
@@ -16,8 +17,8 @@ struct store_request {
     struct store_request *next;
     store_cb cb;
     store_overdue_cb overdue_cb;
-    store_start_cb start_cb;
     void *arg;
+    const struct redis_script *script; /* of the five that go through request_send */
     size_t gid_len;
     char gid[GID_BYTES_MAX];
 };
@@ -57,6 +58,7 @@ void store_redis_free(struct store_redis *store)
         free(store->idle);
         store->idle = next;
     }
+    store_reads_drop(store);
     scratch_fini(&store->scratch);
     buf_fini(&store->key_text);
     free(store->trim_offset);
@@ -157,17 +159,45 @@ void store_key_parked(struct store_redis *store, int partition)
     store_key_end(store, begin);
 }
 
-void store_eval(struct store_redis *store, const struct redis_script *script, redis_cb cb,
-                void *arg)
+static bool is_update(const struct redis_script *script)
+{
+    return script == &script_txn_update || script == &script_txn_park;
+}
+
+/* There are points around every operation that a decision rests on. */
+static bool fault_before(const struct redis_script *script)
+{
+    return (script == &script_txn_create && FAULT("store.before_create")) ||
+           (is_update(script) && FAULT("store.before_update")) ||
+           (script == &script_txn_take && FAULT("store.before_take")) ||
+           (script == &script_txn_register && FAULT("store.before_register"));
+}
+
+static void eval(struct store_redis *store, const struct redis_script *script, bool is_durable,
+                 redis_cb cb, void *arg)
 {
     check(store->key_count == (size_t)script->keys);
-    struct redis_eval eval = {
+    struct redis_eval run = {
         .script = script,
         .keys = store->keys,
         .args = store->scratch.argv,
         .arg_count = store->scratch.argc,
+        .is_durable = is_durable,
     };
-    redis_eval(store->redis, loop_now_ms(store->loop) + store->timeout_ms, &eval, cb, arg);
+    int64_t timeout_ms = fault_before(script) ? 0 : store->timeout_ms; /* 0: it is never sent */
+    redis_eval(store->redis, loop_now_ms(store->loop) + timeout_ms, &run, cb, arg);
+}
+
+void store_eval(struct store_redis *store, const struct redis_script *script, redis_cb cb,
+                void *arg)
+{
+    eval(store, script, false, cb, arg);
+}
+
+void store_eval_durable(struct store_redis *store, const struct redis_script *script, redis_cb cb,
+                        void *arg)
+{
+    eval(store, script, true, cb, arg);
 }
 
 /* ---- requests ---- */
@@ -266,7 +296,7 @@ static void park(struct store_redis *store, struct slice gid)
     store_key_parked(store, keys_partition(gid, store->partitions));
     scratch_begin(&store->scratch, 0);
     scratch_add(&store->scratch, gid);
-    store_eval(store, &script_txn_park, on_parked, store);
+    store_eval(store, &script_damage_park, on_parked, store);
 }
 
 /* A record that nobody can read: say it loudly, it needs a person. */
@@ -359,9 +389,8 @@ static void read_reply(const struct store_request *request, const struct redis_v
     }
 }
 
-static void on_reply(void *arg, const struct redis_result *reply)
+static void request_end(struct store_request *request, const struct redis_result *reply)
 {
-    struct store_request *request = arg;
     struct store_result result = {.status = store_status_of(reply->err), .message = reply->message};
     struct reason reason;
     if (reply->err == ERR_OK) {
@@ -374,6 +403,32 @@ static void on_reply(void *arg, const struct redis_result *reply)
     void *cb_arg = request->arg;
     request_free(request);
     cb(cb_arg, &result);
+}
+
+/* The answer got lost. */
+static bool fault_after(const struct redis_script *script)
+{
+    return (script == &script_txn_create && FAULT("store.after_create")) ||
+           (is_update(script) && FAULT("store.after_update")) ||
+           (script == &script_txn_take && FAULT("store.after_take")) ||
+           (script == &script_txn_register && FAULT("store.after_register"));
+}
+
+static void on_reply(void *arg, const struct redis_result *reply)
+{
+    struct store_request *request = arg;
+    struct redis_result lost = {.err = ERR_CLOSED};
+    if (fault_after(request->script)) {
+        lost.message = "fault point";
+        reply = &lost;
+    }
+    request_end(request, reply);
+}
+
+static void request_send(struct store_request *request, const struct redis_script *script)
+{
+    request->script = script;
+    store_eval_durable(request->store, script, on_reply, request);
 }
 
 /* ---- the port ---- */
@@ -419,7 +474,7 @@ static void store_redis_create(struct store *port, const struct txn *txn, struct
     scratch_add_int(scratch, store->retention_ms);
     add_first_event(scratch, txn);
     record_add_all(scratch, txn);
-    store_eval(store, &script_txn_create, on_reply, request_new(store, txn->gid, cb, arg));
+    request_send(request_new(store, txn->gid, cb, arg), &script_txn_create);
 }
 
 enum { NOTE_BYTES_MAX = 256, EVENT_FIXED_BYTES = NOTE_BYTES_MAX + 64 };
@@ -472,26 +527,38 @@ static void store_redis_update(struct store *port, const struct store_update *up
     struct store_redis *store = store_of(port);
     struct scratch *scratch = &store->scratch;
     const struct txn *txn = update->txn;
-    store_keys_begin(store, 3, txn->gid.len);
+    bool park = update->due.park;
+    int partition = keys_partition(txn->gid, store->partitions);
+    store_keys_begin(store, 4, txn->gid.len);
     store_key_tx(store, txn->gid);
     store_key_log(store, txn->gid);
-    store_key_due(store, keys_partition(txn->gid, store->partitions));
+    store_key_due(store, partition);
     bool final = txn_status_is_final(txn->status);
     scratch_begin(scratch, record_text_bytes(txn) + events_text_bytes(update));
     scratch_add(scratch, txn->gid);
     add_lease(store, txn, txn->revision - 1, true);
     add_lease(store, txn, txn->revision, !final && !update->due.release);
     scratch_add_str(scratch, txn_status_name(update->expect));
-    scratch_add_str(scratch, txn_status_name(txn->status));
-    scratch_add_int(scratch, update->due.in_ms);
-    scratch_add_int(scratch, store->retention_ms);
+    if (park) {
+        store_key_parked(store, partition);
+        scratch_add_int(scratch, txn->parked_ms);
+        record_add_parked(scratch, txn);
+    } else {
+        scratch_add_str(scratch, txn_status_name(txn->status));
+        scratch_add_int(scratch, update->due.in_ms);
+        scratch_add_int(scratch, store->retention_ms);
+    }
     add_events(scratch, update);
     size_t sets_at = scratch->argc, sets = 0;
     scratch_add(scratch, slice_str(NULL)); /* filled in below */
     record_add_changes(scratch, txn, &sets);
     scratch_add_int(scratch, (int64_t)sets);
     scratch->argv[sets_at] = scratch->argv[--scratch->argc];
-    store_eval(store, &script_txn_update, on_reply, request_new(store, txn->gid, cb, arg));
+    if (!park && txn->parked_ms > 0) {
+        scratch_add_str(scratch, "parked");
+    }
+    request_send(request_new(store, txn->gid, cb, arg),
+                 park ? &script_txn_park : &script_txn_update);
 }
 
 static const char *take_word(struct store_take how)
@@ -499,6 +566,7 @@ static const char *take_word(struct store_take how)
     switch (how.which) {
     case STORE_TAKE_OVERDUE: return "0";
     case STORE_TAKE_ANY: return "1";
+    case STORE_TAKE_PARKED: return "parked";
     case STORE_TAKE_PREPARED: return txn_type_name(how.type);
     }
     unreachable("which");
@@ -519,7 +587,7 @@ static void store_redis_take(struct store *port, struct slice gid, struct store_
     scratch_add_str(&store->scratch, due.release ? "" : store->owner);
     scratch_add_str(&store->scratch, take_word(how));
     scratch_add_int(&store->scratch, due.in_ms);
-    store_eval(store, &script_txn_take, on_reply, request_new(store, gid, cb, arg));
+    request_send(request_new(store, gid, cb, arg), &script_txn_take);
 }
 
 static void store_redis_add_branch(struct store *port, struct slice gid,
@@ -538,7 +606,8 @@ static void store_redis_add_branch(struct store *port, struct slice gid,
     }
     record_add_branch(scratch, branch);
     scratch_add_int(scratch, TXN_BRANCHES_MAX);
-    store_eval(store, &script_txn_register, on_reply, request_new(store, gid, cb, arg));
+    scratch_add_int(scratch, TXN_PAYLOADS_MAX);
+    request_send(request_new(store, gid, cb, arg), &script_txn_register);
 }
 
 static void store_redis_load(struct store *port, struct slice gid, store_cb cb, void *arg)
@@ -547,7 +616,7 @@ static void store_redis_load(struct store *port, struct slice gid, store_cb cb, 
     store_keys_begin(store, 1, gid.len);
     store_key_tx(store, gid);
     scratch_begin(&store->scratch, 0);
-    store_eval(store, &script_txn_read, on_reply, request_new(store, gid, cb, arg));
+    request_send(request_new(store, gid, cb, arg), &script_txn_read);
 }
 
 static void on_overdue(void *arg, const struct redis_result *reply)
@@ -610,56 +679,3 @@ static const struct store_ops store_redis_ops = {
     .overdue = store_redis_overdue,
     .partitions = store_redis_partitions,
 };
-
-/* ---- start ---- */
-
-static enum err judge_meta(const struct store_redis *store, const struct redis_value *reply,
-                           struct reason *reason)
-{
-    int64_t partitions, layout;
-    if (redis_value_count(reply) != 2 || !slice_to_int64(store_text_at(reply, 0), &partitions) ||
-        !slice_to_int64(store_text_at(reply, 1), &layout)) {
-        return reason_set(reason, ERR_CONFLICT, "the key saga:meta of this Redis is damaged");
-    }
-    if (layout != KEYS_LAYOUT) {
-        return reason_set(reason, ERR_CONFLICT,
-                          "the keys of this Redis have layout %" PRId64
-                          ", this program reads layout %d: use a sagad of that version",
-                          layout, KEYS_LAYOUT);
-    }
-    if (partitions != store->partitions) {
-        return reason_set(reason, ERR_CONFLICT,
-                          "partitions = %d is configured, but this Redis was set up with %" PRId64
-                          " and cannot change: set partitions = %" PRId64,
-                          store->partitions, partitions, partitions);
-    }
-    return ERR_OK;
-}
-
-static void on_meta(void *arg, const struct redis_result *reply)
-{
-    struct store_request *request = arg;
-    struct reason reason = {""};
-    enum err err = reply->err;
-    if (err == ERR_OK) {
-        err = judge_meta(request->store, reply->value, &reason);
-    } else {
-        (void)reason_set(&reason, err, "cannot read saga:meta: %s", reply->message);
-    }
-    store_start_cb cb = request->start_cb;
-    void *cb_arg = request->arg;
-    request_free(request);
-    cb(cb_arg, err, reason.text);
-}
-
-void store_redis_start(struct store_redis *store, store_start_cb cb, void *arg)
-{
-    struct store_request *request = request_new(store, slice_str(NULL), NULL, arg);
-    request->start_cb = cb;
-    store_keys_begin(store, 1, 0);
-    store->keys[store->key_count++] = keys_meta();
-    scratch_begin(&store->scratch, (size_t)2 * SCRATCH_INT_BYTES);
-    scratch_add_int(&store->scratch, store->partitions);
-    scratch_add_int(&store->scratch, KEYS_LAYOUT);
-    store_eval(store, &script_meta_init, on_meta, request);
-}

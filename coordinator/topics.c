@@ -83,7 +83,11 @@ static void script_run(struct topics *topics, const struct redis_script *script,
 {
     struct topics_job *job = mem_new(struct topics_job);
     struct slice key = keys_topics();
-    struct redis_eval eval = {.script = script, .keys = &key, .args = args, .arg_count = count};
+    struct redis_eval eval = {.script = script,
+                              .keys = &key,
+                              .args = args,
+                              .arg_count = count,
+                              .is_durable = script == &script_topic_change};
     *job = (struct topics_job){
         .topics = topics, .cb = cb, .arg = arg, .asked_ms = loop_now_ms(topics->loop)};
     redis_eval(topics->redis, job->asked_ms + topics->timeout_ms, &eval, on_reply, job);

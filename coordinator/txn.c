@@ -28,6 +28,12 @@ static const char *const op_status_names[] = {
     [OP_FAILED] = "failed",
 };
 
+static const char *const park_names[] = {
+    [PARK_NOT] = NULL,
+    [PARK_ATTEMPTS] = "attempts",
+    [PARK_CONFLICT] = "conflict",
+};
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static enum err name_parse(const char *const *names, size_t count, struct slice name, size_t *out)
@@ -90,6 +96,19 @@ enum err op_status_parse(struct slice name, enum op_status *out)
     size_t i = 0;
     enum err err = name_parse(op_status_names, COUNT_OF(op_status_names), name, &i);
     *out = (enum op_status)i;
+    return err;
+}
+
+const char *txn_park_name(enum txn_park park)
+{
+    return park_names[park];
+}
+
+enum err txn_park_parse(struct slice name, enum txn_park *out)
+{
+    size_t i = 0;
+    enum err err = name_parse(park_names, COUNT_OF(park_names), name, &i);
+    *out = (enum txn_park)i;
     return err;
 }
 

@@ -17,6 +17,7 @@ enum {
     TXN_PAYLOADS_MAX = 1024 * 1024, /* bytes of all steps together */
     TXN_HEADERS_MAX = 32,
     TXN_HEADER_NAME_MAX = 256,       /* bytes */
+    TXN_WORKFLOW_NAME_MAX = 256,     /* bytes */
     TXN_HEADER_VALUE_MAX = 4096,     /* bytes */
     TXN_CUSTOM_DATA_MAX = 64 * 1024, /* bytes */
     TXN_RETRY_LIMIT_MAX = 1000000,
@@ -51,6 +52,13 @@ enum txn_op { OP_ACTION, OP_CONFIRM, OP_UNDO };
  * came of it is unknown. */
 enum op_status { OP_PREPARED, OP_STARTED, OP_SUCCEED, OP_FAILED };
 
+/* Whether an op waits for an operator, and why; while it does it is not called any more. */
+enum txn_park {
+    PARK_NOT,
+    PARK_ATTEMPTS, /* it has failed too often in a row */
+    PARK_CONFLICT, /* its participant says that it can never be done */
+};
+
 /* DTM's words. The parsers answer ERR_INVALID for anything else. */
 const char *txn_type_name(enum txn_type type);
 const char *txn_status_name(enum txn_status status);
@@ -60,7 +68,9 @@ enum err txn_type_parse(struct slice name, enum txn_type *out) MUST_CHECK;
 enum err txn_status_parse(struct slice name, enum txn_status *out) MUST_CHECK;
 enum err txn_op_parse(enum txn_type type, struct slice name, enum txn_op *out) MUST_CHECK;
 enum err op_status_parse(struct slice name, enum op_status *out) MUST_CHECK;
-bool txn_status_is_final(enum txn_status status); /* succeed, failed */
+const char *txn_park_name(enum txn_park park); /* "attempts", "conflict" */
+enum err txn_park_parse(struct slice name, enum txn_park *out) MUST_CHECK; /* never PARK_NOT */
+bool txn_status_is_final(enum txn_status status);                          /* succeed, failed */
 
 struct txn_header {
     struct slice name, value;
@@ -128,7 +138,8 @@ enum err txn_spec_check(const struct txn_spec *spec, struct reason *reason) MUST
 struct txn_op_record {
     struct slice url;
     enum op_status status;
-    bool dirty; /* changed since the store last acknowledged it */
+    enum txn_park parked; /* then `attempts` is not 0 */
+    bool dirty;           /* changed since the store last acknowledged it */
     /* What only the coordinator that drives it knows; never stored: */
     bool calling;        /* a call is in flight */
     bool called;         /* it was called at least once */
@@ -180,6 +191,7 @@ struct txn {
                   told by the op records, but for actions that could have begun. Set by take */
     int64_t attempts;    /* most failed attempts in a row of an open op; drives the back-off */
     int64_t retry_count; /* failed attempts of actions, against retry_limit */
+    int64_t parked_ms;   /* since when the store has it parked; 0: it has not */
     struct slice rollback_reason;
     struct slice custom_data;
     struct slice result;  /* workflow: what the client reported at its end */

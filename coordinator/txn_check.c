@@ -418,6 +418,23 @@ static enum err check_back_check(const struct txn_spec *spec, enum txn_type type
     return txn_url_check(spec->query_prepared, "query_prepared", reason);
 }
 
+/* Of a finish there is no spec. */
+static enum err workflow_check(const struct txn_spec *spec, struct reason *reason)
+{
+    struct slice name = spec->workflow;
+    if (name.len == 0 || name.len > TXN_WORKFLOW_NAME_MAX || utf8_has_control(name)) {
+        return reason_set(reason, ERR_INVALID,
+                          "name: has %zu bytes; a workflow's must have 1 to %d, and no control "
+                          "characters",
+                          name.len, TXN_WORKFLOW_NAME_MAX);
+    }
+    if (spec->workflow_data.len > TXN_PAYLOAD_MAX) {
+        return reason_set(reason, ERR_INVALID, "data: has %zu bytes; at most %d",
+                          spec->workflow_data.len, TXN_PAYLOAD_MAX);
+    }
+    return ERR_OK;
+}
+
 static enum err type_check(const struct txn_spec *spec, enum txn_type *type, struct reason *reason)
 {
     if (txn_type_parse(spec->trans_type, type) == ERR_OK) {
@@ -439,6 +456,9 @@ enum err txn_spec_check(const struct txn_spec *spec, struct reason *reason)
     }
     if (err == ERR_OK) {
         err = steps_check(spec, type, reason);
+    }
+    if (err == ERR_OK && type == TXN_WORKFLOW) {
+        err = workflow_check(spec, reason);
     }
     if (err == ERR_OK && spec->options.concurrent) {
         err = after_check(spec, reason);

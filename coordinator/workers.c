@@ -56,15 +56,17 @@ static void signals_block(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
     sigaddset(set, SIGCHLD);
     check(sigprocmask(SIG_BLOCK, set, NULL) == 0);
 }
 
 static void worker_main(const struct crew *crew, int index, pid_t parent)
 {
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    sigset_t later;
+    sigemptyset(&later);
+    sigaddset(&later, SIGHUP);
+    sigprocmask(SIG_SETMASK, &later, NULL);
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* a parent that was killed leaves nobody behind */
     if (getppid() != parent) {
         _exit(0);
@@ -158,6 +160,9 @@ static void on_signal_ready(struct crew *crew)
     }
     if (info.ssi_signo == SIGCHLD) {
         crew_reap(crew);
+    } else if (info.ssi_signo == SIGHUP) {
+        crew->conf->reload(crew->conf->arg);
+        crew_signal(crew, SIGHUP);
     } else {
         crew_stop(crew, (int)info.ssi_signo);
     }

@@ -7,7 +7,7 @@ set -euo pipefail
 build=(cmake ninja-build gcc libc6-dev pkg-config protobuf-compiler nanopb libnanopb-dev python3
   python3-protobuf libevent-dev libhiredis-dev libcjson-dev libssl-dev libjwt-dev uthash-dev
   redis-server redis-tools curl ca-certificates)
-test=(libcmocka-dev clang-format shellcheck lua-check mandoc git)
+test=(libcmocka-dev clang-format shellcheck lua-check mandoc git spin libfaketime)
 
 packages=("${build[@]}")
 [ "${1:-}" = "--run" ] || packages+=("${test[@]}")

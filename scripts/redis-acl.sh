@@ -10,8 +10,9 @@ hashed() {
 
 # sagad may also take messages out of the outbox of the order service (docs/outbox.md).
 
-# What scripts and reads need, and nothing that administers the server.
-program="-@all +@read +@write +@scripting +@connection +time +wait -@dangerous"
+# What scripts and reads need, what clients of sentinels and of a cluster ask, and nothing that
+# administers the server.
+program="-@all +@read +@write +@scripting +@connection +time +wait -@dangerous +role +cluster|slots"
 
 # The default user keeps every right, behind a password: Redis 7.0 loads its append-only file with the
 # rights of the default user, and drops what that user may not do.

@@ -47,6 +47,15 @@ struct slice arena_copy(struct arena *arena, struct slice s)
     return slice_make(copy, s.len);
 }
 
+size_t arena_size(const struct arena *arena)
+{
+    size_t size = 0;
+    for (const struct arena_chunk *chunk = arena->chunks; chunk; chunk = chunk->next) {
+        size += sizeof(*chunk) + chunk->size;
+    }
+    return size;
+}
+
 void arena_fini(struct arena *arena)
 {
     while (arena->chunks) {

@@ -12,6 +12,7 @@ struct arena {
 
 void *arena_alloc(struct arena *arena, size_t size);          /* zeroed, aligned for any type */
 struct slice arena_copy(struct arena *arena, struct slice s); /* the copy has a NUL behind it */
+size_t arena_size(const struct arena *arena);                 /* bytes that it takes */
 void arena_fini(struct arena *arena);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/conf_internal.h"
+#include "base/fault.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -312,12 +313,46 @@ static void load_environment(const struct conf_program *program, void *settings,
 
 /* ---- all together ---- */
 
+struct conf_args {
+    int argc;
+    char **argv;
+};
+
 static const char *file_from_environment(const struct conf_program *program)
 {
     char name[CONF_NAME_MAX];
     snprintf(name, sizeof(name), "%s_CONFIG", program->prefix);
     const char *path = getenv(name);
     return path && path[0] ? path : NULL;
+}
+
+/* All sources but the command line's own questions, then the whole of it. */
+static void load_all(const struct conf_program *program, void *settings, const char *file,
+                     const struct conf_args *args, struct conf_report *report)
+{
+    struct reason reason;
+    conf_defaults(program, settings);
+    if (file) {
+        load_file(program, settings, file, report);
+    }
+    load_environment(program, settings, report);
+    conf_load_args(program, settings, args->argc, args->argv, report);
+    if (report->errors == 0 && program->judge && program->judge(settings, &reason)) {
+        conf_report(report, "%s: %s", program->name, reason.text);
+    }
+}
+
+enum err conf_load_again(const struct conf_program *program, void *settings, int argc, char **argv,
+                         struct reason *reason)
+{
+    struct conf_plan plan = {.file = file_from_environment(program)};
+    struct conf_report report = {.first = reason};
+    const struct conf_args args = {argc, argv};
+    if (conf_plan_args(program, argc, argv, &plan) != CONF_RUN) {
+        return reason_set(reason, ERR_INVALID, "the command line has changed");
+    }
+    load_all(program, settings, plan.file, &args, &report);
+    return report.errors == 0 ? ERR_OK : ERR_INVALID;
 }
 
 enum conf_verdict conf_load(const struct conf_program *program, void *settings, int argc,
@@ -329,18 +364,15 @@ enum conf_verdict conf_load(const struct conf_program *program, void *settings, 
         return verdict;
     }
     struct conf_report report = {.print = true};
-    conf_defaults(program, settings);
-    if (plan.file) {
-        load_file(program, settings, plan.file, &report);
+    const struct conf_args args = {argc, argv};
+    load_all(program, settings, plan.file, &args, &report);
+#ifdef SAGAD_FAULTS
+    struct reason fault;
+    if (fault_check(&fault) != ERR_OK) {
+        conf_report(&report, "%s", fault.text);
     }
-    load_environment(program, settings, &report);
-    conf_load_args(program, settings, argc, argv, &report);
+#endif
     if (report.errors > 0) {
-        return CONF_BAD;
-    }
-    struct reason reason;
-    if (program->judge && program->judge(settings, &reason)) {
-        fprintf(stderr, "%s: %s\n", program->name, reason.text);
         return CONF_BAD;
     }
     if (plan.check_only) {

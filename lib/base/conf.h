@@ -78,6 +78,16 @@ enum conf_verdict conf_load(const struct conf_program *program, void *settings, 
                             char **argv) MUST_CHECK;
 void conf_fini(const struct conf_program *program, void *settings);
 
+/* The same once more while the program runs, from the same sources. Nothing is printed: the reason
+ * tells the first error. `settings` are to be freed with conf_fini in any case. */
+enum err conf_load_again(const struct conf_program *program, void *settings, int argc, char **argv,
+                         struct reason *reason) MUST_CHECK;
+/* Takes the values of the options in `names` (NULL behind the last) over from `fresh`; those that
+ * it replaces go with `fresh`. Tells every option that differs, and whether it was taken. */
+typedef void (*conf_differs_cb)(void *arg, const char *name, bool taken);
+void conf_take_over(const struct conf_program *program, void *settings, void *fresh,
+                    const char *const *names, conf_differs_cb differs, void *arg);
+
 /* Parses the text of a configuration file into settings, which hold the defaults at least (later
  * values win); for tests, fuzzing and reload. On error nothing further is read and `reason` names
  * line and option. */

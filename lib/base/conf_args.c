@@ -1,5 +1,6 @@
 /* The command line is walked twice: first for what is asked for, then for the values. */
 #include "base/conf_internal.h"
+#include "base/fault.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@ enum arg_kind {
     ARG_CHECK,
     ARG_HELP,
     ARG_SAMPLE,
-    ARG_VERSION
+    ARG_VERSION,
+    ARG_FAULTS
 };
 
 struct args {
@@ -31,11 +33,13 @@ static enum arg_kind arg_special(const char *name)
     static const struct {
         const char *name;
         enum arg_kind kind;
-    } all[] = {{"config", ARG_CONFIG},
-               {"check_config", ARG_CHECK},
-               {"help", ARG_HELP},
-               {"help_config", ARG_SAMPLE},
-               {"version", ARG_VERSION}};
+    } all[] = {
+        {"config", ARG_CONFIG},      {"check_config", ARG_CHECK}, {"help", ARG_HELP},
+        {"help_config", ARG_SAMPLE}, {"version", ARG_VERSION},
+#ifdef SAGAD_FAULTS
+        {"list_faults", ARG_FAULTS},
+#endif
+    };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (strcmp(name, all[i].name) == 0) {
             return all[i].kind;
@@ -130,6 +134,12 @@ static enum arg_kind arg_next(struct args *args, struct conf_report *report)
 static void print_special(const struct conf_program *program, enum arg_kind kind)
 {
     struct buf out = {0};
+#ifdef SAGAD_FAULTS
+    if (kind == ARG_FAULTS) {
+        fault_list(stdout);
+        return;
+    }
+#endif
     if (kind == ARG_HELP) {
         conf_add_help(&out, program, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
     } else if (kind == ARG_SAMPLE) {

@@ -2,17 +2,37 @@
 
 #include "base/clock.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 static enum log_level threshold = LOG_INFO;
+static int log_fd = STDERR_FILENO;
 static const char *const names[] = {"debug", "info", "warn", "error"};
 
 void log_set_level(enum log_level level)
 {
     threshold = level;
+}
+
+enum err log_set_file(const char *path, struct reason *reason)
+{
+    int fd = STDERR_FILENO;
+    if (path[0] != '\0') {
+        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    }
+    if (fd < 0) {
+        return reason_set(reason, ERR_SYSTEM, "log_file = '%.200s': cannot be opened: %s", path,
+                          strerror(errno));
+    }
+    if (log_fd != STDERR_FILENO) {
+        close(log_fd);
+    }
+    log_fd = fd;
+    return ERR_OK;
 }
 
 enum err log_level_parse(const char *text, enum log_level *out)
@@ -53,6 +73,6 @@ void log_line(enum log_level level, const char *mod, const char *fmt, ...)
         }
     }
     line[used++] = '\n';
-    ssize_t written = write(STDERR_FILENO, line, used); /* one call: lines never mix */
+    ssize_t written = write(log_fd, line, used); /* one call: lines never mix */
     (void)written;
 }

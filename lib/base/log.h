@@ -1,7 +1,7 @@
 /*
- * Log lines in logfmt on standard error: `ts=… level=info mod=engine msg="…"`, then what the
- * caller gives. Control characters in the text become '?', so nobody can forge a line. Never log a
- * secret.
+ * Log lines in logfmt on standard error, or in a file: `ts=… level=info mod=engine msg="…"`, then
+ * what the caller gives. Control characters in the text become '?', so nobody can forge a line.
+ * Never log a secret.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -11,6 +11,10 @@
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 void log_set_level(enum log_level level); /* default LOG_INFO */
+/* Lines go to the end of this file from now on, which is made when it is not there; "": to standard
+ * error. The same path again opens it anew, after somebody has moved it away. On error the log
+ * stays as it is. */
+enum err log_set_file(const char *path, struct reason *reason) MUST_CHECK;
 enum err log_level_parse(const char *text, enum log_level *out) MUST_CHECK;
 int log_is_on(enum log_level level);
 

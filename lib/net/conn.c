@@ -23,7 +23,7 @@
 enum {
     READ_MIN = 16 * 1024,
     READ_MAX = 256 * 1024,
-    KEEP_MAX = 256 * 1024, /* a buffer larger than this is not kept when it is empty */
+    KEEP_MAX = QUOTA_FREE / 2, /* a larger buffer is not kept when it is nearly empty: it counts */
     STALL_MS = 30 * 1000,
     FLUSH_MS = 5 * 1000,  /* conn_close(flush): to write what is left */
     LINGER_MS = 1 * 1000, /* then: for the peer to see the end */
@@ -53,6 +53,8 @@ struct conn {
     struct conn_events events;
     void *arg;
     struct conn_listener *listener; /* NULL: client side */
+    struct admission_pass pass;     /* of the listener */
+    struct quota_share share;
     struct dial *dial;
     struct event readable;
     struct event writable;
@@ -81,6 +83,7 @@ static struct conn *conn_new(struct loop *loop, const struct conn_limits *limits
     conn->loop = loop;
     conn->fd = -1;
     conn->limits = *limits;
+    conn->share.quota = limits->quota;
     conn->limits.stall_ms = limits->stall_ms > 0 ? limits->stall_ms : STALL_MS;
     conn->peer = mem_strdup(peer);
     conn->read_size = READ_MIN;
@@ -91,6 +94,7 @@ static struct conn *conn_new(struct loop *loop, const struct conn_limits *limits
 static void conn_free(void *ptr)
 {
     struct conn *conn = ptr;
+    quota_set(&conn->share, 0);
     buf_fini(&conn->in);
     buf_fini(&conn->out);
     free(conn->peer);
@@ -115,7 +119,7 @@ static void conn_destroy(void *arg)
     loop_undefer(conn->loop, &conn->resume);
     loop_undefer(conn->loop, &conn->reap);
     if (conn->listener) {
-        conn_listener_release(conn->listener);
+        conn_listener_release(conn->listener, &conn->pass);
     }
     loop_defer_free(conn->loop, conn, conn_free);
 }
@@ -179,8 +183,8 @@ static void conn_fail(struct conn *conn, enum err err, const char *why)
         conn_destroy(conn);
         return;
     }
-    bool may_answer = conn->state == CONN_OPEN && !conn->write_failed &&
-                      (err == ERR_LIMIT || err == ERR_PROTOCOL);
+    bool is_told = err == ERR_LIMIT || err == ERR_PROTOCOL || (err == ERR_BUSY && !conn->blocked);
+    bool may_answer = conn->state == CONN_OPEN && !conn->write_failed && is_told;
     conn->state = CONN_ENDING;
     conn->write_failed = !may_answer;
     conn->events.closed(conn->arg, err, why);
@@ -224,6 +228,8 @@ static ssize_t read_some(struct conn *conn)
         conn->last_read_ms = loop_now_ms(conn->loop);
         if ((size_t)n == conn->read_size && conn->read_size < READ_MAX) {
             conn->read_size *= 2;
+        } else if ((size_t)n < conn->read_size / 4 && conn->read_size > READ_MIN) {
+            conn->read_size /= 2;
         }
     }
     return n;
@@ -232,9 +238,19 @@ static ssize_t read_some(struct conn *conn)
 static void in_drop(struct conn *conn, size_t n)
 {
     buf_drop_front(&conn->in, n);
-    if (conn->in.len == 0 && conn->in.cap > KEEP_MAX) {
-        buf_fini(&conn->in);
-        conn->read_size = READ_MIN;
+    if (conn->in.cap > KEEP_MAX && conn->in.len < KEEP_MAX / 2) {
+        struct buf rest = conn->in;
+        conn->in = (struct buf){0};
+        buf_add_slice(&conn->in, buf_slice(&rest));
+        buf_fini(&rest);
+    }
+}
+
+/* Whoever holds much when there is no room any more has to go. */
+static void charge(struct conn *conn)
+{
+    if (!quota_set(&conn->share, conn->in.cap + conn->out.cap) && conn->state == CONN_OPEN) {
+        conn_fail(conn, ERR_BUSY, quota_text);
     }
 }
 
@@ -261,6 +277,8 @@ static void deliver(struct conn *conn)
         conn_fail(conn, err, why);
     } else if (err == ERR_PROTOCOL) {
         conn_fail(conn, err, "frame length is not a varint of 32 bits");
+    } else {
+        charge(conn);
     }
 }
 
@@ -389,6 +407,7 @@ static void on_flush(void *arg)
     if (conn->state == CONN_LINGERING && conn_unsent(conn) == 0) {
         shutdown_write(conn);
     }
+    charge(conn);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -398,11 +417,22 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     on_flush(arg);
 }
 
+/* Something was queued in this turn. */
+static void on_turn_end(void *arg)
+{
+    struct conn *conn = arg;
+    if (conn->blocked) {
+        charge(conn); /* it has grown, and nothing can be written now */
+    } else {
+        on_flush(conn);
+    }
+}
+
 static void flush_later(struct conn *conn)
 {
     bool has_socket = conn->state == CONN_OPEN || conn->state == CONN_LINGERING;
-    if (has_socket && !conn->blocked && conn_unsent(conn) > 0) {
-        loop_defer_last(conn->loop, &conn->flush, on_flush, conn);
+    if (has_socket && conn_unsent(conn) > 0) {
+        loop_defer_last(conn->loop, &conn->flush, on_turn_end, conn);
     }
 }
 
@@ -525,6 +555,11 @@ void conn_set_events(struct conn *conn, const struct conn_events *events, void *
     conn->events = *events;
     conn->arg = arg;
     conn->owned = true;
+}
+
+struct admission_pass *conn_pass(struct conn *conn)
+{
+    return &conn->pass;
 }
 
 bool conn_has_owner(const struct conn *conn)

@@ -18,15 +18,18 @@
 #include "base/slice.h"
 #include "net/frame.h"
 #include "net/loop.h"
+#include "net/quota.h"
 
 struct conn;
 struct conn_listener;
 
 struct conn_limits {
-    size_t frame_max; /* bytes of one frame; a longer announced length ends the connection */
-    size_t out_high;  /* see above; must be above 0 */
-    int64_t idle_ms;  /* closed when nothing is read for so long; 0: never */
-    int64_t stall_ms; /* closed when bytes wait but none could be written for so long; 0: 30 s */
+    size_t frame_max;    /* bytes of one frame; a longer announced length ends the connection */
+    size_t out_high;     /* see above; must be above 0 */
+    int64_t idle_ms;     /* closed when nothing is read for so long; 0: never */
+    int64_t stall_ms;    /* closed when bytes wait but none could be written for so long; 0: 30 s */
+    struct quota *quota; /* of bytes that were read or wait to be written; NULL: none. Must outlive
+                            the connections */
 };
 
 struct conn_events {
@@ -36,8 +39,9 @@ struct conn_events {
     void (*frame)(void *arg, struct slice bytes);
     /* The connection ended; `why` is for the log. Comes exactly once unless conn_close was called,
      * and the conn is gone afterwards. ERR_LIMIT and ERR_PROTOCOL: the peer sent a frame over
-     * frame_max or no frame at all; a last frame that is sent from inside this call, to say so,
-     * still reaches it. ERR_TIMEOUT: idle or stalled. */
+     * frame_max or no frame at all. ERR_BUSY: no room in the quota. With these three a last frame
+     * that is sent from inside this call, to say so, still reaches it, unless it takes nothing.
+     * ERR_TIMEOUT: idle or stalled. */
     void (*closed)(void *arg, enum err err, const char *why);
 };
 
@@ -64,18 +68,24 @@ void conn_set_events(struct conn *conn, const struct conn_events *events, void *
 
 struct conn_listen_conf {
     const char *address; /* "host:port" (port 0: any free one, no host: all) or "unix:/path" */
-    int connections_max; /* more at a time: accepting pauses until one ends */
+    int connections_max; /* at a time; see conn_listen */
+    int client_max;      /* of these, from one client (net/admission.h); 0: no such limit */
     bool reuse_port;     /* SO_REUSEPORT, for several workers */
     struct conn_limits limits;
 };
 
 /* Listens. `accepted` gets ownership of each connection and must call conn_set_events or
- * conn_close before it returns. NULL with a reason when the address cannot be had. */
+ * conn_close before it returns. One over a limit comes with a `refusal`: it is to be told so and
+ * closed with flush; when too many are being told already, further ones are closed without a word,
+ * and while there is no room for any client, accepting pauses. NULL with a reason when the address
+ * cannot be had. */
 struct conn_listener *conn_listen(struct loop *loop, const struct conn_listen_conf *conf,
-                                  void (*accepted)(void *arg, struct conn *conn), void *arg,
-                                  struct reason *reason);
+                                  void (*accepted)(void *arg, struct conn *conn,
+                                                   const char *refusal),
+                                  void *arg, struct reason *reason);
 int conn_listener_port(const struct conn_listener *listener); /* 0 for a unix socket */
 int conn_listener_connections(const struct conn_listener *listener);
+uint64_t conn_listener_refused(const struct conn_listener *listener); /* since the start */
 void conn_listener_free(struct conn_listener *listener); /* accepted connections live on */
 
 #endif

@@ -19,11 +19,10 @@ struct conn_listener {
     struct loop *loop;
     struct evconnlistener *event;
     struct conn_limits limits;
-    void (*accepted)(void *arg, struct conn *conn);
+    void (*accepted)(void *arg, struct conn *conn, const char *refusal);
     void *arg;
     char *address;
-    int connections;
-    int connections_max;
+    struct admission admission;
     bool is_freed; /* only its connections keep it */
     struct loop_timer retry;
     int64_t error_logged_ms;
@@ -37,20 +36,24 @@ static void listener_destroy(struct conn_listener *listener)
 
 static void update_accepting(struct conn_listener *listener)
 {
-    bool full = listener->connections >= listener->connections_max;
-    if (full || loop_timer_is_armed(&listener->retry)) {
+    if (admission_is_shut(&listener->admission) || loop_timer_is_armed(&listener->retry)) {
         evconnlistener_disable(listener->event);
     } else {
         evconnlistener_enable(listener->event);
     }
 }
 
-void conn_listener_release(struct conn_listener *listener)
+static bool has_connections(const struct conn_listener *listener)
 {
-    listener->connections--;
+    return listener->admission.count > 0 || listener->admission.tells > 0;
+}
+
+void conn_listener_release(struct conn_listener *listener, struct admission_pass *pass)
+{
+    admission_leave(&listener->admission, pass);
     if (!listener->is_freed) {
         update_accepting(listener);
-    } else if (listener->connections == 0) {
+    } else if (!has_connections(listener)) {
         listener_destroy(listener);
     }
 }
@@ -63,13 +66,19 @@ static void on_accept(struct evconnlistener *event, evutil_socket_t fd, struct s
     struct conn_listener *listener = arg;
     char peer[ADDRESS_TEXT_SIZE];
     bool is_unix = addr->sa_family == AF_UNIX;
+    struct admission_pass pass = admission_enter(&listener->admission, addr);
+    bool is_in = pass.verdict == ADMISSION_IN;
+    if (pass.verdict == ADMISSION_AWAY) {
+        close(fd);
+        return;
+    }
     socket_set_tcp(fd);
     struct conn *conn =
         conn_accept(listener->loop, fd, is_unix ? listener->address : address_format(addr, peer),
                     &listener->limits, listener);
-    listener->connections++;
+    *conn_pass(conn) = pass;
     update_accepting(listener);
-    listener->accepted(listener->arg, conn);
+    listener->accepted(listener->arg, conn, is_in ? NULL : admission_text(pass.verdict));
     check(conn_has_owner(conn));
 }
 
@@ -88,17 +97,17 @@ static void on_accept_error(struct evconnlistener *event, void *arg)
     if (listener->error_logged_ms == 0 || now - listener->error_logged_ms > ERROR_LOG_MS) {
         listener->error_logged_ms = now;
         log_warn("net", "msg=\"cannot accept\" addr=%s error=\"%s\" connections=%d",
-                 listener->address, strerror(error), listener->connections);
+                 listener->address, strerror(error), listener->admission.count);
     }
     loop_timer_set(&listener->retry, now + RETRY_MS);
     update_accepting(listener);
 }
 
 struct conn_listener *conn_listen(struct loop *loop, const struct conn_listen_conf *conf,
-                                  void (*accepted)(void *arg, struct conn *conn), void *arg,
-                                  struct reason *reason)
+                                  void (*accepted)(void *arg, struct conn *conn,
+                                                   const char *refusal),
+                                  void *arg, struct reason *reason)
 {
-    check(conf->connections_max > 0);
     int fd = socket_listen(conf->address, conf->reuse_port, reason);
     if (fd < 0) {
         return NULL;
@@ -109,7 +118,7 @@ struct conn_listener *conn_listen(struct loop *loop, const struct conn_listen_co
     listener->accepted = accepted;
     listener->arg = arg;
     listener->address = mem_strdup(conf->address);
-    listener->connections_max = conf->connections_max;
+    admission_init(&listener->admission, conf->connections_max, conf->client_max);
     loop_timer_init(&listener->retry, loop, on_retry, listener);
     listener->event = evconnlistener_new(loop_base(loop), on_accept, listener,
                                          LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
@@ -125,7 +134,12 @@ int conn_listener_port(const struct conn_listener *listener)
 
 int conn_listener_connections(const struct conn_listener *listener)
 {
-    return listener->connections;
+    return listener->admission.count;
+}
+
+uint64_t conn_listener_refused(const struct conn_listener *listener)
+{
+    return listener->admission.refused;
 }
 
 static void remove_socket_file(const struct conn_listener *listener)
@@ -142,7 +156,7 @@ void conn_listener_free(struct conn_listener *listener)
     evconnlistener_free(listener->event);
     loop_timer_clear(&listener->retry);
     listener->is_freed = true;
-    if (listener->connections == 0) {
+    if (!has_connections(listener)) {
         listener_destroy(listener);
     }
 }

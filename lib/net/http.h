@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 #include "net/loop.h"
+#include "net/quota.h"
 
 enum http_method { HTTP_GET, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_HEAD, HTTP_OTHER };
 
@@ -29,11 +30,17 @@ struct http_server_conf {
     size_t header_max;   /* first line and headers together; beyond: 431 */
     int64_t timeout_ms;  /* for a client to send its whole request, and to take the answer */
     int64_t idle_ms;     /* a kept-alive connection without a request; 0: 75 s */
-    int connections_max; /* more at a time: accepting pauses until one ends; 0: 10 000 */
-    bool reuse_port;     /* SO_REUSEPORT, for several workers */
+    /* Connections at a time, in all (0: 10 000) and from one client (net/admission.h; 0: no such
+     * limit). Further ones are answered 503 or 429 and closed; when too many are being told so
+     * already, they are closed without a word or wait to be accepted. */
+    int connections_max, client_max;
+    bool reuse_port; /* SO_REUSEPORT, for several workers */
+    /* Of the bytes of bodies and answers; what has no room is answered 503. NULL: none. Must
+     * outlive the server. */
+    struct quota *quota;
     /* Makes the JSON body of the answers that this layer gives itself: 400, 405 (a method that enum
-     * http_method does not know), 408, 413, 417, 431, 501, 505. The text is copied at once. NULL:
-     * the message as plain text. */
+     * http_method does not know), 408, 413, 417, 429, 431, 501, 503, 505. The text is copied at
+     * once. NULL: the message as plain text. */
     const char *(*error_body)(int status, const char *message);
 };
 
@@ -50,6 +57,7 @@ int http_server_port(const struct http_server *server);
 void http_server_drain(struct http_server *server);
 int http_server_in_flight(const struct http_server *server); /* handled and not yet answered */
 int http_server_connections(const struct http_server *server);
+uint64_t http_server_refused(const struct http_server *server); /* connections, since the start */
 /* Unanswered requests are dropped: their pointers must not be used any more. */
 void http_server_free(struct http_server *server);
 

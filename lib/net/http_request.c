@@ -124,6 +124,7 @@ int http_request_new(struct slice head, size_t body_max, const char *fallback_id
 void http_request_free(struct http_request *request)
 {
     http_head_fini(&request->head);
+    quota_set(&request->share, 0);
     http_body_fini(&request->body);
     buf_fini(&request->extra);
     free(request->bytes);

@@ -3,6 +3,7 @@
 #define NET_HTTP_REQUEST_H
 
 #include "net/http_parse.h"
+#include "net/quota.h"
 #include "net/socket.h"
 
 struct server_conn;
@@ -20,8 +21,9 @@ struct http_request {
     struct http_header *query;
     size_t query_count;
     struct http_body body;
-    struct buf extra; /* headers of the answer */
-    bool handed;      /* to the handler, and so in its list */
+    struct quota_share share; /* of the body */
+    struct buf extra;         /* headers of the answer */
+    bool handed;              /* to the handler, and so in its list */
     char id[HTTP_ID_SIZE];
     char peer[ADDRESS_TEXT_SIZE];
 };

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "net/admission.h"
 #include "net/http_stream.h"
 #include "net/socket.h"
 
@@ -28,6 +29,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 #include <utlist.h>
 
 enum {
@@ -39,6 +41,7 @@ enum {
 };
 
 static const char allow_header[] = "Allow: GET, POST, PUT, DELETE, HEAD, OPTIONS\r\n";
+static const char retry_header[] = "Retry-After: 1\r\n";
 
 enum conn_state { CONN_HEAD, CONN_BODY, CONN_HANDLING, CONN_LAST, CONN_LINGER };
 
@@ -54,6 +57,8 @@ struct server_conn {
     bool stepping;
     bool eof;
     bool gone;
+    struct admission_pass pass;
+    struct quota_share share; /* of the answers */
     struct loop_task step;
     char peer[ADDRESS_TEXT_SIZE];
 };
@@ -66,7 +71,7 @@ struct http_server {
     void (*handle)(void *arg, struct http_request *request);
     void *arg;
     struct server_conn *conns;
-    int conn_count;
+    struct admission admission;
     struct http_request *handed;
     int in_flight;
     int port;
@@ -111,6 +116,17 @@ struct answer {
     bool head_only;
 };
 
+/* What must wait until the client takes it needs room. */
+static void make_room(struct server_conn *conn, struct answer *answer)
+{
+    if (!quota_set(&conn->share, http_stream_unsent(conn->stream) + answer->body.len)) {
+        answer->status = 503;
+        answer->content_type = "text/plain";
+        answer->body = slice_str(quota_text);
+        answer->extra = slice_str(retry_header);
+    }
+}
+
 static void write_answer(struct server_conn *conn, const struct answer *answer)
 {
     char head[512];
@@ -146,6 +162,13 @@ static void answer_last(struct server_conn *conn, const struct answer *answer)
     http_stream_set_deadline(conn->stream, now_ms(conn) + conn->server->conf.timeout_ms);
 }
 
+static struct slice extra_headers(int status)
+{
+    return slice_str(status == 405                    ? allow_header
+                     : status == 429 || status == 503 ? retry_header
+                                                      : "");
+}
+
 /* Answers what is wrong with a request that never reaches the handler. */
 static void refuse(struct server_conn *conn, int status, const char *why)
 {
@@ -155,7 +178,7 @@ static void refuse(struct server_conn *conn, int status, const char *why)
         .status = status,
         .content_type = server->conf.error_body ? "application/json" : "text/plain",
         .body = slice_str(text),
-        .extra = status == 405 ? slice_str(allow_header) : slice_make(NULL, 0),
+        .extra = extra_headers(status),
         .minor = 1,
         .close = true,
     };
@@ -205,6 +228,7 @@ void http_reply(struct http_request *request, int status, const char *content_ty
             .head_only = request->method == HTTP_HEAD,
         };
         conn->request = NULL;
+        make_room(conn, &answer);
         answer_request(conn, &answer);
     }
     http_request_free(request);
@@ -249,6 +273,7 @@ static void begin_request(struct server_conn *conn, struct http_request *request
 {
     request->server = conn->server;
     request->conn = conn;
+    request->share.quota = conn->server->conf.quota;
     memcpy(request->peer, conn->peer, sizeof(request->peer));
     conn->request = request;
     conn->state = CONN_BODY;
@@ -333,6 +358,12 @@ static bool read_body(struct server_conn *conn)
     struct slice in = before;
     enum err err = http_body_feed(&conn->request->body, &in);
     conn->used += before.len - in.len;
+    if (!quota_set(&conn->request->share, conn->request->body.bytes.len)) {
+        http_request_free(conn->request);
+        conn->request = NULL;
+        refuse(conn, 503, quota_text);
+        return false;
+    }
     if (err == ERR_OK) {
         dispatch(conn);
         return true;
@@ -397,7 +428,7 @@ static void conn_step(void *arg)
 
 static void accept_more(struct http_server *server)
 {
-    if (!server->draining && server->conn_count < server->conf.connections_max) {
+    if (!server->draining && !admission_is_shut(&server->admission)) {
         evconnlistener_enable(server->listener);
     }
 }
@@ -413,10 +444,11 @@ static void conn_drop(struct server_conn *conn)
         http_request_free(conn->request);
     }
     conn->request = NULL;
+    quota_set(&conn->share, 0);
     loop_undefer(server->loop, &conn->step);
     http_stream_close(conn->stream);
     DL_DELETE(server->conns, conn);
-    server->conn_count--;
+    admission_leave(&server->admission, &conn->pass);
     loop_defer_free(server->loop, conn, free);
     accept_more(server);
 }
@@ -430,6 +462,7 @@ static void on_drained(void *arg)
 {
     struct server_conn *conn = arg;
     struct http_server *server = conn->server;
+    quota_set(&conn->share, 0);
     if (conn->state == CONN_LAST && conn->eof) {
         conn_drop(conn);
     } else if (conn->state == CONN_LAST) {
@@ -476,20 +509,35 @@ static void on_late(void *arg)
 static const struct http_stream_events conn_events = {
     .bytes = on_bytes, .drained = on_drained, .ended = on_ended, .late = on_late};
 
+static void turn_away(struct server_conn *conn)
+{
+    bool full = conn->pass.verdict == ADMISSION_FULL;
+    refuse(conn, full ? 503 : 429, admission_text(conn->pass.verdict));
+}
+
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr,
                       int addr_len, void *arg)
 {
     (void)addr_len;
     struct http_server *server = arg;
+    struct admission_pass pass = admission_enter(&server->admission, addr);
+    if (pass.verdict == ADMISSION_AWAY) {
+        close(fd);
+        return;
+    }
     struct server_conn *conn = mem_new(struct server_conn);
     conn->server = server;
+    conn->pass = pass;
+    conn->share.quota = server->conf.quota;
     address_format(addr, conn->peer);
     socket_set_tcp(fd);
     conn->stream = http_stream_new(server->loop, fd, &conn_events, conn);
     http_stream_set_deadline(conn->stream, now_ms(conn) + server->conf.timeout_ms);
     DL_APPEND(server->conns, conn);
-    server->conn_count++;
-    if (server->conn_count >= server->conf.connections_max) {
+    if (pass.verdict != ADMISSION_IN) {
+        turn_away(conn);
+    }
+    if (admission_is_shut(&server->admission)) {
         evconnlistener_disable(listener);
     }
 }
@@ -515,8 +563,9 @@ static void set_conf(struct http_server *server, const struct http_server_conf *
     server->conf = *conf;
     server->conf.address = NULL;
     server->conf.idle_ms = conf->idle_ms > 0 ? conf->idle_ms : IDLE_DEFAULT_MS;
-    server->conf.connections_max =
-        conf->connections_max > 0 ? conf->connections_max : CONNECTIONS_DEFAULT;
+    admission_init(&server->admission,
+                   conf->connections_max > 0 ? conf->connections_max : CONNECTIONS_DEFAULT,
+                   conf->client_max);
 }
 
 struct http_server *http_server_open(struct loop *loop, const struct http_server_conf *conf,
@@ -555,7 +604,12 @@ int http_server_in_flight(const struct http_server *server)
 
 int http_server_connections(const struct http_server *server)
 {
-    return server->conn_count;
+    return server->admission.count;
+}
+
+uint64_t http_server_refused(const struct http_server *server)
+{
+    return server->admission.refused;
 }
 
 static void stop_accepting(struct http_server *server)

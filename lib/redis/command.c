@@ -121,17 +121,12 @@ static void write_call(const struct command *command, const char *name, struct s
 
 void command_write(const struct command *command, struct buf *out)
 {
-    if (command->script) {
-        write_call(command, "EVALSHA", slice_str(command->script->sha1), out);
-    } else {
-        buf_add_slice(out, buf_slice(&command->bytes));
-    }
-}
-
-void command_write_eval(struct command *command, struct buf *out)
-{
     const struct redis_script *script = command->script;
-    check(script);
-    write_call(command, "EVAL", slice_make(script->text, script->len), out);
-    command->script = NULL;
+    if (!script) {
+        buf_add_slice(out, buf_slice(&command->bytes));
+    } else if (command->as_text) {
+        write_call(command, "EVAL", slice_make(script->text, script->len), out);
+    } else {
+        write_call(command, "EVALSHA", slice_str(script->sha1), out);
+    }
 }

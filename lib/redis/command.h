@@ -16,11 +16,14 @@ struct command {
     int64_t sent_ms;
     enum err err;                      /* that it failed with before it was sent */
     const char *message;               /* with err */
-    const struct redis_script *script; /* sent as EVALSHA: what NOSCRIPT falls back on */
+    const struct redis_script *script; /* NULL: not a script call */
+    bool as_text;                      /* with script: EVAL, since EVALSHA was answered NOSCRIPT */
     size_t args;                       /* with script: words behind the script's hash or text */
     struct buf bytes;                  /* with script: those words; else the whole command or "" */
     bool is_sent;
-    bool is_done; /* completed; only its reply is still awaited */
+    bool is_done;                   /* completed; only its reply is still awaited */
+    bool is_durable;                /* its reply is told when replicas have it: commit.c */
+    const struct redis_value *held; /* that reply; it has come, WAIT has not been answered */
 };
 
 struct command_pool {
@@ -37,9 +40,7 @@ void command_add_word(struct buf *out, struct slice word);
 void command_add_words(struct buf *out, const struct slice *words, size_t count);
 /* Keeps number of keys, keys and arguments of a script call. */
 void command_keep_eval(struct command *command, const struct redis_eval *eval);
-/* Adds what is kept to `out`: the command as it was formatted, or EVALSHA. */
+/* Adds what is kept to `out`: the command as it was formatted, EVALSHA or EVAL. */
 void command_write(const struct command *command, struct buf *out);
-/* Adds the script call as EVAL; from now on the command has no script to fall back on. */
-void command_write_eval(struct command *command, struct buf *out);
 
 #endif

@@ -2,7 +2,8 @@
 
 static const char *const status_names[] = {NULL,       "prepared", "submitted",
                                            "aborting", "succeed",  "failed"};
-static const char *const result_names[] = {NULL, "SUCCESS", "FAILURE", "ONGOING", "ERROR"};
+static const char *const result_names[] = {NULL,      "SUCCESS", "FAILURE",
+                                           "ONGOING", "ERROR",   "CONFLICT"};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -32,6 +32,8 @@ enum wire_kind {
     WIRE_PREPARE,
     WIRE_REGISTER,
     WIRE_ABORT,
+    WIRE_WORKFLOW,
+    WIRE_FINISH,
     WIRE_NEW_GID_REPLY,
     WIRE_SUBMIT_REPLY,
     WIRE_QUERY_REPLY,
@@ -66,6 +68,7 @@ enum wire_result {
     WIRE_FAILURE,
     WIRE_ONGOING,
     WIRE_RESULT_ERROR,
+    WIRE_RESULT_CONFLICT,
 };
 
 /* A number that this version does not know is decoded as UNSPECIFIED. DTM's words: "prepared", …;
@@ -115,9 +118,20 @@ struct wire_submit {
 };
 struct wire_register {
     struct slice gid, trans_type, branch_id, confirm, cancel, payload;
+    struct slice op; /* of a workflow, as `status` */
+    enum wire_status status;
 };
 struct wire_abort {
     struct slice gid, reason;
+};
+struct wire_workflow {
+    struct slice gid, name, data, resume;
+    struct wire_options options;
+};
+struct wire_finish {
+    struct slice gid;
+    enum wire_status status;
+    struct slice reason, result;
 };
 struct wire_submit_reply {
     struct slice gid;
@@ -145,6 +159,7 @@ struct wire_query_reply {
     size_t branch_count;
     struct wire_history_entry *history;
     size_t history_count;
+    struct slice result;
 };
 struct wire_call {
     struct slice gid, branch_id, op, trans_type, method, payload;
@@ -168,6 +183,8 @@ struct wire_message {
         struct wire_submit submit; /* SUBMIT and PREPARE */
         struct wire_register register_branch;
         struct wire_abort abort;
+        struct wire_workflow workflow;
+        struct wire_finish finish;
         struct slice query_gid;
         struct slice new_gid; /* NEW_GID_REPLY */
         struct wire_submit_reply submit_reply;

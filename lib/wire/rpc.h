@@ -14,6 +14,9 @@ struct rpc_limits {
                              hold 4 * frame_max bytes) its reading stops; or of one client */
     int64_t handshake_ms; /* hello must come within this */
     int64_t idle_ms;      /* server side: close after so long without a frame; 0: never */
+    struct quota
+        *quota; /* server side: of the bytes of requests and replies; a request without
+                   room is answered WIRE_ERROR_BUSY, or its connection closed; NULL: none */
 };
 enum { RPC_FRAME_LEAST = 1024 };
 /* 4 MiB frames, 4 MiB unsent, 4096 in flight, 5 s for the hello, no idle limit. */
@@ -33,9 +36,10 @@ struct rpc_client_conf {
 
 /* ERR_OK: `reply` (valid during the callback) is a reply or a WIRE_ERROR frame with this request's
  * id; nobody has checked that it is the kind that fits the request.
- * Never sent: ERR_CONNECT, ERR_BUSY (in_flight_max or out_high), ERR_LIMIT (over frame_max).
- * Not executed: ERR_DENIED (token). Effect unknown: ERR_CLOSED, ERR_TIMEOUT, ERR_CANCELLED and
- * ERR_PROTOCOL (hello refused or the reply cannot be read). `why` is for logs, never NULL. */
+ * Never sent, or never read because the peer had no room: ERR_CONNECT. Never sent: ERR_BUSY
+ * (in_flight_max or out_high), ERR_LIMIT (over frame_max). Not executed: ERR_DENIED (token). Effect
+ * unknown: ERR_CLOSED, ERR_TIMEOUT, ERR_CANCELLED and ERR_PROTOCOL (hello refused or the reply
+ * cannot be read). `why` is for logs, never NULL. */
 typedef void (*rpc_reply_cb)(void *arg, enum err err, const struct wire_message *reply,
                              const char *why);
 
@@ -59,8 +63,9 @@ struct rpc_request; /* one request to answer; survives its connection */
 struct rpc_server_conf {
     const char *address; /* "host:port", port 0: any free one; "unix:/path" */
     const char *program;
-    const char *token; /* NULL or "": none asked for; compared in constant time */
-    int connections_max;
+    const char *token;   /* NULL or "": none asked for; compared in constant time */
+    int connections_max; /* at a time; further ones are refused with WIRE_ERROR_BUSY */
+    int client_max;      /* of these, from one client (net/admission.h); 0: no such limit */
     bool reuse_port;
     struct rpc_limits limits;
 };
@@ -71,9 +76,13 @@ struct rpc_server *rpc_server_open(struct loop *loop, const struct rpc_server_co
                                    void (*handle)(void *arg, struct rpc_request *request),
                                    void *arg, struct reason *reason);
 int rpc_server_port(const struct rpc_server *server);
+/* For those who connect from now on. */
+void rpc_server_set_token(struct rpc_server *server, const char *token);
 /* Accepts no more connections; what is in flight can still be answered, new requests of present
  * connections get WIRE_ERROR_UNAVAILABLE. */
 void rpc_server_drain(struct rpc_server *server);
+int rpc_server_connections(const struct rpc_server *server);
+uint64_t rpc_server_refused(const struct rpc_server *server); /* connections, since the start */
 int rpc_server_in_flight(const struct rpc_server *server);
 /* Closes all connections (what was replied before still leaves). Requests that are not answered yet
  * must still be answered; the answer is dropped. */

@@ -186,6 +186,7 @@ static void on_refusal(struct rpc_client *client, const struct wire_error *error
     slice_printable(error->message, text, sizeof(text));
     enum err err = client->ready                      ? ERR_CLOSED
                    : error->code == WIRE_ERROR_DENIED ? ERR_DENIED
+                   : error->code == WIRE_ERROR_BUSY   ? ERR_CONNECT
                                                       : ERR_PROTOCOL;
     disconnect(client, err, text);
 }

@@ -17,7 +17,7 @@ const struct rpc_limits rpc_limits_default = {
 };
 
 /* A connection's requests in flight may hold about so many of the largest frames. */
-enum { IN_FLIGHT_FRAMES = 4 };
+enum { IN_FLIGHT_FRAMES = 4, RETRY_AFTER_MS = 1000 };
 
 /* One connection. Lives until it is closed and its last request is answered. */
 struct peer {
@@ -28,6 +28,7 @@ struct peer {
     bool greeted;
     int in_flight;
     size_t in_flight_bytes;
+    struct quota_share share;  /* of these */
     struct rpc_request *spare; /* free list */
     struct loop_timer handshake;
 };
@@ -117,9 +118,13 @@ static void on_closed(void *arg, enum err err, const char *why)
 {
     struct peer *peer = arg;
     log_debug("rpc", "msg=\"connection ended\" peer=%s why=\"%s\"", conn_peer(peer->conn), why);
-    if (err == ERR_LIMIT || err == ERR_PROTOCOL) { /* still reaches the peer: conn.h */
-        enum wire_error_code code = err == ERR_LIMIT ? WIRE_ERROR_LIMIT : WIRE_ERROR_INVALID;
-        peer_send_error(peer, 0, &(struct wire_error){.code = code, .message = slice_str(why)});
+    if (err == ERR_LIMIT || err == ERR_PROTOCOL || err == ERR_BUSY) { /* see conn.h */
+        struct wire_error error = {.code = err == ERR_LIMIT  ? WIRE_ERROR_LIMIT
+                                           : err == ERR_BUSY ? WIRE_ERROR_BUSY
+                                                             : WIRE_ERROR_INVALID,
+                                   .message = slice_str(why),
+                                   .retry_after_ms = err == ERR_BUSY ? RETRY_AFTER_MS : 0};
+        peer_send_error(peer, 0, &error);
     }
     peer_lost(peer);
 }
@@ -194,6 +199,7 @@ static void request_end(struct rpc_request *request)
     check(peer->in_flight > 0 && peer->in_flight_bytes >= request->bytes);
     peer->in_flight_bytes -= request->bytes;
     peer->in_flight--;
+    quota_set(&peer->share, peer->in_flight_bytes);
     request_free(request);
     if (peer->server) {
         peer->server->in_flight--;
@@ -203,6 +209,15 @@ static void request_end(struct rpc_request *request)
     } else {
         peer_free_when_unused(peer);
     }
+}
+
+static void request_fail_busy(struct rpc_request *request)
+{
+    struct wire_message reply = {.kind = WIRE_ERROR,
+                                 .error = {.code = WIRE_ERROR_BUSY,
+                                           .message = slice_str(quota_text),
+                                           .retry_after_ms = RETRY_AFTER_MS}};
+    rpc_request_reply(request, &reply);
 }
 
 static void request_start(struct rpc_request *request)
@@ -215,6 +230,10 @@ static void request_start(struct rpc_request *request)
     update_hold(peer);
     if (!server->listener) {
         rpc_request_fail(request, WIRE_ERROR_UNAVAILABLE, NULL, "shutting down");
+        return;
+    }
+    if (!quota_set(&peer->share, peer->in_flight_bytes)) {
+        request_fail_busy(request);
         return;
     }
     server->handle(server->arg, request);
@@ -314,13 +333,31 @@ void rpc_request_drop(struct rpc_request *request)
 
 static const struct conn_events peer_events = {.frame = on_frame, .closed = on_closed};
 
-static void on_accepted(void *arg, struct conn *conn)
+static void turn_away(struct rpc_server *server, struct conn *conn, const char *refusal)
+{
+    struct wire_message message = {.kind = WIRE_ERROR,
+                                   .error = {.code = WIRE_ERROR_BUSY,
+                                             .message = slice_str(refusal),
+                                             .retry_after_ms = RETRY_AFTER_MS}};
+    log_debug("rpc", "msg=\"connection refused\" peer=%s why=\"%s\"", conn_peer(conn), refusal);
+    buf_clear(&server->out);
+    wire_encode(&server->out, &message);
+    conn_send_framed(conn, buf_slice(&server->out));
+    conn_close(conn, true);
+}
+
+static void on_accepted(void *arg, struct conn *conn, const char *refusal)
 {
     struct rpc_server *server = arg;
+    if (refusal) {
+        turn_away(server, conn, refusal);
+        return;
+    }
     struct peer *peer = mem_new(struct peer);
     peer->server = server;
     peer->loop = server->loop;
     peer->conn = conn;
+    peer->share.quota = server->limits.quota;
     DL_APPEND(server->peers, peer);
     conn_set_events(conn, &peer_events, peer);
     loop_timer_init(&peer->handshake, server->loop, on_handshake_timeout, peer);
@@ -336,10 +373,12 @@ struct rpc_server *rpc_server_open(struct loop *loop, const struct rpc_server_co
     struct conn_listen_conf listen = {
         .address = conf->address,
         .connections_max = conf->connections_max,
+        .client_max = conf->client_max,
         .reuse_port = conf->reuse_port,
         .limits = {.frame_max = conf->limits.frame_max,
                    .out_high = conf->limits.out_high,
-                   .idle_ms = conf->limits.idle_ms},
+                   .idle_ms = conf->limits.idle_ms,
+                   .quota = conf->limits.quota},
     };
     server->listener = conn_listen(loop, &listen, on_accepted, server, reason);
     if (!server->listener) {
@@ -356,6 +395,12 @@ struct rpc_server *rpc_server_open(struct loop *loop, const struct rpc_server_co
     return server;
 }
 
+void rpc_server_set_token(struct rpc_server *server, const char *token)
+{
+    free(server->token);
+    server->token = mem_strdup(token);
+}
+
 int rpc_server_port(const struct rpc_server *server)
 {
     return server->port;
@@ -367,6 +412,16 @@ void rpc_server_drain(struct rpc_server *server)
         conn_listener_free(server->listener);
         server->listener = NULL;
     }
+}
+
+int rpc_server_connections(const struct rpc_server *server)
+{
+    return server->listener ? conn_listener_connections(server->listener) : 0;
+}
+
+uint64_t rpc_server_refused(const struct rpc_server *server)
+{
+    return server->listener ? conn_listener_refused(server->listener) : 0;
 }
 
 int rpc_server_in_flight(const struct rpc_server *server)

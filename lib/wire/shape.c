@@ -98,6 +98,8 @@ static const struct field register_fields[] = {
     TEXT(RegisterBranch, wire_register, confirm),
     TEXT(RegisterBranch, wire_register, cancel),
     PLAIN(RegisterBranch, wire_register, FIELD_BYTES, payload),
+    TEXT(RegisterBranch, wire_register, op),
+    ENUM(RegisterBranch, wire_register, status, WIRE_STATUS_FAILED),
 };
 static const struct shape register_shape = SHAPE(register_fields, struct wire_register);
 
@@ -106,6 +108,24 @@ static const struct field abort_fields[] = {
     TEXT(Abort, wire_abort, reason),
 };
 static const struct shape abort_shape = SHAPE(abort_fields, struct wire_abort);
+
+static const struct field workflow_fields[] = {
+    TEXT(Workflow, wire_workflow, gid),
+    TEXT(Workflow, wire_workflow, name),
+    PLAIN(Workflow, wire_workflow, FIELD_BYTES, data),
+    TEXT(Workflow, wire_workflow, resume),
+    {saga_v1_Workflow_options_tag, FIELD_MESSAGE, "options",
+     offsetof(struct wire_workflow, options), 0, &options_shape, 0},
+};
+static const struct shape workflow_shape = SHAPE(workflow_fields, struct wire_workflow);
+
+static const struct field finish_fields[] = {
+    TEXT(Finish, wire_finish, gid),
+    ENUM(Finish, wire_finish, status, WIRE_STATUS_FAILED),
+    TEXT(Finish, wire_finish, reason),
+    PLAIN(Finish, wire_finish, FIELD_BYTES, result),
+};
+static const struct shape finish_shape = SHAPE(finish_fields, struct wire_finish);
 
 static const struct field submit_reply_fields[] = {
     TEXT(SubmitReply, wire_submit_reply, gid),
@@ -149,6 +169,7 @@ static const struct field query_reply_fields[] = {
          &branch_op_shape),
     LIST(QueryReply, wire_query_reply, history, history, history_count, WIRE_HISTORY_MAX,
          &history_shape),
+    PLAIN(QueryReply, wire_query_reply, FIELD_BYTES, result),
 };
 static const struct shape query_reply_shape = SHAPE(query_reply_fields, struct wire_query_reply);
 
@@ -167,7 +188,7 @@ static const struct field call_fields[] = {
 static const struct shape call_shape = SHAPE(call_fields, struct wire_call);
 
 static const struct field call_reply_fields[] = {
-    ENUM(CallReply, wire_call_reply, result, WIRE_RESULT_ERROR),
+    ENUM(CallReply, wire_call_reply, result, WIRE_RESULT_CONFLICT),
     PLAIN(CallReply, wire_call_reply, FIELD_BYTES, payload),
     TEXT(CallReply, wire_call_reply, message),
 };
@@ -182,6 +203,8 @@ static const struct shape_body bodies[] = {
     {WIRE_PREPARE, saga_v1_Frame_prepare_tag, &submit_shape},
     {WIRE_REGISTER, saga_v1_Frame_register_branch_tag, &register_shape},
     {WIRE_ABORT, saga_v1_Frame_abort_tag, &abort_shape},
+    {WIRE_WORKFLOW, saga_v1_Frame_workflow_tag, &workflow_shape},
+    {WIRE_FINISH, saga_v1_Frame_finish_tag, &finish_shape},
     {WIRE_NEW_GID, saga_v1_Frame_new_gid_tag, &new_gid_shape},
     {WIRE_NEW_GID_REPLY, saga_v1_Frame_new_gid_reply_tag, &new_gid_reply_shape},
     {WIRE_QUERY, saga_v1_Frame_query_tag, &query_shape},
@@ -209,7 +232,8 @@ _Static_assert((int)WIRE_STATUS_PREPARED == (int)saga_v1_Status_STATUS_PREPARED 
 _Static_assert((int)WIRE_SUCCESS == (int)saga_v1_Result_RESULT_SUCCESS &&
                    (int)WIRE_FAILURE == (int)saga_v1_Result_RESULT_FAILURE &&
                    (int)WIRE_ONGOING == (int)saga_v1_Result_RESULT_ONGOING &&
-                   (int)WIRE_RESULT_ERROR == (int)_saga_v1_Result_MAX,
+                   (int)WIRE_RESULT_ERROR == (int)saga_v1_Result_RESULT_ERROR &&
+                   (int)WIRE_RESULT_CONFLICT == (int)_saga_v1_Result_MAX,
                "wire_result and saga.proto differ");
 _Static_assert(WIRE_STEPS_MAX <= 128, "an index is a varint of one byte");
 /* FIELD_ENUM reads and writes them through the first; query_gid and new_gid lie where all do. */

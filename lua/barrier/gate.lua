@@ -3,7 +3,7 @@
 --
 --     return barrier(function(keys, args, undo, tried)
 --         … validate everything …
---         if … then return fail('stock is 0') end      -- action and try only
+--         if … then return fail('stock is 0') end      -- action, try and msg only
 --         … write …
 --         return ok(reply, journal)                     -- both texts, both may be left out
 --     end)
@@ -14,6 +14,7 @@
 --           then the body's own, given to it as args[1…]
 -- The body also sees now_ms (time of this Redis, decimal text), gid and branch_id.
 -- It may return redis.error_reply(…) for what a person must look at; then it must not have written.
+-- op msg    is the change that a prepared message announces (branch "00"): msg_check.lua asks for it
 -- undo      for compensate, rollback (of action) and cancel (of try): the journal of the op that
 --           is undone, '' when it kept none; nil for every other op
 -- tried     for confirm: the journal of its try, nil without one
@@ -23,7 +24,8 @@
 --   DUP       was done before; text is the reply of that time
 --   NULL      undo of what never happened: recorded so that it can never happen later
 --   FAIL      the body refused; text is the reason; nothing written
---   VOID      action or try that comes after its undo; nothing written
+--   VOID      action or try that comes after its undo, for the first time or again; msg after its
+--             check-back; nothing written
 --   CONFLICT  confirm after cancel or cancel after confirm; nothing written
 --   LATE      undo without a record of its origin, so late that it may have expired; nothing written
 -- or an error reply when the call or the body is wrong.
@@ -33,7 +35,8 @@
 -- any bytes or none. Besides `r:<op>:<barrier_id>`, the reply, only when there is one. The hash
 -- lives ttl_ms after its last change.
 --
--- A repeat is harmless: the own field is there, so the body does not run again.
+-- A repeat is harmless: the own field is there, so the body does not run again. The repeat of an
+-- action or try that was undone since is no success: VOID.
 --
 -- Rules for a body. Redis does not roll back: validate everything first, then write, and let
 -- nothing that can fail stand between the first write and `return ok`. The gate writes its record
@@ -56,7 +59,7 @@ do
     gid, branch_id = ARGV[2], ARGV[3]
 
     local origin -- the op that this one looks back at; false when it is no op at all
-    if op ~= 'action' and op ~= 'try' then
+    if op ~= 'action' and op ~= 'try' and op ~= 'msg' then
         origin = (op == 'compensate' or op == 'rollback') and 'action'
             or (op == 'confirm' or op == 'cancel') and 'try'
     end
@@ -89,7 +92,7 @@ do
             wrong = "ARGV[3], branch_id, is '" .. branch_id .. "', must not have a ':'"
         elseif origin == false then
             wrong = "ARGV[4], op, is '" .. op .. "', must be action, compensate, rollback, try, " ..
-                'confirm or cancel'
+                'confirm, cancel or msg'
         elseif not barrier_id:find('^%d%d$') then
             wrong = "ARGV[5], barrier_id, is '" .. barrier_id .. "', must be two digits"
         elseif not ARGV[6]:find('^[1-9]%d*$') or #ARGV[6] > 15 then
@@ -121,10 +124,19 @@ do
         local mark = call('HGET', KEYS[1], own)
         if mark then
             local writer = mark:match('^(%a+)|')
-            if writer == op then
-                return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
+            if writer ~= op then
+                return {'VOID', (writer or '?') .. ' came before ' .. op}
             end
-            return {'VOID', (writer or '?') .. ' came before ' .. op}
+            -- What was undone since must not be taken for done by a coordinator whose store forgot
+            -- that it is undoing.
+            local since = call('HMGET', KEYS[1], 'compensate:' .. barrier_id,
+                'rollback:' .. barrier_id, 'cancel:' .. barrier_id)
+            local undone = since[1] and 'compensate' or since[2] and 'rollback'
+                or since[3] and 'cancel'
+            if undone then
+                return {'VOID', undone .. ' came after ' .. op}
+            end
+            return {'DUP', call('HGET', KEYS[1], 'r:' .. own) or ''}
         end
     else
         local rival = op == 'confirm' and 'cancel' or op == 'cancel' and 'confirm' or nil
@@ -187,7 +199,7 @@ local function barrier(business)
     end
     local op = ARGV[4]
     if result ~= ok then
-        if result == fail and (op == 'action' or op == 'try') then
+        if result == fail and (op == 'action' or op == 'try' or op == 'msg') then
             return {'FAIL', reply}
         elseif result == fail then
             return redis.error_reply('ERR gate: the body answers fail(' .. reply .. '), but ' ..

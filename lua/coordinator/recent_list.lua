@@ -1,15 +1,15 @@
--- One page of the transactions of a partition by creation time, newest first; equal times by gid,
--- greatest bytes first.
+-- One page of the transactions of a partition by creation time, or of its parked ones by the time of
+-- that, newest first; equal times by gid, greatest bytes first.
 --
 -- KEYS: 1
--- KEYS[1]  recent zset
--- ARGV[1]  newest creation time in ms, or "+inf"
--- ARGV[2]  oldest creation time in ms, or "-inf"
--- ARGV[3]  with a newest time: only gids below this one are listed among those created at that very
+-- KEYS[1]  recent zset, or the parked one
+-- ARGV[1]  newest time in ms, or "+inf"
+-- ARGV[2]  oldest time in ms, or "-inf"
+-- ARGV[3]  with a newest time: only gids below this one are listed among those of that very
 --          time; "": all of them
 -- ARGV[4]  how many at most, 1 ... 1000
 --
--- Returns {gid, created, gid, created, ...}.
+-- Returns {gid, time, gid, time, ...}.
 -- Repeated: it only reads.
 if #KEYS ~= 1 or #ARGV ~= 4 then
     return redis.error_reply('ERR recent_list: wants 1 KEYS and 4 ARGV, got ' ..

@@ -7,17 +7,18 @@
 -- ARGV[2]  name of the field: "01"; of a workflow "01.action"
 -- ARGV[3]  its value; a branch gets "seq N " in front, the order of registration
 -- ARGV[4]  how many of them it may have
+-- ARGV[5]  how many bytes of values they may have together
 --
--- The field `branches` counts them.
+-- The field `branches` counts both: "COUNT BYTES".
 --
 -- Returns {"OK", now}, {"NOT_FOUND", now} or {"CONFLICT", now, why}.
 -- Repeated: the branch is there and the same, so the second run answers OK and writes nothing.
-if #KEYS ~= 1 or #ARGV ~= 4 then
-    return redis.error_reply('ERR txn_register: wants 1 KEYS and 4 ARGV, got ' ..
+if #KEYS ~= 1 or #ARGV ~= 5 then
+    return redis.error_reply('ERR txn_register: wants 1 KEYS and 5 ARGV, got ' ..
         #KEYS .. ' and ' .. #ARGV)
 end
-local most = tonumber(ARGV[4])
-if not most or not ARGV[2]:find('^%d') then
+local most, bytes_most = tonumber(ARGV[4]), tonumber(ARGV[5])
+if not most or not bytes_most or not ARGV[2]:find('^%d') then
     return redis.error_reply('ERR txn_register: the name begins with a digit, and how many there ' ..
         'may be is a number')
 end
@@ -29,15 +30,19 @@ local function conflict(why)
     return {'CONFLICT', now, why}
 end
 
-local stored = redis.call('HMGET', tx, 'type', 'status', 'lease', 'declared', 'branches', name)
-local kind, status, lease, count = stored[1], stored[2], stored[3], tonumber(stored[5] or '0')
+local stored = redis.call('HMGET', tx, 'type', 'status', 'lease', 'declared', 'branches', name, 'v')
+local kind, status, lease = stored[1], stored[2], stored[3]
 if not status then
     return {'NOT_FOUND', now}
 elseif kind ~= ARGV[1] then
     return conflict("trans_type is '" .. (kind or '') .. "'")
+elseif stored[7] and stored[7] ~= '1' then
+    return conflict('record version ' .. stored[7] .. ', this sagad reads 1')
 elseif status ~= 'prepared' or not lease then
     return conflict("current status '" .. status .. "', branches are registered while it is prepared")
 end
+local count, bytes = (stored[5] or ''):match('^(%d+) ?(%d*)$')
+count, bytes = tonumber(count) or 0, (tonumber(bytes) or 0) + #ARGV[3]
 local seq, before = '', stored[6]
 if kind ~= 'workflow' then
     -- Whoever owns it has read its branches already. A workflow's are only kept.
@@ -54,6 +59,8 @@ if before then
     return conflict('branch ' .. name .. ' is registered already, with another content')
 elseif count >= most then
     return conflict('it has ' .. count .. ' branches, the most that are possible')
+elseif bytes > bytes_most then
+    return conflict('its branches would have ' .. bytes .. ' bytes together; at most ' .. ARGV[5])
 end
-redis.call('HSET', tx, name, seq .. ARGV[3], 'branches', string.format('%d', count + 1))
+redis.call('HSET', tx, name, seq .. ARGV[3], 'branches', string.format('%d %d', count + 1, bytes))
 return {'OK', now}

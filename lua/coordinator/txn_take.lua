@@ -7,16 +7,16 @@
 -- KEYS[1]  tx hash       KEYS[2]  log stream
 -- KEYS[3]  due zset      KEYS[4]  parked zset
 -- ARGV[1]  gid           ARGV[2]  new owner, "": nobody
--- ARGV[3]  "0": only when it is overdue, "1": in any case, "tcc" (or another type): only a prepared
---          one of this type, overdue or not
+-- ARGV[3]  "0": only when it is overdue, "1": in any case, "parked": only when it is parked, "tcc" (or
+--          another type): only a prepared one of this type, overdue or not
 -- ARGV[4]  due time in ms from now: the end of the new owner's lease
 --
 -- Returns {"OK", now, {name, value, ...}} with the new epoch; {"FINISHED", now, {...}} unchanged;
 -- {"NOT_DUE", now}; {"EXISTS", now, status, rollback_reason} when it is not prepared any more;
--- {"CONFLICT", now, why} when it is of another type; {"NOT_FOUND", now}; {"DAMAGED", now, what is
--- wrong}: its due time moves on, so that a record which nobody can read does not stand in the way of
--- the others, and it is parked. Whatever else is found, but for EXISTS and CONFLICT, is parked no
--- longer.
+-- {"CONFLICT", now, why} when it is of another type, or not parked; {"NOT_FOUND", now};
+-- {"DAMAGED", now, what is wrong}: its due time moves on, so that a record which nobody can read does
+-- not stand in the way of the others, and it is noted in the parked set. Whatever else is found, but
+-- for NOT_DUE, EXISTS and CONFLICT, is in the parked set no longer.
 -- Repeated: without "1" the second run finds it not due any more; with "1" the epoch rises again,
 -- and the one taker who uses the last epoch owns it.
 if #KEYS ~= 4 or #ARGV ~= 4 then
@@ -24,17 +24,18 @@ if #KEYS ~= 4 or #ARGV ~= 4 then
         #KEYS .. ' and ' .. #ARGV)
 end
 local due_in = tonumber(ARGV[4])
-local which = {['0'] = true, ['1'] = true, saga = true, tcc = true, msg = true, xa = true,
+local which = {['0'] = true, ['1'] = true, parked = true, saga = true, tcc = true, msg = true, xa = true,
     workflow = true}
 if not due_in or not which[ARGV[3]] then
-    return redis.error_reply('ERR txn_take: which is "0", "1" or a type and due is a number')
+    return redis.error_reply('ERR txn_take: which is "0", "1", "parked" or a type and due is a number')
 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local tx, due, gid, owner = KEYS[1], KEYS[3], ARGV[1], ARGV[2]
 local score = redis.call('ZSCORE', due, gid)
-if ARGV[3] == '0' and score and tonumber(score) > now then
+if ARGV[3] == '0' and (score and tonumber(score) > now
+    or not score and redis.call('ZSCORE', KEYS[4], gid)) then
     return {'NOT_DUE', now}
 end
 
@@ -47,7 +48,7 @@ local function damaged(what)
 end
 
 local stored = redis.pcall('HMGET', tx, 'status', 'lease', 'type', 'rollback_reason', 'declared',
-    'created', 'timeout_to_fail_ms', 'history')
+    'created', 'timeout_to_fail_ms', 'history', 'v')
 if stored.err then
     return damaged('the key is not a hash')
 end
@@ -62,6 +63,10 @@ if status == 'succeed' or status == 'failed' then
     redis.call('ZREM', KEYS[4], gid)
     return {'FINISHED', now, redis.call('HGETALL', tx)}
 end
+-- What a later version wrote, and this one would misunderstand: it is for a coordinator of that version.
+if stored[9] and stored[9] ~= '1' then
+    return damaged('record version ' .. stored[9] .. ', this sagad reads 1')
+end
 local epoch, revision, holder = (stored[2] or ''):match('^(%d+)%.(%d+) ?(.*)$')
 if not epoch then
     return damaged('field lease is not EPOCH.REVISION OWNER')
@@ -75,6 +80,10 @@ elseif ARGV[3] == '0' and status == 'prepared' then
     if is_clients and holder == '' and ends > now then
         redis.call('ZADD', due, string.format('%d', ends), gid)
         return {'NOT_DUE', now}
+    end
+elseif ARGV[3] == 'parked' then
+    if not redis.call('ZSCORE', KEYS[4], gid) then
+        return {'CONFLICT', now, 'it is not parked'}
     end
 elseif ARGV[3] ~= '0' and ARGV[3] ~= '1' then
     if stored[3] ~= ARGV[3] then

@@ -57,11 +57,19 @@ struct saga_conf {
     /* Participant: where branch calls are served, "host:port" (port 0: any free one); NULL: not. */
     const char *listen;
     const char *token; /* peers must present it, and it is presented to peers; NULL: none */
-    /* Participant: its Redis, "host:port" or "unix:/path"; NULL: no scripts. */
+    /* Participant: its Redis, "host:port", "unix:/path", "sentinel://host:port,…/master" or
+     * "cluster://host:port,…"; NULL: no scripts. */
     const char *redis;
     const char *redis_user;
     const char *redis_password;
     int redis_db;
+    /* So many replicas of this Redis must have what a script did or found, before it counts as
+     * done: then a failover to one of them loses no answered call. They have wait_timeout_ms (0:
+     * 500 ms; a third of timeout_ms at most); when that is over the outcome is unknown, and the
+     * call is answered ERROR, to be repeated. 0: none is waited for. saga_redis_command never
+     * waits. */
+    int wait_replicas;
+    int64_t wait_timeout_ms;
     /* How long a barrier record lives after its last change, ms; 0: 7 days. It must exceed the
      * longest life of a transaction: a compensation without record from beyond is refused. */
     int64_t barrier_ttl_ms;
@@ -105,7 +113,14 @@ struct saga_bytes saga_call_traceparent(const struct saga_call *call);
 struct saga_bytes saga_call_header(const struct saga_call *call, const char *name); /* or empty */
 bool saga_call_is_undo(const struct saga_call *call); /* compensate, cancel, rollback */
 
-enum saga_result { SAGA_SUCCESS, SAGA_FAILURE, SAGA_ONGOING, SAGA_ERROR };
+enum saga_result {
+    SAGA_SUCCESS,
+    SAGA_FAILURE,
+    SAGA_ONGOING,
+    SAGA_ERROR,
+    SAGA_RESULT_CONFLICT, /* cannot be done any more, however often it is tried: the coordinator
+                             parks the transaction, and a person decides */
+};
 
 /* Answers and ends the call. `message` says why, for a person; may be NULL. */
 void saga_call_reply(struct saga_call *call, enum saga_result result, struct saga_bytes payload,
@@ -128,7 +143,7 @@ enum saga_verdict {
     SAGA_DUP,      /* was done before: the stored reply comes again */
     SAGA_NULL,     /* undo of what never happened: recorded, nothing to undo */
     SAGA_FAIL,     /* refused by the business rules, nothing written */
-    SAGA_VOID,     /* action or try that comes after its undo: nothing written */
+    SAGA_VOID,     /* action or try that comes after its undo, also again: nothing written */
     SAGA_CONFLICT, /* confirm after cancel or cancel after confirm */
     SAGA_LATE,     /* undo without record, later than the barrier's life: nothing written */
     SAGA_BROKEN,   /* Redis away, or the script itself failed; `text` says it */
@@ -157,8 +172,8 @@ struct saga_eval {
  * script of the one undoes the n-th of the other. */
 void saga_call_eval(struct saga_call *call, const struct saga_eval *eval);
 /* The answer that follows from an outcome: OK, DUP, NULL → SUCCESS with `payload`; FAIL, VOID →
- * FAILURE with the reason (an undo never answers FAILURE but ERROR); CONFLICT, LATE, BROKEN →
- * ERROR, the first two with an alert in the log. */
+ * FAILURE with the reason (an undo never answers FAILURE but ERROR); CONFLICT, LATE → CONFLICT,
+ * with an alert in the log; BROKEN → ERROR. */
 void saga_call_settle(struct saga_call *call, const struct saga_outcome *outcome,
                       struct saga_bytes payload);
 
@@ -194,5 +209,6 @@ const struct redis_value *saga_value_field(const struct redis_value *array, cons
 #endif
 
 #include "saga_initiator.h"
+#include "saga_msg.h"
 
 #endif

@@ -26,21 +26,37 @@ struct saga_answer {
     /* "prepared", "submitted", "aborting", "succeed", "failed"; NULL: unknown gid (query) */
     const char *status;
     struct saga_bytes rollback_reason;
-    const struct saga_op *ops; /* query only: everything that may be called */
+    /* Query, and begin of a workflow: */
+    const struct saga_op *ops; /* everything that may be called; of a workflow what was done */
     size_t op_count;
+    struct saga_bytes result; /* of a workflow, when it has ended */
+    int64_t created_ms;       /* since 1970, by the coordinator's Redis */
 };
 struct saga_op {
     struct saga_bytes branch_id, op, url; /* "01", "confirm", "tcp://…" */
     const char *status;                   /* "prepared", "succeed", "failed" */
-    struct saga_bytes result;             /* of an action or try, with keep_results */
+    struct saga_bytes result;             /* of an action or try, with keep_results; what a workflow
+                                             reported */
 };
 typedef void (*saga_answer_cb)(void *arg, const struct saga_answer *answer);
+
+struct saga_header {
+    const char *name, *value; /* a name has no case */
+};
+
+/* For the calls of one step or branch alone; 0: those of the submission. */
+struct saga_call_options {
+    int64_t request_timeout_ms, retry_interval_ms;
+    const struct saga_header *headers; /* besides those of the submission; 32 together */
+    size_t header_count;
+};
 
 /* Of a saga; of a msg, which has no compensations. */
 struct saga_step {
     const char *action; /* "tcp://order/order.Order/Create", "http://…"; "" or NULL: nothing */
     const char *compensate;
     struct saga_bytes payload; /* given to both */
+    struct saga_call_options options;
 };
 
 /* Of a tcc. */
@@ -48,7 +64,8 @@ struct saga_branch {
     const char *try_url; /* urls as above */
     const char *confirm;
     const char *cancel;
-    struct saga_bytes payload; /* given to all three */
+    struct saga_bytes payload;        /* given to all three */
+    struct saga_call_options options; /* of a declared tcc */
 };
 
 /* In a concurrent saga: the step of this index begins when that one has succeeded, and is undone
@@ -71,7 +88,8 @@ struct saga_submission {
     bool wait;               /* answer when it ended, through retries up to wait_timeout_ms */
     int64_t wait_timeout_ms; /* 0 with wait: answer also as soon as something must be tried again */
     /* For more than steps that come one after the other: */
-    const char *trans_type;             /* NULL: "saga"; "msg", "tcc" */
+    const char *trans_type;             /* NULL: "saga"; "msg", "tcc"; tcc or xa without steps
+                                           and branches: one that was prepared */
     bool concurrent;                    /* saga, msg: all steps at once, but for `orders` */
     const struct saga_order *orders;    /* saga */
     size_t order_count;                 /* at most SAGA_ORDERS_MAX */
@@ -81,6 +99,8 @@ struct saga_submission {
     int64_t delay_ms;           /* msg: nothing is called before so long after the submit */
     bool keep_results; /* of actions and tries, 4096 bytes each; a later payload may name one,
                           "${01.result}" */
+    const struct saga_header *headers; /* given to each branch call; at most 32 */
+    size_t header_count;
 };
 enum { SAGA_ORDERS_MAX = 1000 };
 
@@ -135,14 +155,44 @@ struct saga_tcc *saga_tcc_begin(struct saga *saga, const struct saga_submission 
  * Everything but SAGA_SUCCESS counts as not done. */
 void saga_tcc_try(struct saga_tcc *tcc, const struct saga_branch *branch, saga_response_cb cb,
                   void *arg);
+/* Registers the branch alone: this program calls its try by itself, over HTTP say, with the gid and
+ * the branch's id: "01", "02", … in the order of these calls and those of saga_tcc_try. `try_url`
+ * is NULL. Whether the try has succeeded only the program knows, and says with the end. */
+void saga_tcc_register(struct saga_tcc *tcc, const struct saga_branch *branch, saga_answer_cb cb,
+                       void *arg);
 /* Called when begin has answered. Confirms when `confirm` and every try has succeeded by now, else
  * cancels; once decided it stays so. The answer comes when that is stored, or, with `wait` in
  * begin, when all is confirmed. `tcc` is gone then, unless the error is SAGA_E_BUSY or
  * SAGA_E_UNAVAILABLE: call it again. */
 void saga_tcc_end(struct saga_tcc *tcc, bool confirm, saga_answer_cb cb, void *arg);
 
+/*
+ * An xa: each resource manager does its first phase under the program's eyes (XA START … XA
+ * PREPARE, named by gid and branch id), and is called by the coordinator for the second:
+ *
+ *     xa = saga_xa_begin(…);             → "prepared"
+ *     saga_xa_register(xa, …); …         before each resource manager begins
+ *     saga_xa_end(xa, true, …);          → all committed, or all rolled back
+ *
+ * begin, end and their answers are as those of a tcc.
+ */
+struct saga_xa;
+struct saga_xa_branch {
+    const char *commit, *rollback; /* urls as above; may be the same: the op tells */
+    struct saga_bytes payload;     /* given to both */
+};
+struct saga_xa *saga_xa_begin(struct saga *saga, const struct saga_submission *begin,
+                              saga_answer_cb cb, void *arg);
+/* The branches have the ids "01", "02", … in the order of these calls. */
+void saga_xa_register(struct saga_xa *xa, const struct saga_xa_branch *branch, saga_answer_cb cb,
+                      void *arg);
+/* Commits when `commit` and every branch is registered by now, else rolls back. */
+void saga_xa_end(struct saga_xa *xa, bool commit, saga_answer_cb cb, void *arg);
+
 #ifdef __cplusplus
 }
 #endif
+
+#include "saga_workflow.h"
 
 #endif

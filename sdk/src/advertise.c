@@ -72,6 +72,10 @@ enum err advert_check(const struct saga_conf *conf, struct reason *reason)
         return reason_set(reason, ERR_INVALID, "advert: lease_ms must be 0 (%d) or %d and more",
                           LEASE_MS, LEASE_LEAST_MS);
     }
+    struct reason why;
+    if (advert->redis && redis_address_check(advert->redis, advert->redis_db, &why)) {
+        return reason_set(reason, ERR_INVALID, "advert: redis: %s", why.text);
+    }
     enum err err = service_check(advert->service ? advert->service : "", reason);
     err = err ? err : address_parse(advert->address ? advert->address : "", &address, reason);
     bool anywhere = !err && (!address.host[0] || strcmp(address.host, "0.0.0.0") == 0 ||

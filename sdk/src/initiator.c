@@ -1,12 +1,16 @@
 /* Starting transactions: requests to the coordinator. */
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "saga_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { REQUEST_TIMEOUT_MS = 3000 }; /* of one branch call, when the submission does not say */
+enum {
+    REQUEST_TIMEOUT_MS = 3000,         /* of one branch call, when the submission does not say */
+    WAIT_MAX_MS = 7 * 24 * 3600 * 1000 /* whatever the time-outs add up to */
+};
 
 struct ask {
     struct saga *saga;
@@ -128,6 +132,8 @@ static void answer_query(struct ask *ask, const struct wire_query_reply *reply)
         .rollback_reason = bytes_of(reply->rollback_reason),
         .ops = ops,
         .op_count = reply->branch_count,
+        .result = bytes_of(reply->result),
+        .created_ms = reply->create_time_ms,
     };
     ask_end(ask, &answer);
     free(ops);
@@ -137,6 +143,9 @@ static void on_reply(void *arg, enum err err, const struct wire_message *reply, 
 {
     struct ask *ask = arg;
     struct reason reason = {.text = ""};
+    if (FAULT("initiator.after_reply")) {
+        err = ERR_CLOSED;
+    }
     enum saga_error error = error_of_reply(err, reply, why, &reason);
     if (error != SAGA_E_NONE) {
         ask_fail(ask, error, reason.text);
@@ -177,6 +186,9 @@ void coordinator_ask(struct saga *saga, const struct wire_message *request, enum
     } else if (wrong) {
         ask->refused = SAGA_E_INVALID;
         ask->why = wrong;
+    } else if (FAULT("initiator.before_send")) {
+        ask->refused = SAGA_E_UNAVAILABLE;
+        ask->why = "fault point";
     } else {
         int64_t deadline_ms = loop_now_ms(saga->loop) + saga->timeout_ms + wait_ms;
         rpc_client_call(saga->coordinator, request, deadline_ms, on_reply, ask);
@@ -207,6 +219,16 @@ void saga_abort(struct saga *saga, struct saga_bytes gid, const char *reason, sa
 
 /* ---- submissions ---- */
 
+/* Of one step or branch; the branches of a tcc that were registered are known by their number
+ * alone. */
+static int64_t call_timeout_ms(const struct saga_submission *s, size_t index)
+{
+    if (index < s->step_count) {
+        return s->steps[index].options.request_timeout_ms;
+    }
+    return s->branches ? s->branches[index - s->step_count].options.request_timeout_ms : 0;
+}
+
 /* Without a wait_timeout the coordinator answers as soon as a branch must be tried again: each is
  * called at most twice before. */
 int64_t submission_wait_ms(const struct saga_submission *s)
@@ -214,17 +236,38 @@ int64_t submission_wait_ms(const struct saga_submission *s)
     if (!s->wait) {
         return 0;
     }
+    if (s->wait_timeout_ms) {
+        return s->wait_timeout_ms;
+    }
     int64_t call_ms = s->request_timeout_ms ? s->request_timeout_ms : REQUEST_TIMEOUT_MS;
-    int64_t count = (int64_t)(s->step_count + s->branch_count);
-    return s->wait_timeout_ms ? s->wait_timeout_ms : 2 * (count ? count : 1) * call_ms;
+    size_t count = s->step_count + s->branch_count;
+    int64_t all_ms = count ? 0 : call_ms;
+    for (size_t i = 0; i < count && all_ms < WAIT_MAX_MS; i++) {
+        int64_t own_ms = call_timeout_ms(s, i);
+        all_ms += own_ms ? own_ms : call_ms;
+    }
+    return all_ms < WAIT_MAX_MS ? 2 * all_ms : 2 * WAIT_MAX_MS;
 }
 
-struct wire_options submission_options(const struct saga_submission *s)
+struct wire_header *headers_encode(const struct saga_header *headers, size_t count,
+                                   struct arena *arena)
+{
+    struct wire_header *out = count ? arena_alloc(arena, count * sizeof(*out)) : NULL;
+    for (size_t i = 0; i < count; i++) {
+        out[i] = (struct wire_header){arena_copy(arena, slice_str(headers[i].name)),
+                                      arena_copy(arena, slice_str(headers[i].value))};
+    }
+    return out;
+}
+
+struct wire_options submission_options(const struct saga_submission *s, struct arena *arena)
 {
     return (struct wire_options){.timeout_to_fail_ms = s->timeout_to_fail_ms,
                                  .retry_interval_ms = s->retry_interval_ms,
                                  .request_timeout_ms = s->request_timeout_ms,
                                  .retry_limit = s->retry_limit,
+                                 .headers = headers_encode(s->headers, s->header_count, arena),
+                                 .header_count = s->header_count,
                                  .keep_results = s->keep_results};
 }
 
@@ -237,26 +280,20 @@ const char *submission_wrong(const struct saga_submission *s)
         s->retry_interval_ms < 0 || s->request_timeout_ms < 0 || s->delay_ms < 0) {
         return "a time is negative or too large";
     }
-    return NULL;
+    return s->header_count > WIRE_HEADERS_MAX ? "a submission has at most 32 headers" : NULL;
 }
 
-static bool is_tcc(const struct saga_submission *s)
+static const char *call_options_wrong(const struct saga_call_options *options)
 {
-    return s->trans_type && strcmp(s->trans_type, "tcc") == 0;
+    if (options->request_timeout_ms < 0 || options->retry_interval_ms < 0) {
+        return "a time of a step or branch is negative";
+    }
+    return options->header_count > WIRE_HEADERS_MAX ? "a step or branch has at most 32 headers"
+                                                    : NULL;
 }
 
-static const char *steps_wrong(const struct saga_submission *s)
+static const char *orders_wrong(const struct saga_submission *s)
 {
-    if (is_tcc(s) ? s->step_count > 0 : s->branch_count > 0) {
-        return is_tcc(s) ? "a tcc has branches, no steps"
-                         : "branches are for a tcc; others have "
-                           "steps";
-    }
-    /* A tcc without branches is one that was prepared. */
-    if (s->branch_count > WIRE_STEPS_MAX || s->step_count > WIRE_STEPS_MAX ||
-        (!is_tcc(s) && s->step_count == 0)) {
-        return "a submission has 1 to 100 steps or branches";
-    }
     if (s->order_count > SAGA_ORDERS_MAX) {
         return "a submission has at most 1000 orders";
     }
@@ -268,10 +305,43 @@ static const char *steps_wrong(const struct saga_submission *s)
     return NULL;
 }
 
+static bool is_tcc(const struct saga_submission *s)
+{
+    return s->trans_type && strcmp(s->trans_type, "tcc") == 0;
+}
+
+/* Its branches may have been registered before. */
+static bool needs_no_steps(const struct saga_submission *s)
+{
+    return is_tcc(s) || (s->trans_type && strcmp(s->trans_type, "xa") == 0);
+}
+
+static const char *steps_wrong(const struct saga_submission *s)
+{
+    if (is_tcc(s) ? s->step_count > 0 : s->branch_count > 0) {
+        return is_tcc(s) ? "a tcc has branches, no steps"
+                         : "branches are for a tcc; others have "
+                           "steps";
+    }
+    if (s->branch_count > WIRE_STEPS_MAX || s->step_count > WIRE_STEPS_MAX ||
+        (!needs_no_steps(s) && s->step_count == 0)) {
+        return "a submission has 1 to 100 steps or branches";
+    }
+    const char *wrong = NULL;
+    for (size_t i = 0; i < s->step_count && !wrong; i++) {
+        wrong = call_options_wrong(&s->steps[i].options);
+    }
+    for (size_t i = 0; i < s->branch_count && !wrong; i++) {
+        wrong = call_options_wrong(&s->branches[i].options);
+    }
+    return wrong ? wrong : orders_wrong(s);
+}
+
 /* Room for what the request points to. */
 struct parts {
     struct wire_step steps[WIRE_STEPS_MAX];
     uint8_t after[SAGA_ORDERS_MAX];
+    struct arena arena; /* of headers */
 };
 
 /* Each step's predecessors in one run. */
@@ -290,6 +360,15 @@ static void orders_encode(const struct saga_submission *s, struct parts *parts)
     }
 }
 
+static void call_options_encode(const struct saga_call_options *options, struct wire_step *step,
+                                struct arena *arena)
+{
+    step->request_timeout_ms = options->request_timeout_ms;
+    step->retry_interval_ms = options->retry_interval_ms;
+    step->headers = headers_encode(options->headers, options->header_count, arena);
+    step->header_count = options->header_count;
+}
+
 static void steps_encode(const struct saga_submission *s, struct parts *parts)
 {
     for (size_t i = 0; i < s->step_count; i++) {
@@ -297,6 +376,7 @@ static void steps_encode(const struct saga_submission *s, struct parts *parts)
         parts->steps[i] = (struct wire_step){.action = slice_str(step->action),
                                              .compensate = slice_str(step->compensate),
                                              .payload = slice_of(step->payload)};
+        call_options_encode(&step->options, &parts->steps[i], &parts->arena);
     }
     for (size_t i = 0; i < s->branch_count; i++) {
         const struct saga_branch *branch = &s->branches[i];
@@ -304,6 +384,7 @@ static void steps_encode(const struct saga_submission *s, struct parts *parts)
                                              .confirm = slice_str(branch->confirm),
                                              .cancel = slice_str(branch->cancel),
                                              .payload = slice_of(branch->payload)};
+        call_options_encode(&branch->options, &parts->steps[i], &parts->arena);
     }
     orders_encode(s, parts);
 }
@@ -312,6 +393,7 @@ static void send_submission(struct saga *saga, enum wire_kind kind, const struct
                             saga_answer_cb cb, void *arg)
 {
     struct parts parts;
+    parts.arena = (struct arena){0};
     const char *wrong = submission_wrong(s);
     wrong = wrong ? wrong : steps_wrong(s);
     if (!wrong && kind == WIRE_PREPARE && s->wait) {
@@ -325,7 +407,7 @@ static void send_submission(struct saga *saga, enum wire_kind kind, const struct
             .trans_type = slice_str(s->trans_type ? s->trans_type : "saga"),
             .steps = parts.steps,
             .step_count = s->step_count + s->branch_count,
-            .options = submission_options(s),
+            .options = submission_options(s, &parts.arena),
             .wait_result = s->wait,
             .wait_timeout_ms = (uint32_t)s->wait_timeout_ms,
             .query_prepared = slice_str(s->query_prepared),
@@ -334,6 +416,7 @@ static void send_submission(struct saga *saga, enum wire_kind kind, const struct
         };
     }
     coordinator_ask(saga, &request, WIRE_SUBMIT_REPLY, submission_wait_ms(s), wrong, cb, arg);
+    arena_fini(&parts.arena);
 }
 
 void saga_submit(struct saga *saga, const struct saga_submission *submission, saga_answer_cb cb,

@@ -1,5 +1,6 @@
 /* Serving: which handler gets a call, and its answer. */
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "saga_internal.h"
@@ -12,7 +13,8 @@
 
 enum {
     GID_CHARS_MAX = 128, /* the coordinator's limit */
-    NAME_CHARS_MAX = 64, /* branch id, op and transaction type */
+    NAME_CHARS_MAX = 64, /* branch id and transaction type */
+    OP_CHARS_MAX = 256,  /* the resume of a workflow has its name */
     MESSAGE_MAX = 1000,  /* bytes of an answer's message */
 };
 
@@ -76,6 +78,7 @@ static enum wire_result result_to_wire(enum saga_result result)
     case SAGA_FAILURE: return WIRE_FAILURE;
     case SAGA_ONGOING: return WIRE_ONGOING;
     case SAGA_ERROR: return WIRE_RESULT_ERROR;
+    case SAGA_RESULT_CONFLICT: return WIRE_RESULT_CONFLICT;
     }
     unreachable("saga_result");
 }
@@ -101,6 +104,10 @@ void call_answer(struct saga_call *call, enum saga_result result, struct slice p
     };
     struct rpc_request *request = call->request;
     call_release(call);
+    if (FAULT("participant.before_reply")) {
+        rpc_request_drop(request);
+        return;
+    }
     rpc_request_reply(request, &reply);
 }
 
@@ -141,7 +148,7 @@ static bool branch_is_good(const struct wire_call *call, struct reason *why)
         size_t chars_max;
     } fields[] = {{"gid", call->gid, GID_CHARS_MAX},
                   {"branch_id", call->branch_id, NAME_CHARS_MAX},
-                  {"op", call->op, NAME_CHARS_MAX},
+                  {"op", call->op, OP_CHARS_MAX},
                   {"trans_type", call->trans_type, NAME_CHARS_MAX}};
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         if (fields[i].value.len == 0) {
@@ -201,7 +208,7 @@ static const struct handler *route(const struct saga *saga, const struct wire_ca
 void participant_serve(void *arg, struct rpc_request *request)
 {
     struct saga *saga = arg;
-    if (saga->closing) {
+    if (saga->closing || FAULT("participant.before_call")) {
         rpc_request_drop(request);
         return;
     }

@@ -1,8 +1,9 @@
-/* Plain requests to other participants, over one connection for each address. */
+/* Calls of other participants, over one connection for each address. */
 #include "base/check.h"
 #include "base/mem.h"
 #include "saga_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +81,7 @@ static enum saga_result result_of_wire(enum wire_result result)
     case WIRE_ONGOING: return SAGA_ONGOING;
     case WIRE_RESULT_UNSPECIFIED:
     case WIRE_RESULT_ERROR: return SAGA_ERROR;
+    case WIRE_RESULT_CONFLICT: return SAGA_RESULT_CONFLICT;
     }
     unreachable("wire_result");
 }
@@ -114,6 +116,33 @@ static void on_refused(void *arg)
     struct request *request = arg;
     struct saga_response response = {.error = request->refused, .message = request->why};
     request_end(request, &response);
+}
+
+const char *participant_url_init(struct participant_url *out, const char *url)
+{
+    static const char scheme[] = "tcp://";
+    static const char wrong[] =
+        "the url of what this program calls must be tcp://HOST:PORT/package.Service/Method: names "
+        "are known to the coordinator only";
+    *out = (struct participant_url){.method = NULL};
+    if (!url || strncmp(url, scheme, sizeof(scheme) - 1) != 0) {
+        return wrong;
+    }
+    const char *authority = url + sizeof(scheme) - 1;
+    size_t len = strcspn(authority, "/");
+    const char *bracket = memchr(authority, ']', len);
+    const char *port = bracket ? bracket + 1 : memchr(authority, ':', len);
+    if (authority[len] != '/' || !port || *port != ':' || len >= sizeof(out->address)) {
+        return wrong;
+    }
+    snprintf(out->address, sizeof(out->address), "%.*s", (int)len, authority);
+    out->method = mem_strdup(authority + len + 1);
+    return NULL;
+}
+
+void participant_url_fini(struct participant_url *url)
+{
+    free(url->method);
 }
 
 void participant_call(struct saga *saga, const char *address, struct wire_call *call,

@@ -13,6 +13,8 @@
 
 enum {
     TIMEOUT_MS = 3000,
+    WAIT_TIMEOUT_MS = 500,
+    WAIT_REPLICAS_MAX = 16,
     CONNECTIONS_MAX = 1000,
     REDIS_QUEUE_MAX = 100000,
     WITHDRAW_MS = 1000, /* waiting for it at the end */
@@ -40,6 +42,29 @@ struct slice *scratch_slices(struct saga *saga, size_t count)
 
 /* ---- open ---- */
 
+static int64_t or_default(int64_t value, int64_t default_value)
+{
+    return value ? value : default_value;
+}
+
+static enum err replicas_check(const struct saga_conf *conf, struct reason *reason)
+{
+    int64_t wait_ms = or_default(conf->wait_timeout_ms, WAIT_TIMEOUT_MS);
+    int64_t timeout_ms = or_default(conf->timeout_ms, TIMEOUT_MS);
+    if (conf->wait_replicas < 0 || conf->wait_replicas > WAIT_REPLICAS_MAX) {
+        return reason_set(reason, ERR_INVALID, "wait_replicas = %d: must be 0 to %d",
+                          conf->wait_replicas, WAIT_REPLICAS_MAX);
+    }
+    /* A script stands behind the WAIT of those before it, then waits for its own. */
+    if (conf->wait_replicas > 0 && (wait_ms < 0 || wait_ms > timeout_ms / 3)) {
+        return reason_set(reason, ERR_INVALID,
+                          "wait_timeout_ms = %" PRId64 ": must be a third of timeout_ms = %" PRId64
+                          " at most",
+                          wait_ms, timeout_ms);
+    }
+    return ERR_OK;
+}
+
 static enum err conf_check(const struct saga_conf *conf, struct reason *reason)
 {
     if (!conf->program || conf->program[0] == '\0') {
@@ -51,7 +76,12 @@ static enum err conf_check(const struct saga_conf *conf, struct reason *reason)
                           "barrier_ttl_ms, timeout_ms, connections_max and redis_db must not be "
                           "negative (0 takes the default)");
     }
-    return advert_check(conf, reason);
+    struct reason why;
+    if (conf->redis && redis_address_check(conf->redis, conf->redis_db, &why)) {
+        return reason_set(reason, ERR_INVALID, "redis: %s", why.text);
+    }
+    enum err err = replicas_check(conf, reason);
+    return err ? err : advert_check(conf, reason);
 }
 
 static struct saga *saga_new(const struct saga_conf *conf)
@@ -61,8 +91,8 @@ static struct saga *saga_new(const struct saga_conf *conf)
     saga->owns_loop = !conf->loop;
     saga->program = mem_strdup(conf->program);
     saga->token = conf->token && conf->token[0] ? mem_strdup(conf->token) : NULL;
-    saga->timeout_ms = conf->timeout_ms ? conf->timeout_ms : TIMEOUT_MS;
-    int64_t ttl = conf->barrier_ttl_ms ? conf->barrier_ttl_ms : barrier_ttl_default_ms;
+    saga->timeout_ms = or_default(conf->timeout_ms, TIMEOUT_MS);
+    int64_t ttl = or_default(conf->barrier_ttl_ms, barrier_ttl_default_ms);
     snprintf(saga->ttl_text, sizeof(saga->ttl_text), "%" PRId64, ttl);
     return saga;
 }
@@ -89,6 +119,8 @@ static void store_open(struct saga *saga, const struct saga_conf *conf)
         .db = conf->redis_db,
         .connect_timeout_ms = saga->timeout_ms,
         .queue_max = REDIS_QUEUE_MAX,
+        .wait_replicas = conf->wait_replicas,
+        .wait_ms = or_default(conf->wait_timeout_ms, WAIT_TIMEOUT_MS),
     };
     saga->redis = redis_open(saga->loop, &redis);
 }
@@ -177,7 +209,8 @@ static void finish(void *arg)
         return;
     }
     participant_fini(saga);
-    tccs_free(saga);
+    two_phases_free(saga);
+    workflows_free(saga);
     advert_free(saga);
     buf_fini(&saga->key);
     free(saga->slices);

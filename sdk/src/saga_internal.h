@@ -2,6 +2,7 @@
 #ifndef SAGA_INTERNAL_H
 #define SAGA_INTERNAL_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "net/loop.h"
 #include "redis/redis.h"
@@ -29,6 +30,18 @@ struct saga_script {
     bool gated;
 };
 
+/* One run of a script under the barrier of `branch`; part of whoever waits for it. */
+struct gate_run {
+    struct saga *saga;
+    const struct wire_call *branch;
+    int barrier; /* 1, 2, … of the scripts of one op */
+    void (*ended)(void *owner, const struct saga_outcome *outcome);
+    void *owner;
+    struct redis_script script;
+    const char *refused; /* why no command was sent */
+    struct loop_task task;
+};
+
 struct saga_call {
     struct saga *saga;
     struct rpc_request *request;
@@ -36,13 +49,10 @@ struct saga_call {
     struct saga_call *prev, *next; /* in saga->calls or saga->free_calls */
     int64_t deadline_ms;           /* the caller waits no longer */
     int barriers;                  /* scripts run under the barrier so far; numbers them */
-    /* The script in flight. */
-    bool evaluating;
-    struct redis_script script;
+    bool evaluating;               /* `run` is in flight */
+    struct gate_run run;
     saga_eval_done done;
     void *done_arg;
-    const char *broken; /* why no command was sent */
-    struct loop_task task;
 };
 
 /* A client of another participant. */
@@ -73,7 +83,8 @@ struct saga {
     void *nothing_arg;
     struct rpc_client *coordinator;
     struct peer *peers;
-    struct saga_tcc *tccs; /* begun and not ended */
+    struct two_phase *two_phases;    /* begun and not ended */
+    struct saga_workflow *workflows; /* likewise */
     struct saga_watch *watches;
     struct method *methods;
     struct saga_call *calls; /* not answered yet */
@@ -106,6 +117,13 @@ void call_answer(struct saga_call *call, enum saga_result result, struct slice p
                  struct slice message);
 /* This instance is closing: the coordinator tries another one, or later. */
 void call_pass_on(struct saga_call *call);
+/* Runs the script; ended, exactly once, comes later. `wrong`: why it must not, or NULL. */
+void gate_start(struct gate_run *run, const struct saga_eval *eval, const char *wrong,
+                int64_t deadline_ms);
+/* Asks for the change of the message that `branch` names. */
+void gate_check_start(struct gate_run *run, const char *tag, const char *wrong,
+                      int64_t deadline_ms);
+void gate_log(const struct gate_run *run, const char *what, struct slice why);
 void participant_fini(struct saga *saga); /* drops the calls, frees everything of this part */
 
 /* A request to the coordinator. `wanted`: the kind of its answer; `wait_ms`: how much longer than a
@@ -116,13 +134,27 @@ void coordinator_ask(struct saga *saga, const struct wire_message *request, enum
 int64_t submission_wait_ms(const struct saga_submission *submission);
 /* Why it cannot be sent, whatever its type; or NULL. */
 const char *submission_wrong(const struct saga_submission *submission);
-struct wire_options submission_options(const struct saga_submission *submission);
+/* Its headers are copies. */
+struct wire_options submission_options(const struct saga_submission *submission,
+                                       struct arena *arena);
+/* Copies. */
+struct wire_header *headers_encode(const struct saga_header *headers, size_t count,
+                                   struct arena *arena);
 
+/* A branch url that this program calls by itself: "tcp://HOST:PORT/package.Service/Method". */
+struct participant_url {
+    char address[300];
+    char *method; /* NULL when it is no such url */
+};
+/* NULL, or what is wrong with it; to be given to participant_url_fini in either case. */
+const char *participant_url_init(struct participant_url *out, const char *url);
+void participant_url_fini(struct participant_url *url);
 /* A call to a participant at `address`; its timeout_ms is set here. `wrong` as above. */
 void participant_call(struct saga *saga, const char *address, struct wire_call *call,
                       int64_t timeout_ms, const char *wrong, saga_response_cb cb, void *arg);
 
-void tccs_free(struct saga *saga);
+void two_phases_free(struct saga *saga);
+void workflows_free(struct saga *saga);
 void watches_close(struct saga *saga); /* the saga is closing: all will be cancelled */
 
 enum err advert_check(const struct saga_conf *conf, struct reason *reason) MUST_CHECK;

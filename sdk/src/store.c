@@ -100,7 +100,8 @@ void saga_redis_eval(struct saga *saga, const struct saga_script *script,
     struct redis_eval run = {.script = &op->script,
                              .keys = all,
                              .args = key_count + arg_count ? all + key_count : NULL,
-                             .arg_count = arg_count};
+                             .arg_count = arg_count,
+                             .is_durable = true};
     redis_eval(saga->redis, loop_now_ms(saga->loop) + saga->timeout_ms, &run, on_reply, op);
 }
 

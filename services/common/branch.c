@@ -141,9 +141,11 @@ static void part_make(struct parts *parts, size_t i, const struct service_branch
     const char *undo = branch_url(branch->target, branch->undo, parts->urls[i][1]);
     if (branch->confirm) {
         const char *confirm = branch_url(branch->target, branch->confirm, parts->urls[i][2]);
-        parts->branches[i] = (struct saga_branch){action, confirm, undo, payload};
+        parts->branches[i] = (struct saga_branch){
+            .try_url = action, .confirm = confirm, .cancel = undo, .payload = payload};
     } else {
-        parts->steps[i] = (struct saga_step){action, undo, payload};
+        parts->steps[i] =
+            (struct saga_step){.action = action, .compensate = undo, .payload = payload};
     }
 }
 

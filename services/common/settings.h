@@ -12,6 +12,7 @@ struct service_settings {
     char *redis_user;
     char *redis_password;
     int64_t redis_db;
+    int64_t wait_replicas, wait_timeout_ms;
     char *coordinator;
     char *advertise;
     char *registry, *registry_user, *registry_password;
@@ -54,20 +55,26 @@ const char *service_settings_secret(const struct service_settings *settings);
         SERVICE_OPTION("listen_rpc", CONF_STRING, listen_rpc, rpc, 0, 0, NULL,                     \
                        "Where branch calls and requests of other services arrive, host:port."),    \
         SERVICE_OPTION("redis", CONF_STRING, redis, "127.0.0.1:6379", 0, 0, NULL,                  \
-                       "Redis that holds this service's data, host:port or unix:/path."),          \
+                       "Redis that holds this service's data: host:port, unix:/path, "             \
+                       "sentinel://host:port,.../master or cluster://host:port,..."),              \
         SERVICE_OPTION("redis_user", CONF_STRING, redis_user, "", 0, 0, NULL,                      \
                        "Redis ACL user; empty: the default user."),                                \
         SERVICE_OPTION("redis_password", CONF_SECRET, redis_password, "", 0, 0, NULL,              \
                        "Password of the Redis user; empty: none."),                                \
         SERVICE_OPTION("redis_db", CONF_INT, redis_db, "0", 0, 1000, NULL,                         \
                        "Redis database number."),                                                  \
+        SERVICE_OPTION("wait_replicas", CONF_INT, wait_replicas, "0", 0, 16, NULL,                 \
+                       "Replicas of this Redis that must have a change before it is answered."),   \
+        SERVICE_OPTION("wait_timeout", CONF_DURATION, wait_timeout_ms, "500ms", 1, 600000, NULL,   \
+                       "How long replicas may take, a third of timeout at most; then the outcome " \
+                       "is unknown, and the call is repeated."),                                   \
         SERVICE_OPTION("coordinator", CONF_STRING, coordinator, "127.0.0.1:36791", 0, 0, NULL,     \
                        "TCP address of sagad, to which transactions are submitted."),              \
         SERVICE_OPTION("advertise", CONF_STRING, advertise, "", 0, 0, NULL,                        \
                        "host:port at which sagad reaches listen_rpc (port 0: the port of it): "    \
                        "registers there under the program's name without its d; empty: not."),     \
         SERVICE_OPTION("registry", CONF_STRING, registry, "", 0, 0, NULL,                          \
-                       "Redis of sagad, where instances are registered; empty: redis."),           \
+                       "Redis of sagad, as there, where instances are registered; empty: redis."), \
         SERVICE_OPTION("registry_user", CONF_STRING, registry_user, "", 0, 0, NULL,                \
                        "Redis ACL user there; empty: the default user."),                          \
         SERVICE_OPTION("registry_password", CONF_SECRET, registry_password, "", 0, 0, NULL,        \

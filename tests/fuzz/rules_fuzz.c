@@ -23,7 +23,8 @@ struct play {
     bool forced;
 };
 
-static const struct step_limits limits = {.retry_interval_ms = 100, .retry_interval_max_ms = 3000};
+static const struct step_limits limits = {
+    .retry_interval_ms = 100, .retry_interval_max_ms = 3000, .park_after = 3};
 
 static uint8_t take(struct input *in)
 {
@@ -119,7 +120,7 @@ static void check_call(const struct play *play, const struct step *step)
 {
     const struct txn *txn = play->txn;
     const struct txn_op_record *op = &txn->branches[step->branch].ops[step->op];
-    check(op->url.len > 0 && op->status != OP_SUCCEED && !op->calling);
+    check(op->url.len > 0 && op->status != OP_SUCCEED && !op->calling && !op->parked);
     if (step->branch == txn->branch_count) {
         check(txn->status == TXN_PREPARED && (txn->type == TXN_MSG || txn->type == TXN_WORKFLOW));
         return;
@@ -175,6 +176,9 @@ static void check_step(const struct play *play, const struct step *step, enum tx
     case NEXT_CALL: check_call(play, step); break;
     case NEXT_WAIT: check(step->until_ms > play->now_ms && play->call_count == 0); break;
     case NEXT_AWAIT: check(step->until_ms > play->now_ms && play->call_count > 0); break;
+    case NEXT_PARK:
+        check(play->call_count == 0 && txn->branches[step->branch].ops[step->op].parked);
+        break;
     case NEXT_END: check_end(play); break;
     }
 }
@@ -219,10 +223,18 @@ static struct event next_event(struct play *play, struct input *in)
                           .random = byte};
     play->now_ms += byte & 8 ? 10 * (int64_t)take(in) : 0;
     play->forced = event.kind == EVENT_FORCE_STOP;
+    if (event.kind == EVENT_RETRY_NOW && byte & 64) {
+        event.kind = EVENT_RESOLVE;
+    }
     if (event.kind == EVENT_CALLED && play->call_count > 0) {
-        event = ended(play, take(in) % play->call_count, (enum call_verdict)((byte >> 4) & 3));
+        enum call_verdict verdict =
+            byte & 64 ? CALL_CONFLICT : (enum call_verdict)((byte >> 4) & 3);
+        event = ended(play, take(in) % play->call_count, verdict);
     } else if (event.kind == EVENT_CALLED) {
         event.kind = EVENT_TICK;
+    } else if (event.kind == EVENT_RESOLVE) {
+        event.branch = take(in) % (play->txn->branch_count + 1);
+        event.op = (enum txn_op)(byte & 16 ? OP_UNDO : byte & 32 ? OP_CONFIRM : OP_ACTION);
     }
     return event;
 }
@@ -236,7 +248,9 @@ static void finish(struct play *play)
         struct event event = {.kind = i % 3 == 0 ? EVENT_SUBMIT : EVENT_FINISH,
                               .status = TXN_FAILED,
                               .text = slice_str("why")};
-        if (play->call_count > 0) {
+        if (i == 0) {
+            event.kind = EVENT_RETRY_NOW; /* what is parked is brought back */
+        } else if (play->call_count > 0) {
             event = ended(play, 0, CALL_SUCCESS);
         }
         give(play, event);

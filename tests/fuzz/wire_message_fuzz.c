@@ -36,8 +36,16 @@ static void check_limits(const struct wire_message *message)
         }
     } else if (message->kind == WIRE_REGISTER) {
         check(utf8_is_valid(message->register_branch.branch_id));
+        check(utf8_is_valid(message->register_branch.op));
+        check(message->register_branch.status <= WIRE_STATUS_FAILED);
     } else if (message->kind == WIRE_ABORT) {
         check(utf8_is_valid(message->abort.reason));
+    } else if (message->kind == WIRE_WORKFLOW) {
+        check(utf8_is_valid(message->workflow.name) && utf8_is_valid(message->workflow.resume));
+        check(message->workflow.options.header_count <= WIRE_HEADERS_MAX);
+    } else if (message->kind == WIRE_FINISH) {
+        check(utf8_is_valid(message->finish.reason));
+        check(message->finish.status <= WIRE_STATUS_FAILED);
     } else if (message->kind == WIRE_CALL) {
         check(message->call.header_count <= WIRE_HEADERS_MAX);
         check(message->call.started_ms >= 0 && utf8_is_valid(message->call.method));

@@ -68,7 +68,8 @@ class StackCase(unittest.TestCase):
         return reply.body["id"], web.token(SECRET, reply.body["id"])
 
     def gid(self):
-        return f"{self.id().rpartition('.')[2]}-{self.number()}"
+        """Gids sort as they were made: those of one millisecond are listed by their bytes."""
+        return f"{self.id().rpartition('.')[2]}-{self.number():06}"
 
     def post(self, service, action, token=None, headers=None, **fields):
         return self.stack[service].post(f"/api/{service}/{action}", fields,

@@ -19,7 +19,20 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 20000, CONNECTIONS_MAX = 64, LINE_MAX_BYTES = 512 };
+enum {
+    PATIENCE_MS = 20000,
+    CONNECTIONS_MAX = 64,
+    LINE_MAX_BYTES = 512,
+    RULES_MAX = 16,
+    PUMP_MS = 2,
+};
+
+/* A command that is answered without a step. */
+struct rule {
+    char words[64];
+    char text[LINE_MAX_BYTES];
+    unsigned count;
+};
 
 struct fake_server {
     struct loop *loop;
@@ -30,6 +43,9 @@ struct fake_server {
     bool gone; /* the client closed it */
     struct buf in;
     char address[32];
+    struct rule rules[RULES_MAX];
+    int rule_count;
+    struct loop_timer pump;
 };
 
 static void server_listen(struct fake_server *server)
@@ -83,6 +99,9 @@ void fake_server_stop(struct fake_server *server)
     if (server->listener >= 0) {
         close(server->listener);
     }
+    if (server->rule_count > 0) {
+        loop_timer_clear(&server->pump);
+    }
     test_port_release(&server->port);
     buf_fini(&server->in);
     free(server);
@@ -127,8 +146,8 @@ static long take_number(struct slice in, size_t *at, char mark)
     return number;
 }
 
-/* Takes one whole command off, its words joined by spaces; false when there is none yet. */
-static bool take_command(struct fake_server *server, struct buf *out)
+/* The first whole command, its words joined by spaces; returns its bytes, 0: there is none yet. */
+static size_t first_command(const struct fake_server *server, struct buf *out)
 {
     struct slice in = buf_slice(&server->in);
     size_t at = 0;
@@ -137,15 +156,20 @@ static bool take_command(struct fake_server *server, struct buf *out)
     for (long i = 0; i < argc; i++) {
         long len = take_number(in, &at, '$');
         if (len < 0 || at + (size_t)len + 2 > in.len) {
-            return false;
+            return 0;
         }
         buf_printf(out, "%s%.*s", i > 0 ? " " : "", (int)len, in.ptr + at);
         at += (size_t)len + 2;
     }
-    if (argc > 0) {
-        buf_drop_front(&server->in, at);
-    }
-    return argc > 0;
+    return argc > 0 ? at : 0;
+}
+
+/* Takes it off; false when there is none yet. */
+static bool take_command(struct fake_server *server, struct buf *out)
+{
+    size_t len = first_command(server, out);
+    buf_drop_front(&server->in, len);
+    return len > 0;
 }
 
 static bool words_match(const char *wanted, const char *got)
@@ -165,6 +189,93 @@ static bool words_match(const char *wanted, const char *got)
     }
 }
 
+static bool server_accept(struct fake_server *server)
+{
+    int fd = accept4(server->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        assert_true(server->count < CONNECTIONS_MAX);
+        server->connections[server->count++] = fd;
+        server->gone = false;
+        buf_clear(&server->in);
+    }
+    return fd >= 0;
+}
+
+static size_t unescape(const char *text, char bytes[LINE_MAX_BYTES])
+{
+    size_t len = 0;
+    for (const char *p = text; *p; p++) {
+        bool escaped = p[0] == '\\' && (p[1] == 'r' || p[1] == 'n');
+        bytes[len++] = (char)(!escaped ? *p : p[1] == 'r' ? '\r' : '\n');
+        p += escaped;
+    }
+    return len;
+}
+
+static struct rule *rule_of(struct fake_server *server, const char *command)
+{
+    for (int i = 0; i < server->rule_count; i++) {
+        if (words_match(server->rules[i].words, command)) {
+            return &server->rules[i];
+        }
+    }
+    return NULL;
+}
+
+/* Answers what a rule answers, up to the first command that wants a step. */
+static void server_answer(struct fake_server *server)
+{
+    struct buf command = {0};
+    struct rule *rule;
+    size_t len;
+    while ((len = first_command(server, &command)) > 0 && (rule = rule_of(server, command.data))) {
+        char bytes[LINE_MAX_BYTES];
+        size_t n = unescape(rule->text, bytes);
+        buf_drop_front(&server->in, len);
+        rule->count++;
+        (void)send(connection(server), bytes, n, MSG_NOSIGNAL);
+    }
+    buf_fini(&command);
+}
+
+static void on_pump(void *arg)
+{
+    struct fake_server *server = arg;
+    if (server->listener >= 0) {
+        (void)server_accept(server);
+    }
+    if (connection(server) >= 0) {
+        server_read(server);
+        server_answer(server);
+    }
+    loop_timer_set(&server->pump, loop_now_ms(server->loop) + PUMP_MS);
+}
+
+void fake_server_always(struct fake_server *server, const char *words, const char *text)
+{
+    struct rule *rule = rule_of(server, words);
+    if (server->rule_count == 0) {
+        loop_timer_init(&server->pump, server->loop, on_pump, server);
+        loop_timer_set(&server->pump, 0);
+    }
+    if (!rule) {
+        assert_true(server->rule_count < RULES_MAX);
+        rule = &server->rules[server->rule_count++];
+    }
+    snprintf(rule->words, sizeof(rule->words), "%s", words);
+    snprintf(rule->text, sizeof(rule->text), "%s", text);
+}
+
+unsigned fake_server_count(const struct fake_server *server, const char *words)
+{
+    for (int i = 0; i < server->rule_count; i++) {
+        if (strcmp(server->rules[i].words, words) == 0) {
+            return server->rules[i].count;
+        }
+    }
+    return 0;
+}
+
 static void turn(struct fake_server *server, int64_t end_ms, const char *step)
 {
     if (clock_mono_ms() > end_ms) {
@@ -175,15 +286,10 @@ static void turn(struct fake_server *server, int64_t end_ms, const char *step)
 
 static void play_accept(struct fake_server *server, const char *rest, int64_t end_ms)
 {
-    int fd;
     (void)rest;
-    assert_true(server->count < CONNECTIONS_MAX);
-    while ((fd = accept4(server->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0) {
+    while (!server_accept(server)) {
         turn(server, end_ms, "ACCEPT");
     }
-    server->connections[server->count++] = fd;
-    server->gone = false;
-    buf_clear(&server->in);
 }
 
 static void play_expect(struct fake_server *server, const char *rest, int64_t end_ms)
@@ -192,6 +298,7 @@ static void play_expect(struct fake_server *server, const char *rest, int64_t en
     while (!take_command(server, &command)) {
         turn(server, end_ms, rest);
         server_read(server);
+        server_answer(server);
     }
     if (!words_match(rest, command.data)) {
         fail_msg("fake server: expected '%s', got '%s'", rest, command.data);
@@ -202,13 +309,8 @@ static void play_expect(struct fake_server *server, const char *rest, int64_t en
 static void play_send(struct fake_server *server, const char *rest, int64_t end_ms)
 {
     char bytes[LINE_MAX_BYTES];
-    size_t len = 0;
     (void)end_ms;
-    for (const char *p = rest; *p; p++) {
-        bool escaped = p[0] == '\\' && (p[1] == 'r' || p[1] == 'n');
-        bytes[len++] = (char)(!escaped ? *p : p[1] == 'r' ? '\r' : '\n');
-        p += escaped;
-    }
+    size_t len = unescape(rest, bytes);
     assert_int_equal(send(connection(server), bytes, len, MSG_NOSIGNAL), (ssize_t)len);
 }
 
@@ -241,6 +343,7 @@ static void play_nothing(struct fake_server *server, const char *rest, int64_t e
     (void)rest;
     turn(server, end_ms, "NOTHING");
     server_read(server);
+    server_answer(server);
     assert_int_equal(server->in.len, 0);
 }
 

@@ -26,6 +26,11 @@ struct fake_server *fake_server_start(struct loop *loop); /* on 127.0.0.1, a fre
 void fake_server_stop(struct fake_server *server);
 const char *fake_server_address(const struct fake_server *server); /* "127.0.0.1:PORT" */
 void fake_server_play(struct fake_server *server, const char *script);
+/* From now on it accepts connections by itself, while the loop turns, and answers each command with
+ * these words (as in EXPECT) by itself; the text is that of SEND. A second answer to the same words
+ * replaces the first. EXPECT sees the other commands only. */
+void fake_server_always(struct fake_server *server, const char *words, const char *text);
+unsigned fake_server_count(const struct fake_server *server, const char *words); /* so answered */
 /* TCP segments with data that came over the connection so far: one for each small write. */
 unsigned fake_server_segments(const struct fake_server *server);
 

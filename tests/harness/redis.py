@@ -1,12 +1,16 @@
 """A private redis-server, and a client of a few lines."""
 import os
 import pathlib
+import shutil
 import socket
 
 from harness.ports import Port
 from harness.process import DEADLINE, Process
 
 CONF = pathlib.Path(__file__).resolve().parents[2] / "conf" / "redis.conf"
+
+
+SYNC_AT_ONCE = ["--repl-diskless-sync-delay", "0"]  # else a master lets a new replica wait for 5 s
 
 
 class RedisError(Exception):
@@ -88,20 +92,34 @@ class RedisServer:
     """conf/redis.conf in a folder of its own. fsync: always, everysec, or no (no AOF)."""
 
     def __init__(self, folder, fsync="everysec", cluster=False, acl_file=None, password=None,
-                 slots=True):
+                 slots=True, extra=()):
+        self.extra = list(extra)  # further words of the command line
         self.slots = slots  # of a cluster: whether this node serves them all
         self.dir = os.path.join(folder, "redis")
         os.makedirs(self.dir)
         self.port = Port()
         self.bus = Port() if cluster else None  # for the nodes of a cluster among themselves
+        self.announced = (self.port.number, self.bus.number if cluster else None)
         self.path = os.path.join(folder, "redis.sock")
         self.acl_file, self.password = acl_file, password
         self.fsync, self.cluster = fsync, cluster
         self.process = Process("redis", os.path.join(folder, "redis.log"))
         self.client = None
 
-    def start(self):
-        argv = [os.environ.get("REDIS_SERVER", "redis-server"), str(CONF), "--port",
+    def announce(self, port, bus=None):
+        """Where others are told that it is, from its start on: a proxy, say."""
+        self.announced = (port, bus)
+        kind = "cluster" if self.cluster else "replica"
+        self.extra += [f"--{kind}-announce-ip", "127.0.0.1", f"--{kind}-announce-port", str(port)]
+        if bus:
+            self.extra += ["--cluster-announce-bus-port", str(bus)]
+
+    def launch(self, *options):
+        """With these options too, this time only; whether it answers is not awaited."""
+        conf = os.path.join(self.dir, "redis.conf")
+        if not os.path.exists(conf):  # sentinels have it rewritten
+            shutil.copyfile(CONF, conf)
+        argv = [os.environ.get("REDIS_SERVER", "redis-server"), conf, "--port",
                 str(self.port.number), "--bind", "127.0.0.1", "--unixsocket", self.path, "--dir",
                 self.dir, "--appendonly", "no" if self.fsync == "no" else "yes", "--appendfsync",
                 "everysec" if self.fsync == "no" else self.fsync]
@@ -110,12 +128,24 @@ class RedisServer:
         if self.cluster:
             argv += ["--cluster-enabled", "yes", "--cluster-port", str(self.bus.number),
                      "--cluster-require-full-coverage", "no"]
-        self.process.start(argv)
+        self.process.start(argv + self.extra + list(options))
+
+    def start(self):
+        self.launch()
         self.process.await_ready(self.connect)
         if self.cluster and self.slots:
             if "cluster_slots_assigned:0" in self.ask("CLUSTER", "INFO"):
                 self.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
             self.process.await_ready(lambda: "cluster_state:ok" in self.ask("CLUSTER", "INFO"))
+
+    @property
+    def address(self):
+        """For programs; clients of a cluster do not come by a socket."""
+        return self.port.address if self.cluster else f"unix:{self.path}"
+
+    @property
+    def processes(self):
+        return [self.process]
 
     def connect(self):
         """Whether it answers."""
@@ -123,6 +153,8 @@ class RedisServer:
             client = RedisClient(self.path, "default", self.password)
         except OSError:
             return False
+        if self.client:
+            self.client.close()
         try:
             client.ask("PING")
         except (OSError, RedisError):  # -LOADING

@@ -28,6 +28,7 @@ class Program:
     def __init__(self, stack, name, binary, settings):
         self.stack, self.name, self.binary = stack, name, binary
         self.settings = settings
+        self.env = {}  # what it finds in its environment, besides ours
         self.http, self.rpc = Port(), Port()
         self.process = Process(name, os.path.join(stack.dir, f"{name}.log"))
 
@@ -35,7 +36,7 @@ class Program:
         """With these settings too, this time only; whether it serves is not awaited."""
         options = {**self.settings, **settings}
         self.process.start([os.path.join(BUILD, self.binary),
-                            *(f"--{name}={value}" for name, value in options.items())])
+                            *(f"--{name}={value}" for name, value in options.items())], self.env)
 
     def start(self, **settings):
         self.launch(**settings)
@@ -101,15 +102,19 @@ class Stack:
 
     settings: {"sagad": {…}, "order": {…}, "all": {…}} on top of what the stack itself needs; "all"
     concerns the services. acl: each program logs in as its own user, as scripts/stack.sh does.
+    cluster: Redis is a cluster of one node. redis: RedisCluster, for one of several.
+    directory: where it lives, and stays when it ends; without, in a new one that goes with it.
     """
 
     def __init__(self, coordinators=1, services=SERVICES, settings=None, fsync="everysec",
-                 cluster=False, acl=False):
-        self.dir = tempfile.mkdtemp(prefix="sagad-test-")
+                 cluster=False, acl=False, redis=None, directory=None):
+        self.dir = directory or tempfile.mkdtemp(prefix="sagad-test-")
+        self.keeps_dir = directory is not None
         self.asked = settings or {}
         self.passwords = {name: f"secret of {name}" for name in PROGRAMS_WITH_ACL} if acl else {}
-        self.redis = RedisServer(self.dir, fsync, cluster, self._write_acl() if acl else None,
-                                 self.passwords.get("OPS"))
+        acl_file, password = self._write_acl() if acl else None, self.passwords.get("OPS")
+        self.redis = (redis(self.dir, fsync, acl_file=acl_file, password=password) if redis
+                      else RedisServer(self.dir, fsync, cluster, acl_file, password))
         self.programs = {}
         durability = {"no": "memory"}.get(fsync, fsync)
         for name in services:
@@ -131,10 +136,7 @@ class Stack:
 
     def _configure(self, program):
         service = program.name if program.name in SERVICES else None
-        redis = f"unix:{self.redis.path}"
-        if self.redis.cluster:
-            redis = self.redis.port.address
-        program.settings |= {"listen_http": program.http.address, "redis": redis}
+        program.settings |= {"listen_http": program.http.address, "redis": self.redis.address}
         if self.passwords:
             user = service or "sagad"
             program.settings |= {"redis_user": user, "redis_password": self.passwords[user.upper()]}
@@ -168,7 +170,7 @@ class Stack:
         return self
 
     def tails(self):
-        processes = [self.redis.process] + [p.process for p in self.programs.values()]
+        processes = self.redis.processes + [p.process for p in self.programs.values()]
         return "\n".join(p.tail() for p in processes if p.popen)
 
     def end(self):
@@ -176,5 +178,6 @@ class Stack:
         wrong = [program.end() for name, program in self.programs.items() if name in SERVICES]
         wrong += [program.end() for name, program in self.programs.items() if name not in SERVICES]
         wrong.append(self.redis.end())
-        shutil.rmtree(self.dir, ignore_errors=True)
+        if not self.keeps_dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
         return [text for text in wrong if text]

@@ -60,11 +60,12 @@ def token(secret, uid, life_s=3600, algorithm="HS256", **claims):
 
 class Answer:
     """What a path answers. drop: the connection ends without an answer; gate: an Event that is
-    waited for first; run: called first, with the Call."""
+    waited for first; run: called first, with the Call; headers: besides the usual ones."""
 
     def __init__(self, status=200, body=b'{"dtm_result":"SUCCESS"}', drop=False, gate=None,
-                 run=None):
+                 run=None, headers=None):
         self.status, self.drop, self.gate, self.run = status, drop, gate, run
+        self.headers = headers or {}
         self.body = body.encode() if isinstance(body, str) else body
 
 
@@ -121,6 +122,8 @@ class Participant:
             handler.close_connection = True
             return
         handler.send_response(rule.status)
+        for header in rule.headers.items():
+            handler.send_header(*header)
         if rule.status != 204:
             handler.send_header("Content-Length", str(len(rule.body)))
         handler.end_headers()

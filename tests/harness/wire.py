@@ -4,13 +4,14 @@ import threading
 
 from harness.process import DEADLINE
 
-SUCCESS, FAILURE, ONGOING, ERROR = "SUCCESS", "FAILURE", "ONGOING", "ERROR"
-RESULTS = {0: ERROR, 1: SUCCESS, 2: FAILURE, 3: ONGOING, 4: ERROR}
+SUCCESS, FAILURE, ONGOING, ERROR, CONFLICT = "SUCCESS", "FAILURE", "ONGOING", "ERROR", "CONFLICT"
+RESULTS = {0: ERROR, 1: SUCCESS, 2: FAILURE, 3: ONGOING, 4: ERROR, 5: CONFLICT}
 STATUSES = {1: "prepared", 2: "submitted", 3: "aborting", 4: "succeed", 5: "failed"}
+STATUS_NUMBERS = {name: number for number, name in STATUSES.items()}
 CODES = {1: "INVALID", 2: "VERSION", 3: "DENIED", 4: "LIMIT", 5: "BUSY", 6: "UNAVAILABLE",
          7: "CONFLICT", 8: "NOT_FOUND", 9: "INTERNAL"}
 HELLO, FAULT, NEW_GID, SUBMIT, QUERY, CALL = 2, 3, 10, 11, 12, 30
-PREPARE, REGISTER, ABORT = 13, 14, 15
+PREPARE, REGISTER, ABORT, WORKFLOW, FINISH = 13, 14, 15, 16, 17
 
 
 # ---- protobuf ----
@@ -94,6 +95,7 @@ class WireError(Exception):
     def __init__(self, message):
         self.code = CODES.get(message.int(1), "INTERNAL")
         self.text, self.field = message.text(2), message.text(3)
+        self.retry_after_ms = message.int(4)
         super().__init__(f"{self.code} {self.field}: {self.text}")
 
 
@@ -121,7 +123,9 @@ class QueryReply:
         self.status = STATUSES.get(message.int(4))
         self.rollback_reason = message.text(5)
         self.branches = [(b.text(1), b.text(2), STATUSES[b.int(4)]) for b in message.all(8)]
+        self.results = {(b.text(1), b.text(2)): b.bytes(5) for b in message.all(8)}
         self.history = [(h.text(2), h.text(3)) for h in message.all(9)]
+        self.result = message.bytes(10)
 
 
 REPLIES = {20: lambda m: m.text(1), 21: SubmitReply, 22: QueryReply, 31: CallReply}
@@ -228,6 +232,19 @@ class WireClient:
         return self.receive(self.send(REGISTER, encode((1, gid), (2, trans_type), (3, branch_id),
                                                        (4, confirm), (5, cancel), (6, payload))))
 
+    def workflow(self, gid, name, data=b"", resume="", retry_interval_ms=0):
+        return self.receive(self.send(WORKFLOW, encode(
+            (1, gid), (2, name), (3, data), (4, resume), (5, encode((2, retry_interval_ms))))))
+
+    def report(self, gid, branch_id, data=b"", op="action", status="succeed"):
+        return self.receive(self.send(REGISTER, encode(
+            (1, gid), (2, "workflow"), (3, branch_id), (6, data), (7, op),
+            (8, STATUS_NUMBERS.get(status, 0)))))
+
+    def finish(self, gid, status="succeed", reason="", result=b""):
+        return self.receive(self.send(FINISH, encode(
+            (1, gid), (2, STATUS_NUMBERS.get(status, 0)), (3, reason), (4, result))))
+
     def abort(self, gid, reason=""):
         return self.receive(self.send(ABORT, encode((1, gid), (2, reason))))
 
@@ -261,15 +278,16 @@ class Call:
 
 class WireParticipant:
     """Serves branches over the wire protocol: records the calls, answers `result` (of a method, or
-    SUCCESS), and an answer of bytes as it is."""
+    SUCCESS), and an answer of bytes as it is. A rule that is a function is asked for one."""
 
     def __init__(self):
         self.calls = []
-        self.rules = {}  # method → number of the result, or bytes
+        self.rules = {}  # method → number of the result, bytes, or a function of the call
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.url = f"tcp://{self.address}"
         self.connections = []
+        self.lock = threading.Lock()  # of all that is sent
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -292,14 +310,29 @@ class WireParticipant:
                     call = Call(message)
                     self.calls.append(call)
                     rule = self.rules.get(call.method, 1)
-                    if isinstance(rule, bytes):
-                        connection.sendall(rule)
+                    if callable(rule):  # others need not wait for it
+                        threading.Thread(target=self._ask, args=(peer, frame.int(1), rule, call),
+                                         daemon=True).start()
                     else:
-                        peer.send_frame(encode((1, frame.int(1)), (31, encode((1, rule)))))
+                        self._answer(peer, frame.int(1), rule)
         except (OSError, ValueError):
             pass
         finally:
             peer.close()
+
+    def _ask(self, peer, request_id, rule, call):
+        result = rule(call)
+        try:
+            self._answer(peer, request_id, result)
+        except (OSError, ValueError):
+            pass  # whoever asked is gone
+
+    def _answer(self, peer, request_id, result):
+        with self.lock:
+            if isinstance(result, bytes):
+                peer.socket.sendall(result)
+            else:
+                peer.send_frame(encode((1, request_id), (31, encode((1, result)))))
 
     def close(self):
         self.listener.close()

@@ -91,6 +91,31 @@ class AwayTest(LoadCase):
         self.settle()
 
 
+
+class LoadingTest(StackCase):
+    """A Redis that was just started may have much to read. It answers INFO meanwhile, and says there
+    that it has no append-only file."""
+
+    stack_options = {"services": ()}
+    has_user = False
+
+    KEYS, DELAY_US = 8000, 300  # together more than two seconds
+
+    def test_a_coordinator_that_starts_meanwhile_waits(self):
+        self.redis.client.pipeline([("SET", f"filler:{n}", "x") for n in range(self.KEYS)])
+        self.sagad.kill()
+        self.redis.kill()
+        self.redis.launch("--key-load-delay", str(self.DELAY_US))
+        self.sagad.launch()
+        wait_for(lambda: self.sagad.process.has_logged("it is loading its data"), "it sees that")
+        self.sagad.process.await_ready(self.sagad.is_healthy)
+        self.redis.process.await_ready(self.redis.connect)
+        gid = self.gid()
+        self.sagad.dtm("submit", gid=gid, trans_type="saga", payloads=[""],
+                       steps=[{"action": "", "compensate": ""}])
+        self.await_status(gid, "succeed")
+
+
 class TakeOverTest(StackCase):
     """How fast the other coordinator is."""
 

@@ -10,7 +10,7 @@ from harness.wire import ERROR, FAILURE, SUCCESS
 
 
 class FlowsOnCluster:
-    """The flows A, B and D, and everything else that runs a script, on a cluster of one node."""
+    """The flows A, B and D, and everything else that runs a script, on a cluster."""
 
     shards = 1
     has_user = True
@@ -48,9 +48,14 @@ class FlowsOnCluster:
     def assert_no_crossslot(self):
         for program in self.stack.programs.values():
             self.assertNotIn("CROSSSLOT", program.process.log(whole=True), program.name)
-        stats = self.redis.ask("INFO", "errorstats")
-        self.assertNotIn("CROSSSLOT", stats)
+        for node in self.nodes():
+            self.assertNotIn("CROSSSLOT", node.ask("INFO", "errorstats"))
 
+    def nodes(self):
+        return [self.redis]
+
+
+class FlowsOnOneNode(FlowsOnCluster):
     def slot_of(self, pid):
         return self.redis.ask("CLUSTER", "KEYSLOT", f"{{prd:{pid}}}:h")
 
@@ -69,11 +74,11 @@ class FlowsOnCluster:
         self.assertEqual((0, mall.rows_done(gid)), (self.stock(pid), self.rows(gid)))
 
 
-class OneShardTest(FlowsOnCluster, StackCase):
+class OneShardTest(FlowsOnOneNode, StackCase):
     stack_options = {"cluster": True}
 
 
-class SixtyFourShardsTest(FlowsOnCluster, StackCase):
+class SixtyFourShardsTest(FlowsOnOneNode, StackCase):
     shards = 64
     stack_options = {"cluster": True, "settings": {"all": {"shards": 64}}}
 

@@ -129,10 +129,18 @@ class BackwardTest(Saga, ModeCase):
 
     def test_compensates_in_parallel_where_no_order_forbids(self):
         together = threading.Barrier(3, timeout=20)
-        self.web.rules["/c"] = Answer(409, "no")
+        self.web.rules["/d"] = Answer(409, "no")
         for name in "abc":
             self.web.rules[f"/{name}-undo"] = Answer(run=lambda call: together.wait())
-        self.assert_reply(409, "FAILURE", self.submit(*"abc", wait_result=True, wait_timeout=30))
+        self.assert_reply(409, "FAILURE", self.submit(*"abcd", wait_result=True, wait_timeout=30))
+
+    def test_what_did_not_succeed_is_compensated_before_what_did(self):
+        self.web.rules = {"/b": Answer(409, "no"),
+                          "/b-undo": [Answer(500, ""), Answer(500, ""), Answer()]}
+        reply = self.submit(*"abc", wait_result=True, wait_timeout=30)
+        self.assert_reply(409, "FAILURE", reply)
+        self.assertEqual(["/b-undo"] * 3, self.undone()[:3])
+        self.assertEqual(["/a-undo", "/c-undo"], sorted(self.undone()[3:]))
 
     def test_what_was_not_reached_is_not_compensated(self):
         self.web.rules["/a"] = Answer(409, "no")

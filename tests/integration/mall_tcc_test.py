@@ -6,7 +6,7 @@ import unittest
 from harness import mall
 from harness.case import StackCase
 from harness.process import wait_for
-from harness.wire import ERROR, FAILURE, SUCCESS, Message, encode
+from harness.wire import CONFLICT, ERROR, FAILURE, SUCCESS, Message, encode
 
 BRANCHES = ("01", "02", "03")
 CONFIRMED = {**{(b, op): "succeed" for b in BRANCHES for op in ("try", "confirm")},
@@ -315,7 +315,7 @@ class DeliveryTest(TccCase):
         self.assert_paid(self.order_id)
         for call in self.branches():  # whoever confirmed cancels no more
             reply = call("cancel")
-            self.assertEqual(ERROR, reply.result)
+            self.assertEqual(CONFLICT, reply.result)
             self.assertIn("confirm came before cancel", reply.message)
         self.assert_paid(self.order_id)
 
@@ -324,7 +324,7 @@ class DeliveryTest(TccCase):
             self.assertEqual([SUCCESS] * 3, [call(op).result for call in self.branches()])
         self.assertEqual("9", self.status(self.order_id))
         self.assert_nothing_taken()
-        self.assertEqual([ERROR] * 3, [call("confirm").result for call in self.branches()])
+        self.assertEqual([CONFLICT] * 3, [call("confirm").result for call in self.branches()])
         self.assertEqual(mall.rows_cancelled(self.id_), self.rows(self.id_))
         self.assert_nothing_taken()
 

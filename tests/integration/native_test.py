@@ -4,7 +4,7 @@ import unittest
 
 from harness.case import StackCase
 from harness.process import wait_for
-from harness.wire import PREPARE, SUBMIT, WireError
+from harness.wire import PREPARE, SUBMIT, WireError, WireParticipant
 from harness.web import Answer
 
 WAIT_MS = 10000
@@ -196,6 +196,101 @@ class MessageTest(NativeCase):
         self.assertEqual("submitted", self.message(SUBMIT, delay_ms=400).status)
         self.assertEqual([], self.web.paths())
         self.await_status(self.id_, "succeed")
+
+
+class WorkflowTest(NativeCase):
+    """The client does the steps; the coordinator remembers them, and wakes it up."""
+
+    def setUp(self):
+        super().setUp()
+        self.host = WireParticipant()
+        self.addCleanup(self.host.close)
+
+    def begin(self, client=None, **fields):
+        return (client or self.client).workflow(self.id_, "trip", b"to Rome", **{
+            "resume": self.host.url + "/trip.Trip/Resume", "retry_interval_ms": 600000, **fields})
+
+    def test_begin_tells_what_is_known(self):
+        first = self.begin()
+        self.assertEqual(("prepared", []), (first.status, first.branches))
+        self.assertEqual("prepared", self.client.report(self.id_, "01", b"room\0 7").status)
+        self.client.report(self.id_, "02", b"full", status="failed")
+        self.client.report(self.id_, "01", op="compensate")
+        for known in (self.begin(), self.client.query(self.id_)):
+            self.assertEqual([("01", "action", "succeed"), ("01", "compensate", "succeed"),
+                              ("02", "action", "failed")], sorted(known.branches))
+            self.assertEqual({("01", "action"): b"room\0 7", ("01", "compensate"): b"",
+                              ("02", "action"): b"full"}, known.results)
+        self.assertEqual("failed", self.client.finish(self.id_, "failed", "no flight").status)
+        self.assertEqual(("failed", "no flight"), (self.begin().status,
+                                                   self.begin().rollback_reason))
+
+    def test_the_end_is_kept_and_does_not_turn(self):
+        self.begin()
+        for _ in range(2):
+            self.assertEqual("succeed", self.client.finish(self.id_, result=b"all\xff").status)
+        self.refused("CONFLICT", self.client.finish, self.id_, "failed")
+        self.refused("CONFLICT", self.client.report, self.id_, "01")
+        known = self.client.query(self.id_)
+        self.assertEqual(("succeed", b"all\xff"), (known.status, known.result))
+
+    def test_a_report_is_repeatable_and_does_not_turn(self):
+        self.refused("NOT_FOUND", self.client.report, self.id_, "01")
+        self.refused("NOT_FOUND", self.client.finish, self.id_)
+        self.begin()
+        for _ in range(2):
+            self.client.report(self.id_, "01", b"x")
+        self.refused("CONFLICT", self.client.report, self.id_, "01", b"y")
+        self.refused("CONFLICT", self.client.report, self.id_, "01", b"x", status="failed")
+        self.client.finish(self.id_)
+
+    def test_it_is_resumed_by_a_call(self):
+        """Its data and its name come back; what was done is skipped."""
+        def resume(call):
+            with self.sagad.wire() as client:
+                known = self.begin(client)
+                if ("02", "action") not in known.results:
+                    client.report(self.id_, "02", b"flight")
+                client.finish(self.id_, result=b"done")
+            return 1
+
+        self.host.rules["trip.Trip/Resume"] = resume
+        self.begin(retry_interval_ms=100)
+        self.client.report(self.id_, "01", b"room")
+        self.client.close()  # nobody is there any more
+        self.await_status(self.id_, "succeed")
+        call = self.host.calls[0]
+        self.assertEqual((self.id_, "00", "trip", "workflow", b"to Rome"),
+                         (call.gid, call.branch_id, call.op, call.trans_type, call.payload))
+        with self.sagad.wire() as client:
+            self.assertEqual({("01", "action"): b"room", ("02", "action"): b"flight"},
+                             client.query(self.id_).results)
+        self.assertEqual("trip", self.sagad.query(self.id_)["transaction"]["workflow"])
+
+    def test_what_is_reported_fits_into_an_answer(self):
+        self.begin()
+        for i in range(1, 5):
+            self.client.report(self.id_, f"0{i}", b"x" * (256 * 1024 - 10))
+        found = self.refused("CONFLICT", self.client.report, self.id_, "05", b"x" * 1000)
+        self.assertIn("bytes together", found.text)
+        self.assertEqual(4, len(self.begin().results))
+        self.client.finish(self.id_, result=b"x" * 256 * 1024)
+        self.assertEqual(256 * 1024, len(self.begin().result))
+
+    def test_what_is_not_its_own_is_refused(self):
+        self.client.ask(PREPARE, self.id_, "tcc")
+        self.refused("CONFLICT", self.begin)
+        self.refused("CONFLICT", self.client.report, self.id_, "01")
+        self.refused("CONFLICT", self.client.finish, self.id_)
+        self.client.abort(self.id_)
+        self.id_ = self.gid()
+        self.begin()
+        self.refused("CONFLICT", self.client.abort, self.id_)
+        self.refused("CONFLICT", self.register, "01", "a")
+        for kind in (PREPARE, SUBMIT):
+            self.assertEqual("trans_type", self.refused("INVALID", self.client.ask, kind, self.id_,
+                                                        "workflow").field)
+        self.client.finish(self.id_)
 
 
 class ConcurrentSagaTest(NativeCase):

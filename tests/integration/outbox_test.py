@@ -3,8 +3,10 @@
 import os
 import tempfile
 import threading
+import time
 import unittest
 
+from harness import web
 from harness.case import StackCase
 from harness.process import wait_for
 from harness.redis import RedisServer
@@ -36,6 +38,7 @@ class OutboxCase(StackCase):
 
     def setUp(self):
         self.web = self.participant()
+        self.redis.ask("DEL", f"{STREAM}:dead")
 
     def take(self, gid, redis=None):
         """Sells one piece under the barrier of `gid`, and leaves the message gid-sold."""
@@ -49,6 +52,16 @@ class OutboxCase(StackCase):
                   "01.payload": gid} | (other or {})
         flat = [word for pair in fields.items() for word in pair]
         return self.redis.ask("XADD", stream, "*", *flat)
+
+    def subscribe(self, topic, *paths, sagad=None):
+        for path in paths:
+            reply = (sagad or self.sagad).dtm("subscribe", topic=topic, url=self.web.url + path)
+            self.assertEqual(200, reply.status, reply.text)
+
+    def dead_letters(self, redis=None):
+        """[{field: value}] of the stream."""
+        return [dict(zip(f[::2], f[1::2]))
+                for _, f in (redis or self.redis).ask("XRANGE", f"{STREAM}:dead", "-", "+")]
 
     def delivered(self):
         """{payload: how often}"""
@@ -64,6 +77,12 @@ class OutboxCase(StackCase):
         for stream in streams or (STREAM,):
             wait_for(lambda s=stream: redis.ask("XLEN", s) == 0, f"{stream} is empty")
             self.assertEqual(0, redis.ask("XPENDING", stream, GROUP)[0])
+
+    def record(self, gid):
+        """What stands in Redis about it."""
+        keys = [key for key in self.redis.ask("KEYS", "saga:*:tx:*") if key.endswith(f":{gid}")]
+        flat = self.redis.ask("HGETALL", keys[0])
+        return dict(zip(flat[::2], flat[1::2]))
 
     def metric(self, name):
         return sum(p.metrics()[f"sagad_outbox_{name}"] for name_, p in self.stack.programs.items()
@@ -126,7 +145,7 @@ class OneTest(OutboxCase):
             ({"gid": "x" * 129}, "gid"), ({"gid": b"\xff"}, "gid"),
             ({"01.action": "ftp://x/y"}, "action"), ({"01.action": ""}, "01.action"),
             ({"more": "1"}, "more"), ({"02.action": f"{self.web.url}/x"}, "02.payload"),
-            ({"01.payload": "x" * 300000}, "payload"),
+            ({"01.payload": "x" * 300000}, "payload"), ({"01.action": "topic://a/b"}, "a/b"),
         ]
         ids = [self.add(long, other=fields) for fields, _ in wrong]
         ids.append(self.redis.ask("XADD", STREAM, "*", "hello", "world"))
@@ -134,8 +153,7 @@ class OneTest(OutboxCase):
         self.add(good)
         self.assertEqual({good: 1}, self.await_delivered(good))
         self.await_empty()
-        letters = {f[3]: dict(zip(f[::2], f[1::2]))
-                   for _, f in self.redis.ask("XRANGE", f"{STREAM}:dead", "-", "+")}
+        letters = {letter["id"]: letter for letter in self.dead_letters()}
         self.assertEqual(set(ids), set(letters))
         for (_, word), id_ in zip(wrong, ids):
             self.assertIn(word, letters[id_]["reason"])
@@ -204,6 +222,87 @@ class OneTest(OutboxCase):
         self.assertEqual({gid: 1 for gid in gids}, self.delivered())
         self.sagad.restart()
 
+    def test_options_go_with_the_message(self):
+        gid, gate = self.gid(), threading.Event()
+        body = ("return outbox(KEYS[1], ARGV[1], {concurrent = true, delay_ms = 700, "
+                "request_timeout_ms = 20000, retry_interval_ms = 40000, "
+                "branch_headers = {['X-Tenant'] = 'seven'}}, ARGV[2], 'one', ARGV[3], 'two')")
+        script = (ROOT / "lua" / "barrier" / "outbox.lua").read_text() + body
+        self.web.rules["/first"] = Answer(gate=gate)
+        begun = time.monotonic()
+        self.redis.ask("EVAL", script, 1, STREAM, gid, self.web.url + "/first",
+                       self.web.url + "/second")
+        self.await_delivered("two")  # while the first one has not answered
+        gate.set()
+        self.await_status(gid, "succeed")
+        self.assertGreaterEqual(self.web.calls[0].at - begun, 0.7)
+        self.assertEqual({"seven"}, {call.headers["X-Tenant"] for call in self.web.calls})
+        record = self.record(gid)
+        self.assertEqual(("1", "700", "20000", "40000"),
+                         tuple(record[name] for name in ("concurrent", "delay_ms",
+                                                         "request_timeout_ms",
+                                                         "retry_interval_ms")))
+
+    def test_wrong_options_are_dead_letters(self):
+        gid, good = self.gid(), self.gid()
+        flat = ["gid", gid, "trans_type", "msg", "delay_ms", "soon", "01.action",
+                self.web.url + "/sold", "01.payload", ""]
+        id_ = self.redis.ask("XADD", STREAM, "*", *flat)
+        self.add(good)
+        self.await_delivered(good)
+        self.await_empty()
+        letter = next(letter for letter in self.dead_letters() if letter["id"] == id_)
+        self.assertEqual("field 'delay_ms': is 'soon', must be a whole number from 0 to "
+                         "31622400000", letter["reason"])
+        self.assertEqual({good: 1}, self.delivered())
+
+    def test_a_topic_is_sent_to_its_subscribers(self):
+        gid, topic = self.gid(), self.gid()
+        self.subscribe(topic, "/a", "/b")
+        self.add(gid, other={"01.action": f"topic://{topic}", "02.action": self.web.url + "/c",
+                             "02.payload": "two"})
+        self.await_status(gid, "succeed")
+        self.await_empty()
+        self.assertEqual({("/a", "01-01", gid), ("/b", "01-02", gid), ("/c", "02", "two")},
+                         {(call.path, dict(call.query)["branch_id"], call.body.decode())
+                          for call in self.web.calls})
+
+    def test_an_unknown_topic_is_a_dead_letter_and_can_be_sent_again(self):
+        lost, good, topic = self.gid(), self.gid(), self.gid()
+        id_ = self.add(lost, other={"01.action": f"topic://{topic}"})
+        self.add(good)
+        self.await_delivered(good)
+        self.await_empty()
+        letter = next(letter for letter in self.dead_letters() if letter["id"] == id_)
+        self.assertEqual(f"topic not found: {topic}", letter["reason"])
+        self.assertIsNone(self.sagad.status(lost))
+        self.subscribe(topic, "/late")
+        again = {name: letter[name] for name in letter if name not in ("reason", "id")}
+        self.redis.ask("XADD", STREAM, "*", *[word for pair in again.items() for word in pair])
+        self.await_status(lost, "succeed")
+        self.assertEqual(["/sold", "/late"], self.web.paths())
+
+    def test_a_topic_that_was_left_by_all(self):
+        gid, topic = self.gid(), self.gid()
+        self.subscribe(topic, "/a")
+        self.sagad.dtm("unsubscribe", topic=topic, url=self.web.url + "/a")
+        id_ = self.add(gid, other={"01.action": f"topic://{topic}"})
+        wait_for(lambda: id_ in [letter["id"] for letter in self.dead_letters()], "it is dead")
+        self.assertIsNone(self.sagad.status(gid))
+
+    def test_a_known_message_outlives_its_topic(self):
+        """It is taken again after its acknowledgement was lost, say."""
+        gid, topic = self.gid(), self.gid()
+        entry = {"01.action": f"topic://{topic}"}
+        self.subscribe(topic, "/a")
+        self.add(gid, other=entry)
+        self.await_status(gid, "succeed")
+        self.await_empty()
+        web.ask(self.sagad.http.number, "DELETE", f"/api/dtmsvr/topic/{topic}")
+        self.add(gid, other=entry)
+        self.await_empty()
+        self.assertEqual(([], ["/a"]), (self.dead_letters(), self.web.paths()))
+
     def test_a_clean_stop_leaves_nothing_behind(self):
         gids = [self.gid() for _ in range(500)]
         for gid in gids:
@@ -266,8 +365,9 @@ class TwoTest(OutboxCase):
             raise AssertionError(wrong)
 
     def add(self, gid, stream=STREAM, other=None):
+        action = (other or {}).get("01.action", f"{self.web.url}/sold")
         return self.far.ask("XADD", stream, "*", "gid", gid, "trans_type", "msg", "01.action",
-                            f"{self.web.url}/sold", "01.payload", gid)
+                            action, "01.payload", gid)
 
     def consumers(self):
         """{name: pending} of the readers of the stream."""
@@ -276,13 +376,41 @@ class TwoTest(OutboxCase):
         return {row["name"]: row["pending"] for row in rows}
 
     def test_both_share_the_streams(self):
-        gids = [self.gid() for _ in range(1000)]
+        gids, consumed = [self.gid() for _ in range(1000)], self.metric("consumed_total")
         for i, gid in enumerate(gids):
             self.add(gid, (STREAM, OTHER)[i % 2])
         self.await_delivered(*gids)
         self.await_empty(STREAM, OTHER, redis=self.far)
         self.assertEqual({1}, set(self.delivered().values()))
-        self.assertEqual(len(gids), self.metric("consumed_total"))
+        self.assertEqual(consumed + len(gids), self.metric("consumed_total"))
+
+    def test_a_topic_that_another_coordinator_has_just_heard_of(self):
+        gid, topic = self.gid(), self.gid()
+        self.subscribe(topic, "/sold", sagad=self.stack["sagad1"])
+        self.stack["sagad1"].kill()
+        self.add(gid, other={"01.action": f"topic://{topic}"})
+        self.await_delivered(gid)
+        self.await_empty(redis=self.far)
+        self.assertEqual([], self.dead_letters(self.far))
+        self.stack["sagad1"].start()
+
+    def test_topics_that_cannot_be_read_keep_the_message(self):
+        gid, topic = self.gid(), self.gid()
+        self.subscribe(topic, "/sold", sagad=self.stack["sagad1"])
+        self.stack["sagad1"].kill()
+        self.redis.process.freeze()
+        try:
+            self.add(gid, other={"01.action": f"topic://{topic}"})
+            wait_for(lambda: any(row[2] > 1500 for row in
+                                 self.far.ask("XPENDING", STREAM, GROUP, "-", "+", 10)),
+                     "it was read, and store_timeout is over")
+            self.assertEqual([], self.dead_letters(self.far))
+        finally:
+            self.redis.process.thaw()
+        self.await_delivered(gid)
+        self.await_empty(redis=self.far)
+        self.assertEqual([], self.dead_letters(self.far))
+        self.stack["sagad1"].start()
 
     def test_killed_between_the_read_and_the_acknowledgement(self):
         """The store hangs, so what was read cannot be submitted; then the reader dies."""
@@ -310,7 +438,8 @@ class TwoTest(OutboxCase):
         try:
             for gid in gids:
                 self.add(gid)
-            self.await_delivered(*gids)
+            for gid in gids:  # by now nothing of them is called again
+                self.await_status(gid, "succeed")
             self.assertEqual(len(gids), self.far.ask("XPENDING", STREAM, GROUP)[0])
             for program in (self.stack["sagad1"], self.stack["sagad2"]):
                 program.kill()
@@ -319,8 +448,6 @@ class TwoTest(OutboxCase):
         for program in (self.stack["sagad1"], self.stack["sagad2"]):
             program.start()
         self.await_empty(redis=self.far)
-        for gid in gids:
-            self.await_status(gid, "succeed")
         self.assertEqual({gid: 1 for gid in gids}, self.delivered())
 
     def killed(self, readers):

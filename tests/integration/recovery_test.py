@@ -50,6 +50,44 @@ class KillTest(LoadCase):
         self.assertEqual({}, dict(self.load.errors))
 
 
+class TakeOverTimeTest(LoadCase):
+    """What a dead coordinator had goes on within its lease and a second."""
+
+    LEASE_MS, KILLS = 1000, 4
+    stack_options = {**LoadCase.stack_options, "coordinators": 2}
+
+    def now_ms(self):
+        seconds, micros = self.redis.ask("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def owned_by(self, pid):
+        """What a process of this number owns: lease "EPOCH.REVISION host/pid/…"."""
+        leases = self.records().hashes(f"saga:*:tx:load-{self.pid}-*")
+        return {key for key, record in leases.items() if f"/{pid}/" in record["lease"]}
+
+    def test_after_a_kill(self):
+        taken = 0
+        for _ in range(self.KILLS):
+            sagad = self.stack["sagad1"]
+            number = sagad.process.pid
+            sagad.kill()
+            killed_ms = self.now_ms()
+            affected = self.owned_by(number)
+            sagad.start()
+            self.load.await_more(30)
+            wait_for(lambda a=affected, n=number: not a & self.owned_by(n), "others own them")
+            for key in affected:
+                record = wait_for(lambda k=key: self.ended(k), "it ends")
+                self.assertLessEqual(int(record["finished"]) - killed_ms, self.LEASE_MS + 1000)
+            taken += len(affected)
+        self.settle()
+        self.assertGreater(taken, 0)
+
+    def ended(self, key):
+        record = self.records().hash(key)
+        return record if "finished" in record else None
+
+
 class OrderApiTest(StackCase):
     """What a shop's page does: POST with an Idempotency-Key, again until there is an answer."""
 

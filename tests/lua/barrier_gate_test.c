@@ -134,8 +134,28 @@ static void action_then_compensate(void **state)
     expect("action", "OK\nleft 4", "DUP\nleft 4");
     expect_rows("01", ROWS("action=action"));
     expect("compensate", "OK\nback 1", "DUP\nback 1");
-    expect("action", "DUP\nleft 4", "DUP\nleft 4");
     expect_rows("01", ROWS("action=action", "compensate=compensate"));
+    assert_int_equal(stock(), 5);
+}
+
+/* A coordinator whose store forgot the decision to abort asks again, and must not be told that all
+ * is done. */
+static void what_was_undone_is_no_success_when_it_comes_again(void **state)
+{
+    (void)state;
+    expect("action", "OK\nleft 4", "DUP\nleft 4");
+    expect("compensate", "OK\nback 1", "DUP\nback 1");
+    expect("action", "VOID\ncompensate came after action", "VOID\ncompensate came after action");
+    expect_rows("01", ROWS("action=action", "compensate=compensate"));
+    assert_int_equal(stock(), 5);
+    begin(NULL);
+    expect("action", "OK\nleft 4", "DUP\nleft 4");
+    expect("rollback", "OK\nback 1", "DUP\nback 1");
+    expect("action", "VOID\nrollback came after action", "VOID\nrollback came after action");
+    begin(NULL);
+    expect("try", "OK\nleft 4", "DUP\nleft 4");
+    expect("cancel", "OK\nback 1", "DUP\nback 1");
+    expect("try", "VOID\ncancel came after try", "VOID\ncancel came after try");
     assert_int_equal(stock(), 5);
 }
 
@@ -245,6 +265,15 @@ static void cancel_before_try(void **state)
 }
 
 /* ---- how long a record lives ---- */
+
+/* The change of a message: msg_test.c asks for it. */
+static void a_change_of_a_message_is_made_once(void **state)
+{
+    (void)state;
+    expect("msg", "OK\nleft 4", "DUP\nleft 4");
+    expect_rows("01", ROWS("msg=msg"));
+    assert_int_equal(stock(), 4);
+}
 
 static void records_live_as_long_as_told(void **state)
 {
@@ -575,6 +604,7 @@ int main(void)
 #define GATE_TEST(name) cmocka_unit_test_setup(name, begin)
     const struct CMUnitTest tests[] = {
         GATE_TEST(action_then_compensate),
+        GATE_TEST(what_was_undone_is_no_success_when_it_comes_again),
         GATE_TEST(compensate_before_action),
         GATE_TEST(rollback_undoes_an_action_too),
         GATE_TEST(a_refusal_writes_nothing),
@@ -583,6 +613,7 @@ int main(void)
         GATE_TEST(confirm_excludes_cancel),
         GATE_TEST(cancel_excludes_confirm),
         GATE_TEST(cancel_before_try),
+        GATE_TEST(a_change_of_a_message_is_made_once),
         GATE_TEST(records_live_as_long_as_told),
         GATE_TEST(an_undo_without_record_may_come_too_late),
         GATE_TEST(barrier_ids_are_apart),

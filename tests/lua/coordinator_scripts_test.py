@@ -57,6 +57,12 @@ class Base(unittest.TestCase):
     def take(self, owner="B", force=0, due=1000):
         return run("txn_take", [self.tx, self.log, self.due, self.parked], [self.gid, owner, force, due])
 
+    def park(self, owner="A", epoch=1, rev=1, expect="submitted", since=0,
+             why="conflict 01.action", events="", sets=(), dels=()):
+        return run("txn_park", [self.tx, self.log, self.due, self.parked],
+                   [self.gid, lease(epoch, rev - 1, owner), lease(epoch, rev, ""), expect, since, why,
+                    events, len(sets) // 2, *sets, *dels])
+
     def hash(self):
         flat = redis("HGETALL", self.tx)
         return dict(zip((n.decode() for n in flat[::2]), (v.decode() for v in flat[1::2])))
@@ -105,6 +111,7 @@ class Headers(unittest.TestCase):
             "txn_create": (4, ["g", "x.0 A", "submitted", "saga", "0", "1", "1", ""]),
             "txn_update": (3, ["g", "1.0 A", "1.1", "submitted", "failed", "1", "1", "", "1"]),
             "txn_take": (4, ["g", "A", "yes", "1"]),
+            "txn_park": (4, ["g", "1.0 A", "1.1 A", "submitted", "0", "conflict 01.action", "", "0"]),
             "topic_change": (1, ["rename", "t", "u", "", "1", "1", "1"]),
             "due_reset": (65, ["g"] * 64 + ["soon"]),
         }
@@ -408,6 +415,20 @@ class Take(Base):
             self.take(force=1)
             self.assertEqual(self.score(self.parked), now)
 
+    def test_one_of_a_later_version_is_left_as_it_is(self):
+        self.create(due=-1)
+        redis("HSET", self.tx, "v", "2", "novelty", "x")
+        before = redis("HGETALL", self.tx)
+        for force in (0, 1, "saga"):
+            self.assertEqual([b"DAMAGED", b"record version 2, this sagad reads 1"],
+                             self.take(force=force)[::2])
+        self.assertEqual(before, redis("HGETALL", self.tx))
+        self.assertIsNotNone(self.score(self.parked))
+        redis("HSET", self.tx, "v", "1")
+        self.assertEqual(b"OK", self.take(force=1)[0])
+        self.assertIsNone(self.score(self.parked))
+        self.assertIn(b"novelty", redis("HGETALL", self.tx))
+
     def test_parked_one_goes_on_once_it_is_mended(self):
         mended = (["HSET", self.tx, "lease", "1.0 A"], ["DEL", self.tx],
                   ["HSET", self.tx, "status", "failed"])
@@ -415,11 +436,101 @@ class Take(Base):
             redis("FLUSHALL")
             self.create(due=-1)
             for _ in range(2):
-                self.assertGreater(run("txn_park", [self.parked], [self.gid]), 10 ** 12)
+                self.assertGreater(run("damage_park", [self.parked], [self.gid]), 10 ** 12)
             self.assertIsNotNone(self.score(self.parked))
             redis(*mending)
             self.take(force=1)
             self.assertIsNone(self.score(self.parked), mending)
+
+
+class Park(Base):
+    def test_moves_from_the_due_set_to_the_parked_one(self):
+        self.create()
+        redis("HSET", self.tx, "retries", 3)
+        answer, now = self.park(events="parked: conflict 01.action", sets=("01.action", "started"),
+                                dels=("retries",))
+        self.assertEqual(answer, b"OK")
+        self.assertIsNone(self.score(self.due))
+        self.assertEqual(self.score(self.parked), now)
+        record = self.hash()
+        self.assertEqual(record["parked"], "%d conflict 01.action" % now)
+        self.assertEqual((record["lease"], record["status"]), ("1.1", "submitted"))
+        self.assertEqual((record["01.action"], record.get("retries")), ("started", None))
+        self.assertRegex(record["history"], r"^\+\d+ parked: conflict 01.action$")
+        self.assertEqual(redis("PTTL", self.tx), -1)
+
+    def test_repeat_changes_nothing(self):
+        self.create()
+        self.park(events="parked: x")
+        before = self.dump()
+        self.assertEqual(self.park(events="parked: x")[0], b"OK")
+        self.assertEqual(self.dump(), before)
+
+    def test_only_its_owner_parks_it(self):
+        self.create()
+        before = self.dump()
+        for wrong in ({"owner": "B"}, {"epoch": 2}, {"rev": 2}, {"expect": "aborting"}):
+            answer, _, status = self.park(**wrong)
+            self.assertEqual((answer, status), (b"FENCED", b"submitted"), wrong)
+        self.assertEqual(self.dump(), before)
+        redis("FLUSHALL")
+        self.assertEqual(self.park()[0], b"NOT_FOUND")
+        self.assertEqual(redis("DBSIZE"), 0)
+
+    def test_long_history_goes_into_the_stream(self):
+        self.create(event="prepared: " + "x" * 300)
+        self.park(events="parked: " + "y" * 300)
+        self.assertNotIn("history", self.hash())
+        self.assertEqual(redis("XLEN", self.log), 1)
+
+    def test_hundreds_of_fields_are_written(self):
+        self.create()
+        sets = [w for i in range(450) for w in ("f%d" % i, "v")]
+        self.assertEqual(self.park(sets=sets)[0], b"OK")
+        self.assertEqual(self.hash()["f449"], "v")
+
+    def test_nobody_takes_it_because_of_its_due_time(self):
+        self.create()
+        self.park()
+        before = self.dump()
+        self.assertEqual(self.take(force=0)[0], b"NOT_DUE")
+        self.assertEqual(self.dump(), before)
+
+    def test_who_asks_for_it_finds_it_due_and_knows_that_it_was_parked(self):
+        for which in ("1", "parked"):
+            redis("FLUSHALL")
+            self.create()
+            self.park()
+            answer, now, flat = self.take(force=which)
+            self.assertEqual(answer, b"OK")
+            self.assertEqual(self.score(self.due), now + 1000)
+            self.assertIsNone(self.score(self.parked))
+            self.assertIn(b"parked", flat)
+            self.assertNotIn("doubt", self.hash())  # it had been given up
+
+    def test_only_what_is_parked(self):
+        self.create()
+        before = self.dump()
+        answer, _, why = self.take(force="parked")
+        self.assertEqual((answer, why), (b"CONFLICT", b"it is not parked"))
+        self.assertEqual(self.dump(), before)
+
+    def test_since_when_stays_when_it_is_parked_again(self):
+        self.create()
+        self.park()
+        self.take(force=1)
+        self.park(owner="B", epoch=2, rev=2, since=12345)
+        self.assertEqual(self.score(self.parked), 12345)
+        self.assertEqual(self.hash()["parked"], "12345 conflict 01.action")
+
+    def test_taken_and_ended(self):
+        self.create()
+        self.park()
+        self.take(force=1)
+        self.update(owner="B", epoch=2, rev=2, status="failed", dels=("parked",))
+        self.assertIsNone(self.score(self.due))
+        self.assertIsNone(self.score(self.parked))
+        self.assertNotIn("parked", self.hash())
 
 
 class Lists(Base):

@@ -622,7 +622,7 @@ class User(Base):
         self.assertFalse(self.exists())
         self.assertEqual(redis("EXISTS", "{usr:0}:m:123"), 0)
         self.assertTrue(self.exists("8"))
-        self.assertEqual(self.save(), ("DUP", "7"))
+        self.assertEqual(self.save(), ("VOID", "compensate came after action"))
         self.assertFalse(self.exists())
 
     def test_undo_deletes_only_the_user_of_its_own_transaction(self):

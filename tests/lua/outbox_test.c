@@ -92,6 +92,47 @@ static void a_plain_script_may_have_an_outbox(void **state)
     assert_string_equal(test_redis_ask(server, "XLEN {p}:outbox"), "1");
 }
 
+static void options_stand_in_the_entry_in_one_order(void **state)
+{
+    (void)state;
+    run_plain("return outbox(KEYS[2], 'm', {retry_interval_ms = 500, concurrent = true,\n"
+              "  delay_ms = 31622400000, request_timeout_ms = 0,\n"
+              "  branch_headers = {['X-b'] = 'two', ['X-a'] = ''}}, 'tcp://a/b.C/D', 'p')");
+    assert_non_null(strstr(test_redis_ask(server, "XRANGE {p}:outbox - +"),
+                           "\ngid\nm\ntrans_type\nmsg\ndelay_ms\n31622400000\n"
+                           "request_timeout_ms\n0\nretry_interval_ms\n500\nconcurrent\n1\n"
+                           "header:X-a\n\nheader:X-b\ntwo\n01.action\ntcp://a/b.C/D\n"
+                           "01.payload\np"));
+}
+
+static void no_options_leave_the_entry_as_it_was(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"", "{}, ", "{concurrent = false}, "};
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        char body[200];
+        snprintf(body, sizeof(body), "return outbox(KEYS[2], 'm', %s'topic://paid', 'p')",
+                 options[i]);
+        test_redis_ask(server, "DEL {p}:outbox");
+        run_plain(body);
+        assert_non_null(strstr(test_redis_ask(server, "XRANGE {p}:outbox - +"),
+                               "\ngid\nm\ntrans_type\nmsg\n01.action\ntopic://paid\n"
+                               "01.payload\np"));
+    }
+}
+
+static void the_largest_entry_can_be_written(void **state)
+{
+    (void)state;
+    const char *id = run_plain(
+        "local headers, steps = {}, {}\n"
+        "for i = 1, 32 do headers['h' .. i] = 'v' end\n"
+        "for i = 1, 200, 2 do steps[i] = 'tcp://a/b.C/D' steps[i + 1] = '' end\n"
+        "return outbox(KEYS[2], 'm', {branch_headers = headers, delay_ms = 1, concurrent = true,\n"
+        "  retry_interval_ms = 1, request_timeout_ms = 1}, unpack(steps))");
+    assert_non_null(strchr(id, '-'));
+}
+
 static void wrong_arguments_are_named_and_nothing_is_written(void **state)
 {
     (void)state;
@@ -112,6 +153,32 @@ static void wrong_arguments_are_named_and_nothing_is_written(void **state)
         {"outbox(KEYS[2], 'm', 'tcp://a/b', '', 'c', '')", "02.action must be a url"},
         {"outbox(KEYS[2], 'm', 'tcp://a/b', nil)", "01.payload must be a text"},
         {"outbox(KEYS[2], 'm', 'tcp://a/b', string.rep('x', 262145))", "at most 256 KB"},
+        {"outbox(KEYS[2], 'm', 'topic://', '')", "01.action must be a url"},
+        {"outbox(KEYS[2], 'm', 'topic://a/b', '')", "01.action must be a url"},
+        {"outbox(KEYS[2], 'm', 'topic://a b', '')", "01.action must be a url"},
+        {"outbox(KEYS[2], 'm', {})", "1 to 100 pairs"},
+        {"outbox(KEYS[2], 'm', {}, 'tcp://a/b')", "1 to 100 pairs"},
+        {"outbox(KEYS[2], 'm', {}, {}, '')", "01.action must be a url"},
+        {"outbox(KEYS[2], 'm', {delay = 1}, 'tcp://a/b', '')", "option 'delay' is unknown"},
+        {"outbox(KEYS[2], 'm', {'x'}, 'tcp://a/b', '')", "option '1' is unknown"},
+        {"outbox(KEYS[2], 'm', {delay_ms = '1'}, 'tcp://a/b', '')", "delay_ms must be a whole"},
+        {"outbox(KEYS[2], 'm', {delay_ms = false}, 'tcp://a/b', '')", "delay_ms must be a whole"},
+        {"outbox(KEYS[2], 'm', {delay_ms = 1.5}, 'tcp://a/b', '')", "delay_ms must be a whole"},
+        {"outbox(KEYS[2], 'm', {delay_ms = 0/0}, 'tcp://a/b', '')", "delay_ms must be a whole"},
+        {"outbox(KEYS[2], 'm', {request_timeout_ms = -1}, 'tcp://a/b', '')",
+         "request_timeout_ms must be a whole"},
+        {"outbox(KEYS[2], 'm', {retry_interval_ms = 31622400001}, 'tcp://a/b', '')",
+         "retry_interval_ms must be a whole number from 0 to 31622400000"},
+        {"outbox(KEYS[2], 'm', {concurrent = 1}, 'tcp://a/b', '')", "must be true or false"},
+        {"outbox(KEYS[2], 'm', {branch_headers = 'a'}, 'tcp://a/b', '')", "a table of texts"},
+        {"outbox(KEYS[2], 'm', {branch_headers = {'a'}}, 'tcp://a/b', '')", "name '1' must be"},
+        {"outbox(KEYS[2], 'm', {branch_headers = {['a:'] = ''}}, 'tcp://a/b', '')",
+         "name 'a:' must be"},
+        {"outbox(KEYS[2], 'm', {branch_headers = {a = 1}}, 'tcp://a/b', '')", "value of 'a'"},
+        {"outbox(KEYS[2], 'm', {branch_headers = {a = 'x\\ny'}}, 'tcp://a/b', '')", "value of 'a'"},
+        {"local h = {} for i = 1, 33 do h['h' .. i] = '' end\n"
+         "outbox(KEYS[2], 'm', {branch_headers = h}, 'tcp://a/b', '')",
+         "more than 32 entries"},
         {"local a = {} for i = 1, 10, 2 do a[i] = 'tcp://a/b' a[i + 1] = string.rep('x', 262144) "
          "end outbox(KEYS[2], 'm', unpack(a))",
          "must not exceed 1 MB"},
@@ -143,6 +210,9 @@ int main(void)
         OUTBOX_TEST(a_repeat_leaves_no_second_message),
         OUTBOX_TEST(a_refused_change_leaves_no_message),
         OUTBOX_TEST(a_plain_script_may_have_an_outbox),
+        OUTBOX_TEST(options_stand_in_the_entry_in_one_order),
+        OUTBOX_TEST(no_options_leave_the_entry_as_it_was),
+        OUTBOX_TEST(the_largest_entry_can_be_written),
         OUTBOX_TEST(wrong_arguments_are_named_and_nothing_is_written),
         OUTBOX_TEST(a_gid_counts_in_characters),
     };

@@ -6,28 +6,16 @@
  * What can happen: calls and replies lost, twice, late; store operations lost before or after they
  * were applied, applied late, refused; coordinators that crash around any effect, pause, drain,
  * return; two coordinators with expiring leases; participants that refuse, ask for patience or
- * fail; clients that submit twice, abort, force a stop, ask for a retry; a store that goes back by
- * some writes.
+ * fail; clients that submit twice, abort, force a stop, ask for a retry; ops that are parked after
+ * some failures, and an operator who has them tried again, or does them by hand and says so; a
+ * store that goes back by some writes.
  *
  * What must hold at every step (sim_check.c): I1, I2, I3, I5, I7, I8, I9 of docs/architecture.md,
- * order of actions and compensations, one call in flight, effects at most once. In the end, when
+ * order of actions and compensations, one call in flight, effects at most once; and what
+ * sim_outbox.h says of messages that are left in an outbox. In the end, when
  * faults have stopped, every stored transaction has ended, as `succeed` with all actions done and
- * none undone, or as `failed` with all undone (but for a forced stop).
- *
- * What is promised when the store lost acknowledged writes of a transaction (`hit`) is all of that,
- * except (`tainted`) when
- *   - it lost the whole transaction while nobody held it in memory, so nobody can go on with it;
- *   - a compensation was under way, or was started by a coordinator that had not learned of the
- *     loss, while the store no longer knew of the decision to abort: barriers cannot tell an undo
- *     that comes too late;
- *   - the decision to abort was lost and a step has no compensation, or the decision to commit a
- * tcc and a branch has no confirm or no cancel: a barrier has no place to remember that the other
- * one must not be done any more;
- *   - it lost the decision to commit a tcc after a confirm, and then the tcc was cancelled, or the
- *     other way round: the barrier lets only the first of the two happen (`conflict`), and the
- *     transaction waits for a person;
- *   - it went back to before somebody took the transaction over, and the owner of then is alive, or
- *     there was none: neither knows that somebody else went further.
+ * none undone, or as `failed` with all undone (but for a forced stop). What is promised when the
+ * store lost acknowledged writes stands in sim_store.c.
  */
 #ifndef SIM_H
 #define SIM_H
@@ -36,6 +24,8 @@
 #include "base/heap.h"
 #include "base/rng.h"
 #include "coordinator/engine.h"
+#include "sim_break.h"
+#include "sim_outbox.h"
 
 #include <stdarg.h>
 
@@ -53,23 +43,6 @@ enum {
     SIM_END_MS = 400000,   /* by then all must have ended */
 };
 
-/* A rule broken on purpose: the simulator must find out. */
-enum sim_break {
-    BREAK_NOTHING,
-    BREAK_I1_ACK_CREATE,    /* the store acknowledges a create that it forgets */
-    BREAK_I2_ACK_EARLY,     /* the store acknowledges the decision to abort before it has it */
-    BREAK_I3_NO_FENCE,      /* the store takes updates from anybody */
-    BREAK_I4_NO_BARRIER,    /* participants do a repeated op again */
-    BREAK_I5_NO_DUE,        /* the store forgets the due time of what is released */
-    BREAK_I7_BLIND_UNDO,    /* participants undo what was not done */
-    BREAK_I8_LATE_ACTION,   /* participants do an action after its compensation */
-    BREAK_I8_LATE_SUCCESS,  /* participants answer it with SUCCESS, as DTM's do */
-    BREAK_I9_ERROR_REFUSES, /* an unclear answer counts as FAILURE */
-    BREAK_DOUBT,            /* the store does not tell that an owner was ousted */
-    BREAK_COUNT,
-};
-extern const char *const sim_break_names[BREAK_COUNT];
-
 struct world;
 
 /* ---- time ---- */
@@ -83,6 +56,9 @@ struct sim_event {
 
 struct sim_rec {
     bool exists, has_due, doubt;
+    bool parked; /* in the parked set; the fields below say why also while somebody owns it */
+    int64_t parked_ms;
+    enum txn_park parks[SIM_BRANCHES_MAX][TXN_BRANCH_OPS];
     enum txn_status status;
     int64_t epoch, revision, created_ms, updated_ms, finished_ms, attempts, retry_count, due_ms;
     int owner; /* of an incarnation; 0: none */
@@ -110,6 +86,8 @@ struct sim_txn {
     bool acked, abort_asked, force_asked, refused;
     int64_t errors; /* ERROR answers to actions */
     bool hit, lost, tainted, conflict;
+    bool from_outbox; /* a msg that no client submits */
+    struct sim_change change;
 };
 
 struct sim_undo { /* one write, for going back */
@@ -131,7 +109,7 @@ struct sim_node {
     bool dying; /* crashes when the present event is over; sends nothing any more */
     int64_t paused_until_ms;
     int64_t clock_offset_ms;
-    struct sim_event tick, recover, restart;
+    struct sim_event tick, recover, consume, restart;
 };
 
 /* ---- what may go wrong, per thousand ---- */
@@ -149,7 +127,9 @@ struct sim_ask {
     struct sim_event event;
     struct world *world;
     struct sim_txn *txn;
-    int kind; /* enum ask_kind */
+    int kind;      /* enum ask_kind */
+    size_t branch; /* resolve */
+    enum txn_op op;
     int tries;
     bool waiting;
 };
@@ -189,11 +169,14 @@ struct world {
     size_t undo_count, undo_cap;
     struct sim_ask *asks;
     struct sim_call *calls;
-    struct sim_event loss, calm;
-    int64_t live_max;
+    struct sim_mail_undo *mail_undos;
+    size_t mail_undo_count, mail_undo_cap;
+    int64_t entries; /* so many were left */
+    struct sim_event loss, mail_loss, calm, round;
+    int64_t live_max, park_after;
     bool violated;
     char violation[400];
-    int hits, checked_hits, crashes; /* for the summary */
+    int hits, checked_hits, crashes, parkings, left, reread; /* for the summary */
 };
 
 /* sim_world.c */
@@ -217,6 +200,9 @@ bool sim_knows_abort(const struct sim_rec *rec); /* the decision is stored */
 
 /* sim_net.c: calls and participants */
 extern const struct caller_ops sim_caller_ops;
+/* A person does it at the participant. */
+enum call_verdict sim_do_by_hand(struct world *world, struct sim_txn *txn, size_t branch,
+                                 enum txn_op op);
 
 /* sim_node.c */
 void sim_node_start(struct sim_node *node);
@@ -239,8 +225,10 @@ void sim_clients_free(struct world *world);
 void check_write(struct world *world, int writer, const struct sim_txn *txn,
                  const struct sim_rec *before);
 void check_due(struct world *world, const struct sim_txn *txn, int64_t in_ms);
+void check_place(struct world *world, const struct sim_txn *txn);
 void check_call(struct world *world, const struct sim_call *call);
 void check_part(struct world *world, const struct sim_txn *txn, size_t branch);
+void check_entry_gone(struct world *world, const struct sim_txn *txn);
 void check_answer(struct world *world, const struct sim_ask *ask,
                   const struct engine_answer *answer);
 void check_end(struct world *world);

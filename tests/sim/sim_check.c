@@ -79,6 +79,22 @@ static void check_ended(struct world *world, const struct sim_txn *txn)
     }
 }
 
+/* A message exists only when its change does, or did before its store went back. */
+static void check_message(struct world *world, const struct sim_txn *txn)
+{
+    if (txn->from_outbox && !txn->change.made && !txn->change.lost) {
+        sim_fail(world, "outbox", "%s: a message without its change", txn->gid);
+    }
+}
+
+/* An entry leaves its stream when the store has its message. */
+void check_entry_gone(struct world *world, const struct sim_txn *txn)
+{
+    if (!txn->rec.exists && !txn->hit) {
+        sim_fail(world, "outbox", "%s left its stream, the store does not have it", txn->gid);
+    }
+}
+
 void check_write(struct world *world, int writer, const struct sim_txn *txn,
                  const struct sim_rec *before)
 {
@@ -89,6 +105,7 @@ void check_write(struct world *world, int writer, const struct sim_txn *txn,
         }
         check_turn(world, txn, before->status);
     }
+    check_message(world, txn);
     check_ended(world, txn);
 }
 
@@ -97,6 +114,20 @@ void check_due(struct world *world, const struct sim_txn *txn, int64_t in_ms)
 {
     if (in_ms < 0 || in_ms > SIM_RETRY_MAX_MS + SIM_LEASE_MS) {
         sim_fail(world, "I5", "%s is due in %" PRId64 " ms", txn->gid, in_ms);
+    }
+}
+
+/* I5: what is unfinished is in the due set, or parked: never in none, never in both. */
+void check_place(struct world *world, const struct sim_txn *txn)
+{
+    const struct sim_rec *rec = &txn->rec;
+    bool open = rec->exists && !txn_status_is_final(rec->status);
+    if (rec->exists && rec->has_due + rec->parked != open) {
+        sim_fail(world, "I5", "%s is %s, due: %d, parked: %d", txn->gid,
+                 txn_status_name(rec->status), rec->has_due, rec->parked);
+    }
+    if (rec->parked && rec->owner != 0) {
+        sim_fail(world, "I5", "%s is parked and has an owner", txn->gid);
     }
 }
 
@@ -197,6 +228,7 @@ void check_call(struct world *world, const struct sim_call *call)
 void check_part(struct world *world, const struct sim_txn *txn, size_t branch)
 {
     const struct sim_part *part = &txn->parts[branch];
+    check_message(world, txn);
     if (part->confirms > 0 && part->undos > 0) {
         sim_fail(world, "I8", "%s branch %zu: confirmed and cancelled", txn->gid, branch + 1);
     }
@@ -237,15 +269,27 @@ void check_answer(struct world *world, const struct sim_ask *ask,
 
 /* ---- the end ---- */
 
+static void check_change_end(struct world *world, const struct sim_txn *txn)
+{
+    const struct sim_change *change = &txn->change;
+    if (change->mail == MAIL_WAITS || change->mail == MAIL_READ) {
+        sim_fail(world, "outbox", "%s never left its stream", txn->gid);
+    }
+    if (change->made && !txn->rec.exists && !txn->lost) {
+        sim_fail(world, "outbox", "%s: a change without its message", txn->gid);
+    }
+}
+
 static void check_txn_end(struct world *world, const struct sim_txn *txn)
 {
+    check_change_end(world, txn);
     if (!txn->rec.exists) {
         if (txn->acked && !txn->lost) {
             sim_fail(world, "I1", "%s was acknowledged and is gone", txn->gid);
         }
         return;
     }
-    if (txn->conflict) {
+    if (txn->conflict && txn->rec.parked) {
         return; /* a person decides */
     }
     if (!txn_status_is_final(txn->rec.status)) {

@@ -3,13 +3,23 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
 
-enum ask_kind { ASK_SUBMIT, ASK_ABORT, ASK_FORCE_STOP, ASK_RETRY_NOW };
-static const char *const ask_names[] = {"submit", "abort", "force stop", "retry now"};
+enum ask_kind {
+    ASK_SUBMIT,
+    ASK_ABORT,
+    ASK_FORCE_STOP,
+    ASK_RETRY_NOW,
+    ASK_UNPARK,
+    ASK_RESOLVE,
+    ASK_CHANGE
+};
+static const char *const ask_names[] = {"submit", "abort",   "force stop", "retry now",
+                                        "unpark", "resolve", "change"};
 
-enum { TRIES_MAX = 6, AGAIN_MS = 300 };
+enum { TRIES_MAX = 6, AGAIN_MS = 300, ROUND_MIN_MS = 500, ROUND_MAX_MS = 9000 };
 
 static void on_ask(struct sim_event *event);
 
@@ -77,6 +87,16 @@ static void submit(struct sim_ask *ask, struct engine *engine)
     engine_submit(engine, &spec, any_wait(ask->world), on_answer, ask);
 }
 
+static void resolve(struct sim_ask *ask, struct engine *engine)
+{
+    char id[8];
+    snprintf(id, sizeof(id), "%02zu", ask->branch + 1);
+    struct engine_resolve what = {.branch_id = slice_str(id),
+                                  .op = slice_str(txn_op_name(ask->txn->type, ask->op)),
+                                  .reason = slice_str("done by hand")};
+    engine_resolve(engine, slice_str(ask->txn->gid), &what, on_answer, ask);
+}
+
 static void ask_engine(struct sim_ask *ask, struct engine *engine)
 {
     struct sim_txn *txn = ask->txn;
@@ -92,6 +112,9 @@ static void ask_engine(struct sim_ask *ask, struct engine *engine)
         engine_force_stop(engine, gid, on_answer, ask);
         break;
     case ASK_RETRY_NOW: engine_retry_now(engine, gid, on_answer, ask); break;
+    case ASK_UNPARK: engine_unpark(engine, gid, on_answer, ask); break;
+    case ASK_RESOLVE: resolve(ask, engine); break;
+    case ASK_CHANGE: unreachable("no coordinator is asked for a change");
     }
 }
 
@@ -99,10 +122,14 @@ static void on_ask(struct sim_event *event)
 {
     struct sim_ask *ask = container_of(event, struct sim_ask, event);
     struct world *world = ask->world;
-    struct sim_node *node = &world->nodes[sim_between(world, 0, SIM_NODES - 1)];
     if (world->violated) {
         return;
     }
+    if (ask->kind == ASK_CHANGE) {
+        sim_outbox_change(world, ask->txn);
+        return;
+    }
+    struct sim_node *node = &world->nodes[sim_between(world, 0, SIM_NODES - 1)];
     if (!node->engine) { /* connection refused */
         sim_at(world, event, world->now_ms + AGAIN_MS, on_ask);
         return;
@@ -117,7 +144,8 @@ static void on_ask(struct sim_event *event)
     sim_node_after(node);
 }
 
-static void ask_plan(struct world *world, struct sim_txn *txn, enum ask_kind kind, int64_t at_ms)
+static struct sim_ask *ask_plan(struct world *world, struct sim_txn *txn, enum ask_kind kind,
+                                int64_t at_ms)
 {
     struct sim_ask *ask = mem_new(struct sim_ask);
     ask->world = world;
@@ -125,17 +153,79 @@ static void ask_plan(struct world *world, struct sim_txn *txn, enum ask_kind kin
     ask->kind = kind;
     LL_PREPEND(world->asks, ask);
     sim_at(world, &ask->event, at_ms, on_ask);
+    return ask;
+}
+
+/* ---- the operator ---- */
+
+/* Does the first parked op by hand; then it may be called resolved. */
+static void do_and_resolve(struct world *world, struct sim_txn *txn)
+{
+    for (size_t i = 0; i < SIM_BRANCHES_MAX * TXN_BRANCH_OPS; i++) {
+        size_t branch = i / TXN_BRANCH_OPS;
+        enum txn_op op = (enum txn_op)(i % TXN_BRANCH_OPS);
+        if (txn->rec.parks[branch][op]) {
+            if (sim_do_by_hand(world, txn, branch, op) == CALL_SUCCESS) {
+                struct sim_ask *ask = ask_plan(world, txn, ASK_RESOLVE, world->now_ms);
+                ask->branch = branch;
+                ask->op = op;
+            }
+            return;
+        }
+    }
+}
+
+static void look_after(struct world *world, struct sim_txn *txn)
+{
+    switch (sim_between(world, world->faults_on ? 0 : 2, 4)) {
+    case 0: break;
+    case 1:
+        if (txn->type == TXN_SAGA) {
+            txn->abort_asked = true;
+            ask_plan(world, txn, ASK_ABORT, world->now_ms);
+        }
+        break;
+    case 2: do_and_resolve(world, txn); break;
+    case 3: ask_plan(world, txn, ASK_RETRY_NOW, world->now_ms); break;
+    default: ask_plan(world, txn, ASK_UNPARK, world->now_ms); break;
+    }
+}
+
+static void on_round(struct sim_event *event)
+{
+    struct world *world = container_of(event, struct world, round);
+    if (world->violated) {
+        return;
+    }
+    for (size_t i = 0; i < world->txn_count; i++) {
+        struct sim_txn *txn = &world->txns[i];
+        if (txn->rec.parked && !(txn->conflict && !world->faults_on)) {
+            look_after(world, txn);
+        }
+    }
+    sim_at(world, event, world->now_ms + sim_between(world, ROUND_MIN_MS, ROUND_MAX_MS), on_round);
+}
+
+/* What a client of this transaction asks for first: its submit, or the change that leaves it. */
+static void first_plan(struct world *world, struct sim_txn *txn, int64_t at_ms)
+{
+    if (!txn->from_outbox) {
+        ask_plan(world, txn, ASK_SUBMIT, at_ms);
+    } else if (!txn->change.saga) {
+        ask_plan(world, txn, ASK_CHANGE, at_ms);
+    }
 }
 
 void sim_clients_plan(struct world *world)
 {
+    sim_at(world, &world->round, ROUND_MAX_MS, on_round);
     for (size_t i = 0; i < world->txn_count; i++) {
         struct sim_txn *txn = &world->txns[i];
         int64_t begin_ms = sim_between(world, 1, 3000);
         int64_t soon_ms = sim_between(world, 0, 1) ? 200 : 15000;
-        ask_plan(world, txn, ASK_SUBMIT, begin_ms);
+        first_plan(world, txn, begin_ms);
         if (sim_between(world, 0, 3) == 0) {
-            ask_plan(world, txn, ASK_SUBMIT, begin_ms + sim_between(world, 0, soon_ms));
+            first_plan(world, txn, begin_ms + sim_between(world, 0, soon_ms));
         }
         if (sim_between(world, 0, 3) == 0) {
             ask_plan(world, txn, ASK_ABORT, begin_ms + sim_between(world, 0, soon_ms));

@@ -19,7 +19,11 @@ const char *const sim_break_names[BREAK_COUNT] = {
     [BREAK_I8_LATE_ACTION] = "i8-late-action",
     [BREAK_I8_LATE_SUCCESS] = "i8-late-success",
     [BREAK_I9_ERROR_REFUSES] = "i9-error-refuses",
+    [BREAK_I5_LOST_PARK] = "i5-lost-park",
     [BREAK_DOUBT] = "doubt",
+    [BREAK_OUTBOX_ACK_EARLY] = "outbox-ack-early",
+    [BREAK_OUTBOX_NOT_ATOMIC] = "outbox-not-atomic",
+    [BREAK_OUTBOX_NO_CLAIM] = "outbox-no-claim",
 };
 
 static const char usage[] =
@@ -106,6 +110,9 @@ static bool play(const struct options *options, int64_t seed, struct world *sum)
     sum->hits += world.hits;
     sum->checked_hits += world.checked_hits;
     sum->crashes += world.crashes;
+    sum->left += world.left;
+    sum->reread += world.reread;
+    sum->parkings += world.parkings;
     if (!fine) {
         printf("seed %" PRId64 ": %s\n", seed, world.violation);
         printf("replay: sagad_sim --seed %" PRId64 "%s%s\n", seed,
@@ -130,8 +137,9 @@ int main(int argc, char **argv)
             return options.expect_violation ? 0 : 1;
         }
     }
-    printf("%" PRId64 " schedules held: %d crashes, %d transactions whose writes were lost "
-           "(%d of them fully checked)\n",
-           options.schedules, sum.crashes, sum.hits, sum.checked_hits);
+    printf("%" PRId64 " schedules held: %d crashes, %d parkings, %d transactions whose writes were "
+           "lost (%d of them fully checked), %d entries left in an outbox and %d taken over\n",
+           options.schedules, sum.crashes, sum.parkings, sum.hits, sum.checked_hits, sum.left,
+           sum.reread);
     return options.expect_violation ? 1 : 0;
 }

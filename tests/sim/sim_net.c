@@ -27,6 +27,9 @@ static enum call_verdict do_action(struct world *world, struct sim_txn *txn, str
     }
     part->done = true;
     part->effects++;
+    if (part == &txn->parts[0]) {
+        sim_outbox_saga_changed(world, txn);
+    }
     return CALL_SUCCESS;
 }
 
@@ -38,7 +41,7 @@ static enum call_verdict do_conflict(struct world *world, struct sim_txn *txn)
         sim_fail(world, "I2", "%s: both confirm and cancel were called", txn->gid);
     }
     txn->conflict = true;
-    return CALL_ERROR;
+    return CALL_CONFLICT;
 }
 
 static enum call_verdict do_compensate(struct world *world, struct sim_txn *txn,
@@ -68,21 +71,33 @@ static enum call_verdict do_confirm(struct world *world, struct sim_txn *txn, st
     return CALL_SUCCESS;
 }
 
-static enum call_verdict do_op(struct sim_call *call, struct sim_part *part)
+static enum call_verdict do_op(struct world *world, struct sim_txn *txn, size_t branch,
+                               enum txn_op op)
 {
-    switch (call->op) {
-    case OP_ACTION: return do_action(call->world, call->txn, part);
-    case OP_CONFIRM: return do_confirm(call->world, call->txn, part);
-    case OP_UNDO: return do_compensate(call->world, call->txn, part);
+    struct sim_part *part = &txn->parts[branch];
+    switch (op) {
+    case OP_ACTION: return do_action(world, txn, part);
+    case OP_CONFIRM: return do_confirm(world, txn, part);
+    case OP_UNDO: return do_compensate(world, txn, part);
     }
     unreachable("op");
+}
+
+enum call_verdict sim_do_by_hand(struct world *world, struct sim_txn *txn, size_t branch,
+                                 enum txn_op op)
+{
+    enum call_verdict verdict = do_op(world, txn, branch, op);
+    sim_trace(world, "operator: %s %zu %s by hand: %s", txn->gid, branch + 1,
+              txn_op_name(txn->type, op), call_verdict_name(verdict));
+    check_part(world, txn, branch);
+    return verdict;
 }
 
 static enum call_verdict participate(struct sim_call *call)
 {
     struct world *world = call->world;
     struct sim_part *part = &call->txn->parts[call->branch];
-    /* See the list in sim.h. */
+    /* See the list in sim_store.c. */
     if (call->op == OP_UNDO && call->txn->hit && !part->undone_mark &&
         !sim_knows_abort(&call->txn->rec)) {
         call->txn->tainted = true;
@@ -94,7 +109,7 @@ static enum call_verdict participate(struct sim_call *call)
     if (sim_chance(world, world->faults.part_ongoing)) {
         return CALL_ONGOING;
     }
-    enum call_verdict verdict = do_op(call, part);
+    enum call_verdict verdict = do_op(world, call->txn, call->branch, call->op);
     sim_trace(world, "participant: %s %zu %s: %s", call->txn->gid, call->branch + 1,
               txn_op_name(call->txn->type, call->op), call_verdict_name(verdict));
     check_part(world, call->txn, call->branch);

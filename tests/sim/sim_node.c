@@ -3,7 +3,12 @@
 
 #include <inttypes.h>
 
-enum { RECOVER_EVERY_MS = 400, RESTART_MAX_MS = 4000, PAUSE_MAX_MS = 12000 };
+enum {
+    RECOVER_EVERY_MS = 400,
+    RESTART_MAX_MS = 4000,
+    PAUSE_MAX_MS = 12000,
+    ABANDON_PER_THOUSAND = 300
+};
 
 static int64_t node_now_ms(void *arg)
 {
@@ -86,6 +91,10 @@ static void on_recover(struct sim_event *event)
         node->draining = true;
         engine_drain(node->engine, on_drained, node);
     }
+    if (node->draining && sim_chance(world, ABANDON_PER_THOUSAND)) {
+        sim_trace(world, "node %d abandons", node->index);
+        engine_abandon(node->engine);
+    }
     node->store.ops->overdue(&node->store, 0, 16, on_overdue, node);
     sim_at(world, event, world->now_ms + RECOVER_EVERY_MS + sim_between(world, 0, 50), on_recover);
     sim_node_after(node);
@@ -99,6 +108,7 @@ static struct engine *engine_make(struct sim_node *node)
     struct engine_conf conf = {
         .retry_interval_ms = 1000,
         .retry_interval_max_ms = SIM_RETRY_MAX_MS,
+        .park_after = world->park_after,
         .request_timeout_ms = 1000,
         .lease_ms = SIM_LEASE_MS,
         .lazy_ms = SIM_LAZY_MS,
@@ -127,6 +137,8 @@ void sim_node_start(struct sim_node *node)
     sim_trace(world, "node %d starts as owner %d", node->index, node->incarnation);
     sim_at(world, &node->recover, world->now_ms + sim_between(world, 1, RECOVER_EVERY_MS),
            on_recover);
+    sim_at(world, &node->consume, world->now_ms + sim_between(world, 1, RECOVER_EVERY_MS),
+           sim_outbox_on_consume);
 }
 
 void sim_node_stop(struct sim_node *node)
@@ -134,6 +146,7 @@ void sim_node_stop(struct sim_node *node)
     struct engine *engine = node->engine;
     sim_cancel(node->world, &node->tick);
     sim_cancel(node->world, &node->recover);
+    sim_cancel(node->world, &node->consume);
     node->engine = NULL;
     node->incarnation = -1;
     engine_free(engine);

@@ -1,4 +1,21 @@
-/* The store in memory, with the fencing that store.h asks for, and the way to it. */
+/*
+ * The store in memory, with the fencing that store.h asks for, and the way to it.
+ *
+ * What is promised when the store lost acknowledged writes of a transaction (`hit`) is all of that,
+ * except (`tainted`) when
+ *   - it lost the whole transaction while nobody held it in memory, so nobody can go on with it;
+ *   - a compensation was under way, or was started by a coordinator that had not learned of the
+ *     loss, while the store no longer knew of the decision to abort: barriers cannot tell an undo
+ *     that comes too late;
+ *   - the decision to abort was lost and a step has no compensation, or the decision to commit a
+ * tcc and a branch has no confirm or no cancel: a barrier has no place to remember that the other
+ * one must not be done any more;
+ *   - it lost the decision to commit a tcc after a confirm, and then the tcc was cancelled, or the
+ *     other way round: the barrier lets only the first of the two happen (`conflict`), and the
+ *     transaction is parked;
+ *   - it went back to before somebody took the transaction over, and the owner of then is alive, or
+ *     there was none: neither knows that somebody else went further.
+ */
 #include "sim.h"
 
 #include "base/mem.h"
@@ -88,7 +105,7 @@ static bool owner_is_alive(const struct world *world, int owner)
     return false;
 }
 
-/* See the list in sim.h. */
+/* See the list above. */
 static bool taints(const struct world *world, const struct sim_txn *txn, const struct sim_rec *lost)
 {
     const struct sim_rec *now = &txn->rec;
@@ -190,7 +207,12 @@ static void write_image(struct store_op *op)
     }
     bool final = txn_status_is_final(rec->status);
     rec->owner = final || op->due.release ? 0 : op->incarnation;
-    rec->has_due = !final && !(op->due.release && op->world->broken == BREAK_I5_NO_DUE);
+    bool park = op->due.park;
+    rec->parked = park && op->world->broken != BREAK_I5_LOST_PARK;
+    rec->parked_ms = !park ? 0 : op->image.parked_ms > 0 ? op->image.parked_ms : now;
+    memcpy(rec->parks, op->image.parks, sizeof(rec->parks));
+    op->world->parkings += park;
+    rec->has_due = !final && !park && !(op->due.release && op->world->broken == BREAK_I5_NO_DUE);
     rec->due_ms = now + op->due.in_ms;
     rec->finished_ms = final ? now : 0;
 }
@@ -230,6 +252,7 @@ static struct txn *txn_read(const struct world *world, const struct sim_txn *fro
     txn->sure = !rec->doubt;
     txn->attempts = rec->attempts;
     txn->retry_count = rec->retry_count;
+    txn->parked_ms = rec->parked_ms;
     txn->type = from->type;
     txn->options = from->options;
     for (size_t i = 0; i < from->branch_count; i++) {
@@ -239,6 +262,8 @@ static struct txn *txn_read(const struct world *world, const struct sim_txn *fro
         for (int k = 0; k < TXN_BRANCH_OPS; k++) {
             txn->branches[i].ops[k].url = slice_str(from->urls[i][k]);
             txn->branches[i].ops[k].status = rec->ops[i][k];
+            txn->branches[i].ops[k].attempts = rec->attempts;
+            txn->branches[i].ops[k].parked = rec->parks[i][k];
         }
     }
     return txn;
@@ -263,7 +288,12 @@ static void apply_take(struct store_op *op)
         op->result.state = rec->status;
         return;
     }
-    if (op->how.which == STORE_TAKE_OVERDUE && rec->has_due && rec->due_ms > now) {
+    if (op->how.which == STORE_TAKE_PARKED && !rec->parked) {
+        op->result.status = STORE_CONFLICT;
+        op->result.message = "it is not parked";
+        return;
+    }
+    if (op->how.which == STORE_TAKE_OVERDUE && (rec->has_due ? rec->due_ms > now : rec->parked)) {
         op->result.status = STORE_NOT_DUE;
         return;
     }
@@ -271,6 +301,7 @@ static void apply_take(struct store_op *op)
     rec->doubt = rec->doubt || (rec->owner != 0 && world->broken != BREAK_DOUBT);
     rec->owner = op->incarnation;
     rec->epoch++;
+    rec->parked = false;
     rec->has_due = true;
     rec->due_ms = now + op->due.in_ms;
     op->txn->ghost_owner = op->incarnation;
@@ -310,6 +341,9 @@ static void apply(struct store_op *op)
     case DO_TAKE: apply_take(op); break;
     case DO_LOAD: apply_load(op); break;
     case DO_OVERDUE: apply_overdue(op); break;
+    }
+    if (op->txn) {
+        check_place(op->world, op->txn);
     }
     sim_trace(op->world, "store: %s %s by %d: status %d, now %s rev %" PRId64 " epoch %" PRId64,
               kind_names[op->kind], op->txn ? op->txn->gid : "", op->incarnation,
@@ -428,11 +462,13 @@ static void image_take(struct store_op *op, const struct txn *txn)
     image->created_ms = txn->created_ms;
     image->attempts = txn->attempts;
     image->retry_count = txn->retry_count;
+    image->parked_ms = txn->parked_ms;
     image->doubt = !txn->sure;
     for (size_t i = 0; i < txn->branch_count; i++) {
         for (int k = 0; k < TXN_BRANCH_OPS; k++) {
             image->ops[i][k] = txn->branches[i].ops[k].status;
             op->dirty[i][k] = txn->branches[i].ops[k].dirty;
+            image->parks[i][k] = op->due.park ? txn->branches[i].ops[k].parked : PARK_NOT;
         }
     }
 }

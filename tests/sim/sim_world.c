@@ -133,7 +133,7 @@ static void branch_plan(struct world *world, struct sim_txn *txn, size_t i)
     if (txn->type == TXN_MSG && part->refuse_percent > 50) {
         part->refuse_percent = 50; /* a message is delivered until it is accepted */
     }
-    part->has_action = sim_between(world, 0, 9) > 0;
+    part->has_action = sim_between(world, 0, 9) > 0 || txn->from_outbox;
     part->has_compensate = sim_between(world, 0, 9) > 0;
     if (part->has_action) {
         snprintf(txn->urls[i][OP_ACTION], SIM_URL_SIZE, "tcp://p%zu/P.S/Do", i);
@@ -151,10 +151,25 @@ static void branch_plan(struct world *world, struct sim_txn *txn, size_t i)
 
 static void type_plan(struct world *world, struct sim_txn *txn)
 {
-    static const enum txn_type types[] = {TXN_SAGA, TXN_SAGA, TXN_SAGA, TXN_TCC, TXN_TCC, TXN_MSG};
-    txn->type = types[sim_between(world, 0, 5)];
+    static const enum txn_type types[] = {TXN_SAGA, TXN_SAGA, TXN_SAGA, TXN_TCC,
+                                          TXN_TCC,  TXN_MSG,  TXN_MSG};
+    txn->type = types[sim_between(world, 0, 6)];
     txn->options.declared = txn->type == TXN_TCC;
     txn->options.concurrent = txn->type != TXN_TCC && sim_between(world, 0, 2) == 0;
+}
+
+/* The change that leaves it is asked for by a client, or is the first action of a saga before it.
+ */
+static void outbox_plan(struct world *world, struct sim_txn *txn, size_t index)
+{
+    struct sim_change *change = &txn->change;
+    const struct sim_txn *saga = index > 0 ? &world->txns[index - 1] : NULL;
+    txn->from_outbox = true;
+    txn->options.timeout_to_fail_ms = txn->options.retry_limit = 0; /* an entry cannot say it */
+    change->refused = sim_between(world, 0, 3) == 0;
+    if (saga && saga->type == TXN_SAGA && sim_between(world, 0, 1)) {
+        change->saga = saga;
+    }
 }
 
 static void txn_plan(struct world *world, struct sim_txn *txn, size_t index)
@@ -168,6 +183,9 @@ static void txn_plan(struct world *world, struct sim_txn *txn, size_t index)
     txn->options.timeout_to_fail_ms = pick(world, timeouts, 6);
     txn->options.retry_limit = pick(world, limits, 5);
     txn->options.retry_interval_ms = pick(world, intervals, 4);
+    if (txn->type == TXN_MSG && sim_between(world, 0, 2) > 0) {
+        outbox_plan(world, txn, index);
+    }
     for (size_t i = 0; i < txn->branch_count; i++) {
         branch_plan(world, txn, i);
     }
@@ -198,7 +216,9 @@ static bool all_ended(const struct world *world)
 {
     for (size_t i = 0; i < world->txn_count; i++) {
         const struct sim_rec *rec = &world->txns[i].rec;
-        if (rec->exists && !txn_status_is_final(rec->status)) {
+        enum sim_mail mail = world->txns[i].change.mail;
+        bool settled = txn_status_is_final(rec->status) || (rec->parked && world->txns[i].conflict);
+        if ((rec->exists && !settled) || mail == MAIL_WAITS || mail == MAIL_READ) {
             return false;
         }
     }
@@ -207,12 +227,14 @@ static bool all_ended(const struct world *world)
 
 static void plan(struct world *world)
 {
+    static const int parks[] = {0, 0, 1, 2, 4};
     world->txn_count = (size_t)sim_between(world, 1, SIM_TXNS_MAX);
     for (size_t i = 0; i < world->txn_count; i++) {
         txn_plan(world, &world->txns[i], i);
     }
     faults_plan(world);
     world->live_max = sim_between(world, 0, 3) == 0 ? 1 : 100;
+    world->park_after = pick(world, parks, sizeof(parks) / sizeof(parks[0]));
     bool loses = sim_between(world, 0, 5) == 0;
     for (int i = 0; i < SIM_NODES; i++) {
         world->nodes[i].world = world;
@@ -220,6 +242,7 @@ static void plan(struct world *world)
         sim_node_start(&world->nodes[i]);
     }
     sim_clients_plan(world);
+    sim_outbox_plan(world);
     sim_at(world, &world->calm, SIM_FAULTS_MS, on_calm);
     if (loses) {
         sim_at(world, &world->loss, sim_between(world, 5, 15000), on_loss);
@@ -245,6 +268,7 @@ static void clean_up(struct world *world)
     }
     heap_fini(&world->events);
     free(world->undos);
+    sim_outbox_free(world);
 }
 
 bool sim_run(struct world *world)

@@ -30,7 +30,10 @@ int main(int argc, char **argv)
     saga_gid(gid);
     const char *first = "tcp://127.0.0.1:9001/stock.Stock/Take";
     const char *second = "tcp://127.0.0.1:9002/stock.Stock/Take";
-    struct saga_step steps[] = {{first, first, saga_text("2")}, {second, second, saga_text("1")}};
+    struct saga_step steps[] = {
+        {.action = first, .compensate = first, .payload = saga_text("2")},
+        {.action = second, .compensate = second, .payload = saga_text("1")},
+    };
     saga_submit(saga,
                 &(struct saga_submission){.gid = saga_text(gid),
                                           .steps = steps,

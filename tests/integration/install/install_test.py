@@ -185,29 +185,42 @@ class InstallTest(unittest.TestCase):
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertIn("not known yet: cannot connect", done.stderr)
 
+    def check_workflow(self, program):
+        """It is played on a coordinator by workflow_test.py; here it only starts and stops."""
+        url = "tcp://127.0.0.1:1/stock.Stock/Take"
+        process = subprocess.Popen([str(program), "127.0.0.1:0", "127.0.0.1:1", url, url, "g"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.processes.append(process)
+        self.assertIn("cannot connect", process.stdout.readline())
+        process.terminate()
+        self.assertEqual(process.wait(DEADLINE_S), 0)
+
     def test_pkg_config(self):
-        for name in ("participant", "initiator"):
+        for name in ("participant", "initiator", "workflow"):
             flags = run("pkg-config", "--cflags", "--libs", "--static", "saga", env=self.env)
             run(ARGS.cc, "-std=c11", "-Wall", "-Wextra", "-Werror", "-o", self.dir / name,
                 HERE / f"{name}.c", *flags.split(), *ARGS.flags.split())
         self.play(self.dir / "participant")
         self.check_initiator(self.dir / "initiator")
+        self.check_workflow(self.dir / "workflow")
 
     def test_find_package(self):
         source, build = self.dir / "consumer", self.dir / "consumer-build"
         source.mkdir()
         shutil.copy(HERE / "consumer.cmake", source / "CMakeLists.txt")
-        for name in ("participant.c", "initiator.c"):
+        for name in ("participant.c", "initiator.c", "workflow.c"):
             shutil.copy(HERE / name, source)
         run("cmake", "-G", "Ninja", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}",
             f"-DCMAKE_C_COMPILER={ARGS.cc}", f"-DCMAKE_C_FLAGS={ARGS.flags}")
         run("cmake", "--build", build)
         self.play(build / "participant")
         self.check_initiator(build / "initiator")
+        self.check_workflow(build / "workflow")
 
-    def test_only_the_two_headers_are_installed(self):
+    def test_only_these_headers_are_installed(self):
         headers = sorted(path.name for path in self.prefix.rglob("*.h"))
-        self.assertEqual(headers, ["saga.h", "saga_advert.h", "saga_initiator.h"])
+        self.assertEqual(headers, ["saga.h", "saga_advert.h", "saga_initiator.h", "saga_msg.h",
+                                   "saga_workflow.h"])
 
     def test_the_library_exports_what_the_headers_declare(self):
         header = "".join(path.read_text() for path in self.prefix.rglob("*.h"))
@@ -226,7 +239,7 @@ class InstallTest(unittest.TestCase):
 
     def test_the_guide_shows_these_programs(self):
         guide = (ROOT / "docs" / "sdk.md").read_text()
-        for name in ("participant.c", "initiator.c"):
+        for name in ("participant.c", "initiator.c", "workflow.c"):
             self.assertIn(f"```c\n{(HERE / name).read_text()}```\n", guide,
                           f"docs/sdk.md must show {name} as it is")
 

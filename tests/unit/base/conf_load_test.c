@@ -346,6 +346,45 @@ static void secrets_are_never_printed(void **state)
     assert_null(strstr(out.text, "hunter2"));
 }
 
+/* The options that differ, "name " or "name! " when it was not taken. */
+static void note_difference(void *arg, const char *name, bool taken)
+{
+    char *text = arg;
+    snprintf(text + strlen(text), 200 - strlen(text), "%s%s ", name, taken ? "" : "!");
+}
+
+static void some_options_are_taken_over_later(void **state)
+{
+    static const char *const names[] = {"redis", "verbose", "retry_interval", "resolver", NULL};
+    char *argv[] = {(char *)(uintptr_t) "sagad", (char *)(uintptr_t) "--config", path, NULL};
+    char differs[200] = "";
+    struct settings fresh = {0};
+    struct reason reason;
+    (void)state;
+    write_file("redis = a:1\nworkers = 2\nresolver.x = h:1\n");
+    assert_int_equal(load("--config", path, NULL), CONF_RUN);
+    write_file("redis = b:2\nworkers = 3\nretry_interval = 1s\nresolver.y = h:1\nverbose = yes\n");
+    assert_int_equal(conf_load_again(&program, &fresh, 3, argv, &reason), ERR_OK);
+    conf_take_over(&program, &s, &fresh, names, note_difference, differs);
+    assert_string_equal(differs, "redis verbose retry_interval workers! resolver ");
+    assert_string_equal(s.redis, "b:2");
+    assert_true(s.verbose);
+    assert_int_equal(s.retry_interval_ms, 1000);
+    assert_int_equal(s.workers, 2);
+    assert_null(conf_map_get(&s.resolver, "x"));
+    assert_string_equal(conf_map_get(&s.resolver, "y"), "h:1");
+    differs[0] = '\0';
+    conf_fini(&program, &fresh);
+    write_file("redis = b:2\nworkers = many\n");
+    assert_int_equal(conf_load_again(&program, &fresh, 3, argv, &reason), ERR_INVALID);
+    assert_non_null(strstr(reason.text, ":2: workers: 'many'"));
+    write_file("verbose = yes\nworkers = 64\n");
+    conf_fini(&program, &fresh);
+    assert_int_equal(conf_load_again(&program, &fresh, 3, argv, &reason), ERR_INVALID);
+    assert_non_null(strstr(reason.text, "not with 64 workers"));
+    conf_fini(&program, &fresh);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -366,6 +405,7 @@ int main(void)
         TEST(help_lists_all_options_in_groups_and_80_columns),
         TEST(the_sample_file_is_complete_and_parses),
         TEST(secrets_are_never_printed),
+        TEST(some_options_are_taken_over_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -94,6 +97,47 @@ static void levels_have_names(void **state)
     assert_int_equal(level, LOG_WARN);
 }
 
+static int lines_in(const char *path)
+{
+    char text[4096] = "";
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t n = fread(text, 1, sizeof(text) - 1, file);
+    text[n] = '\0';
+    fclose(file);
+    return lines_of(text);
+}
+
+static void a_file_is_appended_to_and_opened_anew(void **state)
+{
+    char dir[] = "/tmp/sagad-log-XXXXXX", path[64], moved[64];
+    struct reason reason;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/log", dir);
+    snprintf(moved, sizeof(moved), "%s/log.1", dir);
+    assert_int_equal(log_set_file(path, &reason), ERR_OK);
+    log_warn("x", "n=1");
+    assert_int_equal(log_set_file(path, &reason), ERR_OK); /* what is there stays */
+    log_warn("x", "n=2");
+    assert_int_equal(rename(path, moved), 0);
+    log_warn("x", "n=3"); /* into the file that was moved */
+    assert_int_equal(log_set_file("/nonexistent/log", &reason), ERR_SYSTEM);
+    assert_non_null(strstr(reason.text, "log_file = '/nonexistent/log'"));
+    log_warn("x", "n=4"); /* likewise: a wrong path changes nothing */
+    assert_int_equal(log_set_file(path, &reason), ERR_OK);
+    log_warn("x", "n=5");
+    assert_int_equal(log_set_file("", &reason), ERR_OK);
+    capture_begin(&capture, STDERR_FILENO);
+    log_warn("x", "n=6");
+    assert_int_equal(lines_of(capture_end(&capture)), 1);
+    assert_int_equal(lines_in(moved), 4);
+    assert_int_equal(lines_in(path), 1);
+    unlink(path);
+    unlink(moved);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -102,6 +146,7 @@ int main(void)
         cmocka_unit_test(a_line_that_is_too_long_is_cut_but_ends),
         cmocka_unit_test(lines_below_the_level_are_not_written_nor_evaluated),
         cmocka_unit_test(levels_have_names),
+        cmocka_unit_test(a_file_is_appended_to_and_opened_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

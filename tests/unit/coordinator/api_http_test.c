@@ -1,4 +1,6 @@
 /* The HTTP API over a real socket, on an engine and an archive that answer as the test says. */
+#include "api_http_engine.h"
+
 #include "coordinator/api_http.h"
 
 #include "net/http.h"
@@ -13,16 +15,6 @@
 #include <cmocka.h>
 
 enum { WAIT_MS = 5000 };
-
-/* What the engine was asked, and what it shall answer. Only one at a time. */
-struct fake_engine {
-    struct loop *loop;
-    struct loop_task task;
-    char asked[200]; /* "submit g steps=2 wait=1/5000" */
-    struct engine_answer answer;
-    engine_cb cb;
-    void *arg;
-};
 
 struct fixture {
     struct loop *loop;
@@ -47,77 +39,6 @@ struct fixture {
     char body[8000];
     char allow[40], retry_after[8], type[80], authenticate[20];
 };
-
-/* ---- the engine: the test program's own, in place of the real one ---- */
-
-static void engine_answer_now(void *arg)
-{
-    struct fake_engine *engine = arg;
-    engine->cb(engine->arg, &engine->answer);
-}
-
-static void engine_asked(struct engine *opaque, engine_cb cb, void *arg, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-static void engine_asked(struct engine *opaque, engine_cb cb, void *arg, const char *fmt, ...)
-{
-    struct fake_engine *engine = (struct fake_engine *)(void *)opaque;
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(engine->asked, sizeof(engine->asked), fmt, args);
-    va_end(args);
-    engine->cb = cb;
-    engine->arg = arg;
-    loop_defer(engine->loop, &engine->task, engine_answer_now, engine);
-}
-
-void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
-                   engine_cb cb, void *arg)
-{
-    engine_asked(engine, cb, arg, "submit %.*s steps=%zu wait=%d/%lld", SLICE_ARG(spec->gid),
-                 spec->step_count, (int)wait.mode, (long long)wait.wait_ms);
-}
-
-void engine_prepare(struct engine *engine, const struct txn_spec *spec, engine_cb cb, void *arg)
-{
-    engine_asked(engine, cb, arg, "prepare %.*s %.*s", SLICE_ARG(spec->gid),
-                 SLICE_ARG(spec->trans_type));
-}
-
-void engine_register(struct engine *engine, struct slice gid, const struct store_branch *branch,
-                     engine_cb cb, void *arg)
-{
-    engine_asked(engine, cb, arg, "register %.*s %.*s", SLICE_ARG(gid), SLICE_ARG(branch->id));
-}
-
-void engine_finish(struct engine *engine, struct slice gid, const struct engine_finish *finish,
-                   engine_cb cb, void *arg)
-{
-    engine_asked(engine, cb, arg, "finish %.*s %s", SLICE_ARG(gid),
-                 txn_status_name(finish->status));
-}
-
-void engine_abort_wait(struct engine *engine, struct slice gid, struct slice reason,
-                       enum engine_wait_mode mode, engine_cb cb, void *arg)
-{
-    engine_asked(engine, cb, arg, "abort %.*s because %.*s%s", SLICE_ARG(gid), SLICE_ARG(reason),
-                 mode == ENGINE_WAIT_SETTLE ? ", waits" : "");
-}
-
-void engine_force_stop(struct engine *engine, struct slice gid, engine_cb cb, void *arg)
-{
-    engine_asked(engine, cb, arg, "force_stop %.*s", SLICE_ARG(gid));
-}
-
-void engine_retry_now(struct engine *engine, struct slice gid, engine_cb cb, void *arg)
-{
-    engine_asked(engine, cb, arg, "retry_now %.*s", SLICE_ARG(gid));
-}
-
-bool engine_is_live(const struct engine *engine, struct slice gid)
-{
-    (void)engine;
-    return slice_eq_str(gid, "mine");
-}
 
 /* ---- the archive ---- */
 
@@ -161,9 +82,9 @@ static enum err fake_list(struct archive *archive, const struct archive_filter *
     struct fixture *f = archive_asked(archive, arg);
     f->page_cb = cb;
     snprintf(f->archive_asked, sizeof(f->archive_asked),
-             "list%s%.*s status=%s from=%lld to=%lld limit=%d position=%.*s",
-             filter->gid.len > 0 ? " gid=" : "", SLICE_ARG(filter->gid),
-             filter->has_status ? txn_status_name(filter->status) : "*",
+             "list%s%s%.*s status=%s from=%lld to=%lld limit=%d position=%.*s",
+             filter->parked ? " parked" : "", filter->gid.len > 0 ? " gid=" : "",
+             SLICE_ARG(filter->gid), filter->has_status ? txn_status_name(filter->status) : "*",
              (long long)filter->created_from_ms, (long long)filter->created_to_ms, filter->limit,
              SLICE_ARG(filter->position));
     return ERR_OK;
@@ -600,6 +521,7 @@ static void test_query(void **state)
             "\"result\":\"FAILURE\",\"duration_ms\":12,\"note\":\"why\"}],"
             "\"keys\":{\"tx\":\"saga:{12}:tx:g1\",\"log\":\"saga:{12}:log:g1\","
             "\"due\":\"saga:{12}:due\",\"recent\":\"saga:{12}:recent\","
+            "\"parked\":\"saga:{12}:parked\","
             "\"history\":\"saga:{12}:tx:g1\"}}");
     f->record.history_short = false;
     get(f, "/api/dtmsvr/query?gid=g%201");
@@ -621,6 +543,29 @@ static void test_query_of_nothing(void **state)
     get(f, "/api/dtmsvr/query?gid=g");
     answers(f, 503, "{\"message\":\"the store does not answer: LOADING\"}");
     assert_string_equal(f->retry_after, "1");
+}
+
+static void test_resolve_and_retry_parked(void **state)
+{
+    struct fixture *f = opened(state);
+    struct txn *txn = txn_sample();
+    f->engine.answer = (struct engine_answer){.status = TXN_ABORTING};
+    post(f, "/api/dtmsvr/resolve",
+         "{\"gid\":\"g1\",\"branch_id\":\"01\",\"op\":\"compensate\",\"as\":\"succeed\","
+         "\"reason\":\"by hand\"}");
+    assert_string_equal(f->engine.asked, "resolve g1 01.compensate because by hand");
+    assert_int_equal(f->status, 200);
+    f->page = (struct archive_page){
+        .status = STORE_OK, .txns = &txn, .count = 1, .next_position = SLICE_LIT("p7")};
+    post(f, "/api/dtmsvr/retryParked?limit=5&position=p6", "");
+    assert_string_equal(f->archive_asked, "list parked status=* from=0 to=0 limit=5 position=p6");
+    assert_string_equal(f->engine.asked, "unpark g1");
+    assert_string_equal(f->body, "{\"succeed_count\":1,\"failed\":[],\"next_position\":\"p7\"}");
+    f->engine.answer = (struct engine_answer){.err = ERR_CONFLICT, .message = "it is not parked"};
+    post(f, "/api/dtmsvr/retryParked", "");
+    assert_string_equal(f->body, "{\"succeed_count\":0,\"failed\":[{\"gid\":\"g1\",\"message\":"
+                                 "\"it is not parked\"}],\"next_position\":\"p7\"}");
+    txn_free(txn);
 }
 
 static void test_all(void **state)
@@ -645,7 +590,7 @@ static void test_all(void **state)
                         "list gid=g1 status=failed from=0 to=0 limit=9 position=");
     static const char *const bad[] = {"limit=0",      "limit=1001",     "limit=x",
                                       "status=done",  "transType=none", "createTimeStart=-1",
-                                      "position=bad", "gid=a%0Ab"};
+                                      "position=bad", "gid=a%0Ab",      "parked=no"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char path[100];
         snprintf(path, sizeof(path), "/api/dtmsvr/all?%s", bad[i]);
@@ -691,6 +636,7 @@ int main(void)
         CASE(test_draining_accepts_nobody),
         CASE(test_abort),
         CASE(test_force_stop_and_retry_now),
+        CASE(test_resolve_and_retry_parked),
         CASE(test_query),
         CASE(test_query_of_nothing),
         CASE(test_all),

@@ -1,257 +1,5 @@
-/* The TCP API over a real connection, on an engine and an archive that answer as the test says. */
-#include "coordinator/api_tcp.h"
-
-#include "wire/rpc.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-enum { WAIT_MS = 5000 };
-
-struct fixture {
-    struct loop *loop;
-    struct metrics *metrics;
-    struct archive archive;
-    struct archive_record record;
-    struct api_tcp *api;
-    struct rpc_client *client;
-    char address[64];
-    /* the question */
-    char asked[400];
-    bool whole; /* print what every type has of a submit, not what sagas have */
-    struct engine_answer answer;
-    engine_cb engine_cb;
-    archive_record_cb record_cb;
-    void *arg;
-    struct loop_task task;
-    /* the answer, as text: "gid=… status=…" */
-    bool done;
-    char got[2000];
-};
-
-static void answer_now(void *arg)
-{
-    struct fixture *f = arg;
-    if (f->engine_cb) {
-        f->engine_cb(f->arg, &f->answer);
-    } else {
-        f->record_cb(f->arg, &f->record);
-    }
-}
-
-static void spec_print(struct fixture *f, const char *what, const struct txn_spec *spec)
-{
-    const struct txn_options *options = &spec->options;
-    int used = snprintf(
-        f->asked, sizeof(f->asked), "%s %.*s %.*s%s%s%s%s delay=%lld check=%.*s custom=%.*s", what,
-        SLICE_ARG(spec->gid), SLICE_ARG(spec->trans_type), spec->prepare ? " prepare" : "",
-        options->keep_results ? " results" : "", options->concurrent ? " concurrent" : "",
-        options->declared ? " declared" : "", (long long)options->delay_ms,
-        SLICE_ARG(spec->query_prepared), SLICE_ARG(spec->custom_data));
-    for (size_t i = 0; i < spec->step_count; i++) {
-        const struct txn_step *step = &spec->steps[i];
-        used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " [%.*s|%.*s|%.*s|%.*s",
-                         SLICE_ARG(step->urls[OP_ACTION]), SLICE_ARG(step->urls[OP_CONFIRM]),
-                         SLICE_ARG(step->urls[OP_UNDO]), SLICE_ARG(step->payload));
-        for (size_t h = 0; h < step->header_count; h++) {
-            used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " %.*s:%.*s",
-                             SLICE_ARG(step->headers[h].name), SLICE_ARG(step->headers[h].value));
-        }
-        if (step->request_timeout_ms + step->retry_interval_ms > 0) {
-            used +=
-                snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " %lld/%lld",
-                         (long long)step->request_timeout_ms, (long long)step->retry_interval_ms);
-        }
-        for (size_t a = 0; a < step->after_count; a++) {
-            used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, " after %d",
-                             step->after[a]);
-        }
-        used += snprintf(f->asked + used, sizeof(f->asked) - (size_t)used, "]");
-    }
-}
-
-static void answer_later(struct fixture *f, engine_cb cb, void *arg)
-{
-    f->engine_cb = cb;
-    f->arg = arg;
-    loop_defer(f->loop, &f->task, answer_now, f);
-}
-
-/* The test program's own, in place of the real one; the fixture stands for the engine. */
-void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
-                   engine_cb cb, void *arg)
-{
-    struct fixture *f = (struct fixture *)(void *)engine;
-    const struct txn_options *options = &spec->options;
-    if (f->whole) {
-        spec_print(f, "submit", spec);
-        answer_later(f, cb, arg);
-        return;
-    }
-    snprintf(f->asked, sizeof(f->asked),
-             "%.*s %.*s steps=%zu [%.*s|%.*s|%.*s] times=%lld/%lld/%lld limit=%lld headers=%zu "
-             "wait=%d/%lld",
-             SLICE_ARG(spec->gid), SLICE_ARG(spec->trans_type), spec->step_count,
-             SLICE_ARG(spec->steps[0].urls[OP_ACTION]), SLICE_ARG(spec->steps[0].urls[OP_UNDO]),
-             SLICE_ARG(spec->steps[0].payload), (long long)options->timeout_to_fail_ms,
-             (long long)options->retry_interval_ms, (long long)options->request_timeout_ms,
-             (long long)options->retry_limit, options->header_count, (int)wait.mode,
-             (long long)wait.wait_ms);
-    answer_later(f, cb, arg);
-}
-
-void engine_prepare(struct engine *engine, const struct txn_spec *spec, engine_cb cb, void *arg)
-{
-    struct fixture *f = (struct fixture *)(void *)engine;
-    spec_print(f, "prepare", spec);
-    answer_later(f, cb, arg);
-}
-
-void engine_register(struct engine *engine, struct slice gid, const struct store_branch *branch,
-                     engine_cb cb, void *arg)
-{
-    struct fixture *f = (struct fixture *)(void *)engine;
-    snprintf(f->asked, sizeof(f->asked), "register %.*s %s %.*s [%.*s|%.*s|%.*s]", SLICE_ARG(gid),
-             txn_type_name(branch->type), SLICE_ARG(branch->id),
-             SLICE_ARG(branch->urls[OP_CONFIRM]), SLICE_ARG(branch->urls[OP_UNDO]),
-             SLICE_ARG(branch->payload));
-    answer_later(f, cb, arg);
-}
-
-void engine_abort(struct engine *engine, struct slice gid, struct slice reason, engine_cb cb,
-                  void *arg)
-{
-    struct fixture *f = (struct fixture *)(void *)engine;
-    snprintf(f->asked, sizeof(f->asked), "abort %.*s: %.*s", SLICE_ARG(gid), SLICE_ARG(reason));
-    answer_later(f, cb, arg);
-}
-
-static void fake_read(struct archive *archive, struct slice gid, archive_record_cb cb, void *arg)
-{
-    struct fixture *f =
-        (struct fixture *)(void *)((char *)archive - offsetof(struct fixture, archive));
-    snprintf(f->asked, sizeof(f->asked), "read %.*s", SLICE_ARG(gid));
-    f->engine_cb = NULL;
-    f->record_cb = cb;
-    f->arg = arg;
-    loop_defer(f->loop, &f->task, answer_now, f);
-}
-
-static const struct archive_ops fake_archive_ops = {.read = fake_read};
-
-static void client_open(struct fixture *f, const char *token)
-{
-    struct rpc_client_conf client = {.address = f->address,
-                                     .program = "test",
-                                     .token = token,
-                                     .connect_timeout_ms = 1000,
-                                     .limits = rpc_limits_default};
-    f->client = rpc_client_new(f->loop, &client);
-}
-
-static void open_with(struct fixture *f, const char *token)
-{
-    struct api_tcp_conf conf = {.address = "127.0.0.1:0",
-                                .program = "sagad/test",
-                                .token = token,
-                                .connections_max = 4,
-                                .in_flight_max = 100,
-                                .frame_max = 1 << 20};
-    struct api_tcp_env env = {.loop = f->loop,
-                              .engine = (struct engine *)(void *)f,
-                              .archive = &f->archive,
-                              .metrics = f->metrics};
-    struct reason reason = {.text = ""};
-    f->api = api_tcp_open(&conf, &env, &reason);
-    assert_non_null(f->api);
-    snprintf(f->address, sizeof(f->address), "127.0.0.1:%d", api_tcp_port(f->api));
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    f->loop = loop_new();
-    f->metrics = metrics_new(1, "test");
-    f->archive.ops = &fake_archive_ops;
-    f->answer.message = "";
-    open_with(f, "");
-    client_open(f, NULL);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    rpc_client_free(f->client);
-    api_tcp_free(f->api);
-    loop_turn(f->loop, 0);
-    loop_turn(f->loop, 0);
-    loop_free(f->loop);
-    metrics_free(f->metrics);
-    free(f);
-    return 0;
-}
-
-static void query_print(struct fixture *f, const struct wire_query_reply *reply)
-{
-    int used =
-        snprintf(f->got, sizeof(f->got), "found=%d gid=%.*s type=%.*s status=%s why=%.*s at=%lld",
-                 reply->found, SLICE_ARG(reply->gid), SLICE_ARG(reply->trans_type),
-                 reply->found ? wire_status_name(reply->status) : "-",
-                 SLICE_ARG(reply->rollback_reason), (long long)reply->create_time_ms);
-    for (size_t i = 0; i < reply->branch_count; i++) {
-        const struct wire_branch_op *op = &reply->branches[i];
-        used += snprintf(f->got + used, sizeof(f->got) - (size_t)used, " %.*s.%.*s=%s(%.*s)",
-                         SLICE_ARG(op->branch_id), SLICE_ARG(op->op), wire_status_name(op->status),
-                         SLICE_ARG(op->url));
-    }
-    for (size_t i = 0; i < reply->history_count; i++) {
-        const struct wire_history_entry *line = &reply->history[i];
-        used +=
-            snprintf(f->got + used, sizeof(f->got) - (size_t)used, " {%lld %.*s %.*s %lld %.*s}",
-                     (long long)line->time_ms, SLICE_ARG(line->op), SLICE_ARG(line->result),
-                     (long long)line->duration_ms, SLICE_ARG(line->note));
-    }
-}
-
-static void on_reply(void *arg, enum err err, const struct wire_message *reply, const char *why)
-{
-    struct fixture *f = arg;
-    f->done = true;
-    if (err) {
-        snprintf(f->got, sizeof(f->got), "err %s: %s", err_text(err), why ? why : "");
-    } else if (reply->kind == WIRE_ERROR) {
-        snprintf(f->got, sizeof(f->got), "error %d field=%.*s retry=%u %.*s",
-                 (int)reply->error.code, SLICE_ARG(reply->error.field), reply->error.retry_after_ms,
-                 SLICE_ARG(reply->error.message));
-    } else if (reply->kind == WIRE_SUBMIT_REPLY) {
-        snprintf(f->got, sizeof(f->got), "gid=%.*s status=%s why=%.*s",
-                 SLICE_ARG(reply->submit_reply.gid), wire_status_name(reply->submit_reply.status),
-                 SLICE_ARG(reply->submit_reply.rollback_reason));
-    } else if (reply->kind == WIRE_NEW_GID_REPLY) {
-        snprintf(f->got, sizeof(f->got), "%.*s", SLICE_ARG(reply->new_gid));
-    } else if (reply->kind == WIRE_QUERY_REPLY) {
-        query_print(f, &reply->query_reply);
-    }
-}
-
-static const char *ask(struct fixture *f, const struct wire_message *request)
-{
-    f->done = false;
-    f->asked[0] = '\0';
-    rpc_client_call(f->client, request, loop_now_ms(f->loop) + WAIT_MS, on_reply, f);
-    while (!f->done) {
-        loop_turn(f->loop, 10);
-    }
-    return f->got;
-}
+/* The TCP API: what reaches the engine, and what is refused. */
+#include "api_tcp_fixture.h"
 
 static struct wire_step step_of(const char *action)
 {
@@ -555,11 +303,11 @@ static void test_a_tcc_is_prepared_registered_and_aborted(void **state)
     struct wire_message request = message_of(WIRE_PREPARE, "tcc", NULL, 0);
     assert_string_equal(ask(f, &request), "gid=g status=prepared why=");
     assert_string_equal(f->asked, "prepare g tcc prepare delay=0 check= custom=");
-    request =
-        (struct wire_message){.kind = WIRE_REGISTER,
-                              .register_branch = {SLICE_LIT("g"), SLICE_LIT("tcc"), SLICE_LIT("01"),
-                                                  SLICE_LIT("http://h/confirm"),
-                                                  SLICE_LIT("http://h/cancel"), SLICE_LIT("pay")}};
+    request = (struct wire_message){
+        .kind = WIRE_REGISTER,
+        .register_branch = {SLICE_LIT("g"), SLICE_LIT("tcc"), SLICE_LIT("01"),
+                            SLICE_LIT("http://h/confirm"), SLICE_LIT("http://h/cancel"),
+                            SLICE_LIT("pay"), SLICE_LIT(""), WIRE_STATUS_UNSPECIFIED}};
     assert_string_equal(ask(f, &request), "gid=g status=prepared why=");
     assert_string_equal(f->asked, "register g tcc 01 [http://h/confirm|http://h/cancel|pay]");
     request = (struct wire_message){.kind = WIRE_ABORT, .abort = {SLICE_LIT("g"), SLICE_LIT("no")}};
@@ -575,20 +323,24 @@ static void test_a_tcc_is_prepared_registered_and_aborted(void **state)
 static void test_a_register_that_is_wrong_names_the_field(void **state)
 {
     struct fixture *f = *state;
-    const struct wire_register good = {SLICE_LIT("g"),          SLICE_LIT("xa"),
-                                       SLICE_LIT("01"),         SLICE_LIT("http://h/commit"),
-                                       SLICE_LIT("http://h/r"), SLICE_LIT("")};
+    const struct wire_register good = {.gid = SLICE_LIT("g"),
+                                       .trans_type = SLICE_LIT("xa"),
+                                       .branch_id = SLICE_LIT("01"),
+                                       .confirm = SLICE_LIT("http://h/commit"),
+                                       .cancel = SLICE_LIT("http://h/r")};
     char *large = calloc(1, TXN_PAYLOAD_MAX + 1);
-    struct wire_register bad[6] = {good, good, good, good, good, good};
-    static const char *const fields[6] = {"gid",     "trans_type", "branch_id",
-                                          "confirm", "cancel",     "payload"};
+    struct wire_register bad[] = {good, good, good, good, good, good, good, good};
+    static const char *const fields[] = {"gid",    "trans_type", "branch_id", "confirm",
+                                         "cancel", "payload",    "op",        "status"};
     bad[0].gid = slice_str("");
     bad[1].trans_type = slice_str("saga");
     bad[2].branch_id = slice_str("00");
     bad[3].confirm = slice_str("ftp://x");
     bad[4].cancel = slice_str("ftp://x");
     bad[5].payload = slice_make(large, TXN_PAYLOAD_MAX + 1);
-    for (int i = 0; i < 6; i++) {
+    bad[6].op = slice_str("action");
+    bad[7].status = WIRE_STATUS_SUCCEED;
+    for (int i = 0; i < 8; i++) {
         struct wire_message request = {.kind = WIRE_REGISTER, .register_branch = bad[i]};
         char want[64];
         snprintf(want, sizeof(want), "error 1 field=%s retry=0 ", fields[i]);
@@ -631,7 +383,7 @@ static void test_calls_are_for_participants(void **state)
     struct wire_message request = {.kind = WIRE_CALL, .call = {.method = slice_str("a.B/C")}};
     assert_string_equal(ask(f, &request),
                         "error 1 field=body retry=0 a coordinator takes new_gid, submit, prepare, "
-                        "register_branch, abort and query");
+                        "register_branch, abort, workflow, finish and query");
 }
 
 static void test_token(void **state)
@@ -639,16 +391,14 @@ static void test_token(void **state)
     struct fixture *f = *state;
     struct wire_message request = {.kind = WIRE_NEW_GID};
     api_tcp_free(f->api);
-    open_with(f, "s3cret");
+    api_tcp_open_with(f, "s3cret");
     rpc_client_free(f->client);
-    client_open(f, "wrong");
+    api_tcp_client_open(f, "wrong");
     assert_non_null(strstr(ask(f, &request), err_text(ERR_DENIED)));
     rpc_client_free(f->client);
-    client_open(f, "s3cret");
+    api_tcp_client_open(f, "s3cret");
     assert_int_equal(strlen(ask(f, &request)), 22);
 }
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

@@ -180,6 +180,12 @@ void answer_tcp(struct participant_stub *stub, int index, enum wire_result resul
     stub->tcp_held[index] = NULL;
 }
 
+void answer_http_conflict(struct participant_stub *stub, int index, int status, const char *body)
+{
+    http_reply_header(stub->http_held[index], "Saga-Result", "CONFLICT");
+    answer_http(stub, index, status, body);
+}
+
 void answer_http(struct participant_stub *stub, int index, int status, const char *body)
 {
     http_reply(stub->http_held[index], status, "text/plain", slice_str(body));

@@ -69,6 +69,7 @@ void call(struct fixture *f, const char *url, struct outcome *outcome);
 void settle(struct fixture *f);
 void answer_tcp(struct participant_stub *stub, int index, enum wire_result result,
                 const char *message);
+void answer_http_conflict(struct participant_stub *stub, int index, int status, const char *body);
 void answer_http(struct participant_stub *stub, int index, int status, const char *body);
 struct fixture *open_http(void **state);
 

@@ -38,15 +38,13 @@ static void test_tcp_results(void **state)
     static const struct {
         enum wire_result result;
         enum call_verdict verdict;
-    } cases[] = {{WIRE_SUCCESS, CALL_SUCCESS},
-                 {WIRE_FAILURE, CALL_FAILURE},
-                 {WIRE_ONGOING, CALL_ONGOING},
-                 {WIRE_RESULT_ERROR, CALL_ERROR},
-                 {WIRE_RESULT_UNSPECIFIED, CALL_ERROR}};
+    } cases[] = {{WIRE_SUCCESS, CALL_SUCCESS},          {WIRE_FAILURE, CALL_FAILURE},
+                 {WIRE_ONGOING, CALL_ONGOING},          {WIRE_RESULT_ERROR, CALL_ERROR},
+                 {WIRE_RESULT_CONFLICT, CALL_CONFLICT}, {WIRE_RESULT_UNSPECIFIED, CALL_ERROR}};
     struct fixture *f = *state;
     struct caller_net_conf conf = conf_small(f);
     open_tcp(state, &conf);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         struct outcome outcome;
         call(f, "tcp://alpha/a.B/C", &outcome);
         WAIT_UNTIL(f, f->a.held == i + 1);
@@ -412,6 +410,21 @@ static void test_http_verdicts(void **state)
     }
 }
 
+/* Whatever the body says: a word in it may be an accident, the header is none. */
+static void test_http_header_tells_a_conflict(void **state)
+{
+    struct fixture *f = open_http(state);
+    for (int i = 0; i < 2; i++) {
+        struct outcome outcome;
+        call(f, "http://alpha/x", &outcome);
+        WAIT_UNTIL(f, f->a.held == i + 1);
+        answer_http_conflict(&f->a, i, i == 0 ? 500 : 200, "FAILURE: was cancelled");
+        WAIT_UNTIL(f, outcome.done);
+        assert_int_equal(outcome.verdict, CALL_CONFLICT);
+        assert_non_null(strstr(outcome.message, "was cancelled"));
+    }
+}
+
 static void test_http_body_is_searched_only_so_far(void **state)
 {
     (void)state;
@@ -448,6 +461,7 @@ int main(void)
         CASE(test_http_cap_of_connections_holds),
         CASE(test_http_free_ends_everything_silently),
         CASE(test_http_verdicts),
+        CASE(test_http_header_tells_a_conflict),
         CASE(test_http_body_is_searched_only_so_far),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

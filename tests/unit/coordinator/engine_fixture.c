@@ -50,7 +50,9 @@ static void log_write(struct fake *fake, const char *what, const struct txn *txn
     char until[40] = "";
     if (!txn_status_is_final(txn->status)) {
         snprintf(until, sizeof(until), " due %" PRId64 "%s", due.in_ms,
-                 due.release ? " released" : "");
+                 due.park      ? " parked"
+                 : due.release ? " released"
+                               : "");
     }
     buf_printf(next_line(fake), "%s %.*s %s rev %" PRId64 "%s", what, SLICE_ARG(txn->gid),
                txn_status_name(txn->status), txn->revision, until);
@@ -79,7 +81,7 @@ static void fake_take(struct store *store, struct slice gid, struct store_take h
 {
     struct fake *fake = of_store(store);
     assert_int_equal(due.in_ms, FAKE_LEASE_MS);
-    static const char *const which[] = {"", " force", " prepared"};
+    static const char *const which[] = {"", " force", " parked", " prepared"};
     buf_printf(next_line(fake), "take %.*s%s", SLICE_ARG(gid), which[how.which]);
     op_add(fake, cb, arg);
 }
@@ -169,6 +171,17 @@ static void on_finished(void *arg, const struct txn *txn, int64_t duration_ms)
     fake->finished++;
 }
 
+static void on_troubled(void *arg, const struct engine_trouble *trouble)
+{
+    struct fake *fake = arg;
+    fake->troubles++;
+    fake->trouble_park = trouble->parked;
+    snprintf(fake->trouble, sizeof(fake->trouble), "%.*s %.*s.%s %" PRId64 " %.*s",
+             SLICE_ARG(trouble->txn->gid), SLICE_ARG(trouble->branch->id),
+             txn_op_label(trouble->txn, trouble->branch, trouble->op), trouble->attempts,
+             SLICE_ARG(trouble->error));
+}
+
 static void on_wake(void *arg)
 {
     struct fake *fake = arg;
@@ -184,6 +197,8 @@ static void engine_start(struct fake *fake, int64_t live_max)
         .lease_ms = FAKE_LEASE_MS,
         .lazy_ms = 20,
         .live_max = live_max,
+        .park_after = fake->park_after,
+        .live_bytes_max = fake->live_bytes_max,
     };
     struct engine_env env = {
         .store = &fake->store,
@@ -191,7 +206,10 @@ static void engine_start(struct fake *fake, int64_t live_max)
         .now_ms = fake_now,
         .now_arg = fake,
         .seed = 1,
-        .observer = {.finished = on_finished, .released = on_released, .arg = fake},
+        .observer = {.finished = on_finished,
+                     .released = on_released,
+                     .troubled = on_troubled,
+                     .arg = fake},
     };
     fake->engine = engine_new(&conf, &env);
     engine_on_wake(fake->engine, on_wake, fake);
@@ -201,6 +219,7 @@ void fake_restart(struct fake *fake, int64_t live_max)
 {
     engine_free(fake->engine);
     fake->op_count = fake->call_count = fake->answer_count = 0;
+    fake->troubles = 0;
     engine_start(fake, live_max);
 }
 

@@ -53,7 +53,12 @@ struct fake {
     size_t answer_count;
     int wakes, released, finished, drained;
     int64_t released_in_ms;
-    size_t dirty; /* ops that the last update or create had to write */
+    int64_t park_after;     /* of the next engine */
+    int64_t live_bytes_max; /* the same */
+    int troubles;
+    enum txn_park trouble_park;
+    char trouble[128]; /* the last one: "g 01.action 2 said so" */
+    size_t dirty;      /* ops that the last update or create had to write */
 };
 
 int fake_setup(void **state);

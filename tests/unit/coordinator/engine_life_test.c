@@ -1,6 +1,8 @@
 /* The engine: leases, takeovers, what a store may lose, limits, draining. */
 #include "engine_fixture.h"
 
+#include <stdio.h>
+
 static const struct slice gid = SLICE_LIT("g");
 
 /* A saga whose first call is in flight; the log is empty. */
@@ -17,17 +19,20 @@ static void start_simple(struct fake *fake)
     start(fake, 2, (struct txn_options){0}, ENGINE_WAIT_END, 100000);
 }
 
-static void test_a_long_call_renews_the_lease_at_half_time(void **state)
+static void test_a_long_call_renews_the_lease_about_half_time(void **state)
 {
     struct fake *fake = *state;
     start(fake, 2, (struct txn_options){.request_timeout_ms = 9000}, ENGINE_WAIT_STORED, 0);
     assert_int_equal(fake->calls[0].timeout_ms, 9000);
-    assert_int_equal(engine_next_ms(fake->engine), fake->now_ms + 2500);
-    fake_tick(fake, 2500);
+    int64_t renew_ms = engine_next_ms(fake->engine) - fake->now_ms;
+    assert_in_range(renew_ms, FAKE_LEASE_MS * 3 / 8, FAKE_LEASE_MS * 5 / 8);
+    fake_tick(fake, renew_ms - 1);
+    assert_log(fake, "");
+    fake_tick(fake, 1);
     assert_log(fake, "update g submitted rev 1 due 5000 notes 0");
     assert_int_equal(fake->dirty, 0);
     fake_store(fake, STORE_OK);
-    fake_tick(fake, 2500);
+    fake_tick(fake, renew_ms);
     assert_log(fake, "update g submitted rev 2 due 5000 notes 0");
     fake_store(fake, STORE_OK);
     fake_called(fake, CALL_SUCCESS);
@@ -35,6 +40,30 @@ static void test_a_long_call_renews_the_lease_at_half_time(void **state)
 }
 
 /* I3 */
+/* I12: all that wait for one sick participant came at once, and would be stored at once. */
+static void test_leases_of_a_crowd_are_not_renewed_together(void **state)
+{
+    enum { CROWD = 50, TURN_MS = 50 };
+    struct fake *fake = *state;
+    for (int i = 0; i < CROWD; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "crowd-%d", i);
+        fake_submit_with(fake, name, 1, (struct txn_options){.request_timeout_ms = 9000},
+                         (struct engine_wait){0});
+        fake_store(fake, STORE_OK);
+        fake->answer_count = 0;
+    }
+    size_t before = fake->op_count, most = 0;
+    for (int64_t ms = 0; ms < FAKE_LEASE_MS * 5 / 8; ms += TURN_MS) {
+        fake_tick(fake, TURN_MS);
+        size_t renewed = fake->op_count - before;
+        before = fake->op_count;
+        most = renewed > most ? renewed : most;
+    }
+    assert_int_equal(fake->op_count, CROWD);
+    assert_true(most < CROWD / 5);
+}
+
 static void test_a_fenced_one_is_let_go(void **state)
 {
     struct fake *fake = *state;
@@ -225,6 +254,24 @@ static void test_beyond_the_limit_the_answer_is_busy(void **state)
     assert_log(fake, "");
 }
 
+static void test_beyond_the_limit_of_memory_the_answer_is_busy(void **state)
+{
+    struct fake *fake = *state;
+    fake->live_bytes_max = 1;
+    fake_restart(fake, 100);
+    assert_true(engine_has_room(fake->engine));
+    start_simple(fake);
+    assert_false(engine_has_room(fake->engine));
+    fake_submit_with(fake, "h", 1, (struct txn_options){0}, (struct engine_wait){0});
+    fake_tick(fake, 0);
+    assert_int_equal(fake_answered(fake, 1)->err, ERR_BUSY);
+    fake_called(fake, CALL_SUCCESS);
+    fake_called(fake, CALL_SUCCESS);
+    fake_store(fake, STORE_OK);
+    assert_int_equal(fake_answered(fake, 2)->status, TXN_SUCCEED);
+    assert_true(engine_has_room(fake->engine)); /* it has ended and takes none any more */
+}
+
 /* I12: those who wait for one sick participant do not keep others out. */
 static void test_when_it_gets_crowded_waiting_ones_are_left_to_the_store(void **state)
 {
@@ -293,6 +340,46 @@ static void test_draining_gives_all_back_after_the_calls_in_flight(void **state)
     assert_int_equal(fake->drained, 1);
 }
 
+static void test_abandoning_gives_all_back_at_once(void **state)
+{
+    struct fake *fake = *state;
+    start_simple(fake);
+    buf_clear(&fake->log);
+    engine_drain(fake->engine, count_drained, fake);
+    fake_tick(fake, 0);
+    assert_log(fake, ""); /* its call is in flight */
+    engine_abandon(fake->engine);
+    fake_tick(fake, 0);
+    assert_log(fake, "update g submitted rev 1 due 0 released notes 0");
+    fake_store(fake, STORE_OK);
+    fake_tick(fake, 0);
+    assert_int_equal(fake->drained, 1);
+    fake_called(fake, CALL_SUCCESS); /* nobody asks any more */
+    fake_tick(fake, 0);
+    assert_int_equal(fake->drained, 1);
+}
+
+static void test_new_values_hold_for_what_comes(void **state)
+{
+    struct fake *fake = *state;
+    struct engine_conf conf = {.retry_interval_ms = 5,
+                               .retry_interval_max_ms = 5,
+                               .request_timeout_ms = 1000,
+                               .timeout_to_fail_ms = 1000,
+                               .live_max = 1};
+    start_simple(fake);
+    assert_true(engine_has_room(fake->engine));
+    engine_tune(fake->engine, &conf);
+    assert_false(engine_has_room(fake->engine));
+    conf.live_max = 10;
+    engine_tune(fake->engine, &conf);
+    fake_called(fake, CALL_ERROR);
+    fake_store(fake, STORE_OK);
+    buf_clear(&fake->log);
+    fake_tick(fake, 6);
+    assert_log(fake, "call 01.action");
+}
+
 static void test_freeing_answers_everybody(void **state)
 {
     struct fake *fake = *state;
@@ -324,7 +411,8 @@ static void test_the_owner_is_woken_when_the_next_tick_comes_earlier(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_long_call_renews_the_lease_at_half_time),
+        TEST(test_a_long_call_renews_the_lease_about_half_time),
+        TEST(test_leases_of_a_crowd_are_not_renewed_together),
         TEST(test_a_fenced_one_is_let_go),
         TEST(test_after_the_lease_nothing_is_done_any_more),
         TEST(test_a_store_that_stays_away_costs_the_lease),
@@ -339,9 +427,12 @@ int main(void)
         TEST(test_what_was_lost_long_ago_is_not_brought_back),
         TEST(test_of_two_records_the_higher_epoch_stays),
         TEST(test_beyond_the_limit_the_answer_is_busy),
+        TEST(test_beyond_the_limit_of_memory_the_answer_is_busy),
         TEST(test_when_it_gets_crowded_waiting_ones_are_left_to_the_store),
         TEST(test_history_is_stored_before_there_is_much_of_it),
         TEST(test_draining_gives_all_back_after_the_calls_in_flight),
+        TEST(test_abandoning_gives_all_back_at_once),
+        TEST(test_new_values_hold_for_what_comes),
         TEST(test_freeing_answers_everybody),
         TEST(test_the_owner_is_woken_when_the_next_tick_comes_earlier),
     };

@@ -89,6 +89,8 @@ static void test_answer(void **state)
         {200, "{\"error\":{\"code\":\"-32901\"}}", CALL_ERROR},
         {200, "{\"error\":{\"code\":1e300}}", CALL_ERROR},
         {200, "{\"error\":{\"code\":-32900}}", CALL_ERROR},
+        {500, "{\"error\":{\"code\":-32903,\"message\":\"FAILURE\"}}", CALL_CONFLICT},
+        {200, "{\"error\":{\"code\":-32904}}", CALL_ERROR},
         {200, "{\"error\":{\"code\":-32603,\"message\":\"FAILURE\"}}", CALL_FAILURE},
         {200, "{\"error\":{}}", CALL_ERROR},
         {200, "{\"result\":\"ONGOING\"}", CALL_ONGOING},

@@ -1,6 +1,8 @@
 /* What can be said of an outbox without a Redis: its setting and its entries. */
 #include "coordinator/outbox_entry.h"
+#include "coordinator/outbox_item.h"
 #include "coordinator/outbox_place.h"
+#include "coordinator/topic_book.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,6 +65,30 @@ static void keys_on_another_redis(void **state)
     outbox_place_fini(&place);
 }
 
+static void keys_behind_sentinels_and_on_a_cluster(void **state)
+{
+    (void)state;
+    struct outbox_place place;
+    struct reason reason;
+    assert_int_equal(outbox_place_parse("o",
+                                        "sentinel://or%64er:p%2F@a:26379,b:26379/m/{o:0..1}/x?db=3",
+                                        &place, &reason),
+                     ERR_OK);
+    assert_string_equal(place.address, "sentinel://a:26379,b:26379/m");
+    assert_string_equal(place.user, "order");
+    assert_string_equal(place.password, "p/");
+    assert_int_equal(place.db, 3);
+    assert_string_equal(place.keys[1], "{o:1}/x");
+    outbox_place_fini(&place);
+    assert_int_equal(
+        outbox_place_parse("o", "cluster://u:p@a:7000,b:7000/{o:0..15}?db=0", &place, &reason),
+        ERR_OK);
+    assert_string_equal(place.address, "cluster://a:7000,b:7000");
+    assert_string_equal(place.user, "u");
+    assert_int_equal(place.key_count, 16);
+    outbox_place_fini(&place);
+}
+
 static void wrong_places_are_named_without_their_password(void **state)
 {
     (void)state;
@@ -84,6 +110,12 @@ static void wrong_places_are_named_without_their_password(void **state)
         {"unix:///run", "there is no /PATH:KEY"},
         {"unix:///run:", "KEY must have"},
         {"unix://u:secret@/run%4:k", "two hex digits"},
+        {"sentinel://u:secret@a:1/m", "there is no /MASTER/KEY"},
+        {"sentinel://u:secret@a:1//k", "there is no /MASTER/KEY"},
+        {"sentinel://u:secret@a:1,b/m/k", "not every server is HOST:PORT"},
+        {"cluster://u:secret@a:1,b:2", "there is no /KEY"},
+        {"cluster://u:secret@a,b:2/k", "not every server is HOST:PORT"},
+        {"cluster://u:secret@a:1/k?db=1", "a cluster has only database 0"},
         {"k?db=", "is not db=N"},
         {"k?db=1001", "is not db=N"},
         {"k?table=1", "is not db=N"},
@@ -105,7 +137,7 @@ static void wrong_places_are_named_without_their_password(void **state)
 
 enum { FIELDS_MAX = 512 };
 
-/* The fields end with NULL. */
+/* The fields end with NULL. As the outbox does it with an entry that names no topics. */
 static enum err parse(const char *const *texts, struct outbox_entry *entry, struct reason *reason)
 {
     struct slice fields[FIELDS_MAX];
@@ -113,7 +145,8 @@ static enum err parse(const char *const *texts, struct outbox_entry *entry, stru
     for (; texts[count]; count++) {
         fields[count] = slice_str(texts[count]);
     }
-    return outbox_entry_parse(fields, count, entry, reason);
+    enum err err = outbox_entry_parse(fields, count, entry, reason);
+    return err || topics_are_named(&entry->spec) ? err : txn_spec_check(&entry->spec, reason);
 }
 
 static void an_entry_is_a_submission(void **state)
@@ -137,6 +170,60 @@ static void an_entry_is_a_submission(void **state)
 #define HEAD "gid", "g", "trans_type", "msg"
 #define STEP "01.action", "tcp://a/b.C/D", "01.payload", ""
 
+static void an_entry_without_options_has_none(void **state)
+{
+    (void)state;
+    static const struct txn_options none;
+    struct outbox_entry entry;
+    struct reason reason;
+    const char *const fields[] = {HEAD, STEP, NULL};
+    assert_int_equal(parse(fields, &entry, &reason), ERR_OK);
+    assert_memory_equal(&entry.spec.options, &none, sizeof(none));
+}
+
+static void options_stand_between_the_head_and_the_steps(void **state)
+{
+    (void)state;
+    struct outbox_entry entry;
+    struct reason reason;
+    const char *const fields[] = {"concurrent",
+                                  "1",
+                                  HEAD,
+                                  "delay_ms",
+                                  "60000",
+                                  "request_timeout_ms",
+                                  "2500",
+                                  "header:X-Tenant",
+                                  "seven",
+                                  "retry_interval_ms",
+                                  "31622400000",
+                                  "header:x-more",
+                                  "",
+                                  STEP,
+                                  NULL};
+    assert_int_equal(parse(fields, &entry, &reason), ERR_OK);
+    const struct txn_options *options = &entry.spec.options;
+    assert_true(options->concurrent);
+    assert_int_equal(options->delay_ms, 60000);
+    assert_int_equal(options->request_timeout_ms, 2500);
+    assert_int_equal(options->retry_interval_ms, TXN_TIME_MAX_MS);
+    assert_int_equal(options->header_count, 2);
+    assert_true(slice_eq_str(options->headers[0].name, "X-Tenant"));
+    assert_true(slice_eq_str(options->headers[0].value, "seven"));
+    assert_true(slice_eq_str(options->headers[1].name, "x-more"));
+    assert_int_equal(options->headers[1].value.len, 0);
+}
+
+static void topics_are_left_to_be_looked_up(void **state)
+{
+    (void)state;
+    struct outbox_entry entry;
+    struct reason reason;
+    const char *const fields[] = {HEAD, "01.action", "topic://paid", "01.payload", "p", NULL};
+    assert_int_equal(parse(fields, &entry, &reason), ERR_OK);
+    assert_true(topics_are_named(&entry.spec));
+}
+
 static void what_is_wrong_with_an_entry_is_named(void **state)
 {
     (void)state;
@@ -154,6 +241,19 @@ static void what_is_wrong_with_an_entry_is_named(void **state)
         {{HEAD}, "field '01.action': is missing"},
         {{HEAD, "02.action", "tcp://a/b.C/D", "02.payload", ""}, "field '02.action': unknown"},
         {{HEAD, "delay", "1", STEP}, "field 'delay': unknown"},
+        {{HEAD, STEP, "delay_ms", "1"}, "field 'delay_ms': unknown or not in its place"},
+        {{HEAD, "delay_ms", "1", "delay_ms", "1", STEP}, "field 'delay_ms': given twice"},
+        {{HEAD, "delay_ms", "", STEP}, "field 'delay_ms': is '', must be a whole number"},
+        {{HEAD, "delay_ms", "-1", STEP}, "field 'delay_ms': is '-1', must be"},
+        {{HEAD, "delay_ms", "1.5", STEP}, "field 'delay_ms': is '1.5', must be"},
+        {{HEAD, "request_timeout_ms", "31622400001", STEP}, "from 0 to 31622400000"},
+        {{HEAD, "retry_interval_ms", "99999999999999999999", STEP}, "from 0 to 31622400000"},
+        {{HEAD, "concurrent", "2", STEP}, "field 'concurrent': is '2', must be"},
+        {{HEAD, "concurrent", "true", STEP}, "field 'concurrent': is 'true', must be"},
+        {{HEAD, "header:", "x", STEP}, "branch_headers: name '' must be"},
+        {{HEAD, "header:a b", "x", STEP}, "branch_headers: name 'a b' must be"},
+        {{HEAD, "header:a", "x\ny", STEP}, "branch_headers: value of 'a' must be"},
+        {{HEAD, "header:a", "x", "header:a", "y", STEP}, "field 'header:a': given twice"},
         {{HEAD, STEP, "more", "1"}, "field 'more': unknown"},
         {{HEAD, "01.action", "tcp://a/b.C/D"}, "field '01.payload': is missing"},
         {{HEAD, "01.action", "tcp://a/b.C/D", "payload", ""}, "field 'payload': unknown"},
@@ -169,6 +269,29 @@ static void what_is_wrong_with_an_entry_is_named(void **state)
             fail_msg("case %zu: '%s', wanted '%s'", i, reason.text, cases[i].part);
         }
     }
+}
+
+static void so_many_headers_and_no_more(void **state)
+{
+    (void)state;
+    char names[TXN_HEADERS_MAX + 1][16];
+    const char *fields[FIELDS_MAX] = {HEAD};
+    struct outbox_entry entry;
+    struct reason reason;
+    size_t at = 4;
+    for (size_t i = 0; i <= TXN_HEADERS_MAX; i++) {
+        snprintf(names[i], sizeof(names[i]), "header:h%zu", i);
+        fields[at++] = names[i];
+        fields[at++] = "v";
+    }
+    const char *const step[] = {STEP};
+    memcpy(&fields[at], step, sizeof(step));
+    assert_int_equal(parse(fields, &entry, &reason), ERR_LIMIT);
+    assert_non_null(strstr(reason.text, "more than 32 headers"));
+    memcpy(&fields[at - 2], step, sizeof(step));
+    fields[at + 2] = NULL;
+    assert_int_equal(parse(fields, &entry, &reason), ERR_OK);
+    assert_int_equal(entry.spec.options.header_count, TXN_HEADERS_MAX);
 }
 
 static void a_hundred_steps_and_no_more(void **state)
@@ -191,15 +314,40 @@ static void a_hundred_steps_and_no_more(void **state)
     assert_int_equal(entry.spec.step_count, TXN_BRANCHES_MAX);
 }
 
+/* ---- what becomes of them ---- */
+
+static void an_entry_leaves_its_stream_only_when_it_is_stored_or_hopeless(void **state)
+{
+    (void)state;
+    static const enum err hopeless[] = {ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND, ERR_CONFLICT};
+    assert_int_equal(outbox_fate_of(ERR_OK), OUTBOX_STORED);
+    for (int err = ERR_INVALID; err <= ERR_CANCELLED; err++) {
+        bool dead = false;
+        for (size_t i = 0; i < sizeof(hopeless) / sizeof(hopeless[0]); i++) {
+            dead = dead || (enum err)err == hopeless[i];
+        }
+        enum outbox_fate wanted = dead                   ? OUTBOX_DEAD
+                                  : err == ERR_CANCELLED ? OUTBOX_LEFT
+                                                         : OUTBOX_REFUSED;
+        assert_int_equal(outbox_fate_of((enum err)err), wanted);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_on_the_own_redis),
         cmocka_unit_test(keys_on_another_redis),
+        cmocka_unit_test(keys_behind_sentinels_and_on_a_cluster),
         cmocka_unit_test(wrong_places_are_named_without_their_password),
         cmocka_unit_test(an_entry_is_a_submission),
+        cmocka_unit_test(an_entry_without_options_has_none),
+        cmocka_unit_test(options_stand_between_the_head_and_the_steps),
+        cmocka_unit_test(topics_are_left_to_be_looked_up),
         cmocka_unit_test(what_is_wrong_with_an_entry_is_named),
+        cmocka_unit_test(so_many_headers_and_no_more),
         cmocka_unit_test(a_hundred_steps_and_no_more),
+        cmocka_unit_test(an_entry_leaves_its_stream_only_when_it_is_stored_or_hopeless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,10 +38,10 @@ static void on_verdict(void *arg, const struct redis_verdict *verdict)
     seen_set(arg, verdict);
 }
 
-static struct seen look_as(const char *extra, enum durability durability, const char *user)
+static struct seen look_at(struct test_redis *server, struct redis_promise promise,
+                           const char *user)
 {
     struct seen seen = {0};
-    struct test_redis *server = test_redis_start(extra);
     struct loop *loop = loop_new();
     struct redis_conf conf = {.address = test_redis_unix(server),
                               .user = user,
@@ -49,7 +49,7 @@ static struct seen look_as(const char *extra, enum durability durability, const 
                               .connect_timeout_ms = 5000,
                               .queue_max = 100};
     struct redis *redis = redis_open(loop, &conf);
-    redis_check(redis, loop_now_ms(loop) + 20000, durability, on_verdict, &seen);
+    redis_check(redis, loop_now_ms(loop) + 20000, promise, on_verdict, &seen);
     assert_int_equal(seen.count, 0); /* never from inside the call */
     int64_t end_ms = clock_mono_ms() + 20000;
     while (seen.count == 0 && clock_mono_ms() < end_ms) {
@@ -59,6 +59,13 @@ static struct seen look_as(const char *extra, enum durability durability, const 
     redis_close(redis);
     loop_turn(loop, 0);
     loop_free(loop);
+    return seen;
+}
+
+static struct seen look_as(const char *extra, enum durability durability, const char *user)
+{
+    struct test_redis *server = test_redis_start(extra);
+    struct seen seen = look_at(server, (struct redis_promise){durability, 0}, user);
     test_redis_stop(server);
     return seen;
 }
@@ -172,12 +179,32 @@ static void test_replica_is_warned_of(void **state)
     assert_non_null(strstr(seen.warnings, "is a replica"));
 }
 
+static void test_missing_replicas_are_waited_for(void **state)
+{
+    (void)state;
+    const struct redis_promise promise = {DURABILITY_EVERYSEC, 1};
+    struct test_redis *server = test_redis_start(GOOD);
+    struct seen seen = look_at(server, promise, NULL);
+    assert_int_equal(seen.err, ERR_UNAVAILABLE);
+    assert_non_null(strstr(seen.refusal, "wait_replicas = 1, but only 0 replicas are connected"));
+    char extra[64];
+    snprintf(extra, sizeof(extra), "replicaof 127.0.0.1 %d\n", test_redis_port(server));
+    struct test_redis *replica = test_redis_start(extra);
+    int64_t end_ms = clock_mono_ms() + 20000;
+    do {
+        seen = look_at(server, promise, NULL);
+    } while (seen.err == ERR_UNAVAILABLE && clock_mono_ms() < end_ms);
+    assert_int_equal(seen.err, ERR_OK);
+    test_redis_stop(replica);
+    test_redis_stop(server);
+}
+
 static void judge(const char *info, struct seen *seen)
 {
     struct redis_facts facts = {.aof_enabled = -1, .maxmemory_bytes = -1, .stream_node_bytes = -1};
     struct redis_verdict verdict = {0};
     redis_facts_add_info(&facts, slice_str(info));
-    redis_facts_judge(&facts, DURABILITY_EVERYSEC, &verdict);
+    redis_facts_judge(&facts, (struct redis_promise){DURABILITY_EVERYSEC, 0}, &verdict);
     seen_set(seen, &verdict);
     redis_verdict_fini(&verdict);
 }
@@ -216,6 +243,17 @@ static void test_every_reason_is_told(void **state)
     assert_non_null(strstr(seen.refusal, "allkeys-lfu"));
 }
 
+static void test_one_that_is_loading_is_not_judged(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    judge("redis_version:7.0.0\r\nloading:1\r\naof_enabled:0\r\n", &seen);
+    assert_int_equal(seen.err, ERR_UNAVAILABLE);
+    assert_non_null(strstr(seen.refusal, "it is loading its data"));
+    judge("redis_version:7.0.0\r\nloading:0\r\naof_enabled:0\r\n", &seen);
+    assert_int_equal(seen.err, ERR_CONFLICT);
+}
+
 static void test_silent_server(void **state)
 {
     (void)state;
@@ -224,7 +262,8 @@ static void test_silent_server(void **state)
     struct redis_conf conf = {
         .address = "unix:/nonexistent/redis.sock", .connect_timeout_ms = 100, .queue_max = 100};
     struct redis *redis = redis_open(loop, &conf);
-    redis_check(redis, loop_now_ms(loop) + 200, DURABILITY_EVERYSEC, on_verdict, &seen);
+    redis_check(redis, loop_now_ms(loop) + 200, (struct redis_promise){DURABILITY_EVERYSEC, 0},
+                on_verdict, &seen);
     int64_t end_ms = clock_mono_ms() + 20000;
     while (seen.count == 0 && clock_mono_ms() < end_ms) {
         loop_turn(loop, 20);
@@ -261,8 +300,10 @@ int main(void)
         cmocka_unit_test(test_forbidden_commands_are_warned_of),
         cmocka_unit_test(test_a_wrong_password_is_told_as_such),
         cmocka_unit_test(test_replica_is_warned_of),
+        cmocka_unit_test(test_missing_replicas_are_waited_for),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_every_reason_is_told),
+        cmocka_unit_test(test_one_that_is_loading_is_not_judged),
         cmocka_unit_test(test_silent_server),
         cmocka_unit_test(test_names_of_durability),
     };

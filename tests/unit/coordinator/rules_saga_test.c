@@ -47,6 +47,7 @@ static const char *describe(const struct txn *txn, const struct step *step, char
         break;
     case NEXT_WAIT: snprintf(next, sizeof(next), "wait %d", (int)(step->until_ms - NOW)); break;
     case NEXT_AWAIT: snprintf(next, sizeof(next), "await"); break;
+    case NEXT_PARK: snprintf(next, sizeof(next), "park"); break;
     case NEXT_END: snprintf(next, sizeof(next), "end"); break;
     }
     snprintf(out, 64, "%c %s %s", saves[step->save], next, txn_status_name(txn->status));

@@ -416,12 +416,12 @@ static void test_concurrent_saga_ends_its_calls_and_undoes_against_the_orders(vo
         {0, "tick", "- t1 t2 submitted"},
         {1, "t1 SUCCESS", "l t3 submitted"},
         {2, "t3 FAILURE", "! aborting"},
-        {3, "t2 SUCCESS", "l u2 u3 aborting"}, /* 4: never begun */
-        {4, "u3 ERROR", "! aborting"},
-        {5, "u2 SUCCESS", "l wait 1004 aborting"},
+        {3, "t2 SUCCESS", "l u3 aborting"}, /* 4: never begun; 2 has no order, but succeeded */
+        {4, "u3 ERROR", "! wait 1004 aborting"},
         {1004, "tick", "- u3 aborting"},
-        {1005, "u3 SUCCESS", "l u1 aborting"},
-        {1006, "u1 SUCCESS", "! failed"},
+        {1005, "u3 SUCCESS", "l u1 u2 aborting"},
+        {1006, "u1 SUCCESS", "l aborting"},
+        {1007, "u2 SUCCESS", "! failed"},
         {0, NULL, NULL},
     };
     (void)state;

@@ -64,7 +64,9 @@ static void test_good_files(void **state)
         "dns_server = 10.0.0.53\ndns_ttl = 0\n",
         "dns_server = [fd00::53]:5353\ndns_ttl = 1d\n",
         "retry_interval = 1m\nretry_interval_max = 1m\n",
+        "retention = 2s\nlease = 2s\n",
         "durability = always\nredis = unix:/run/redis.sock\nredis_db = 3\n",
+        "wait_replicas = 2\nwait_timeout = 1s\nstore_timeout = 3s\n",
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -87,10 +89,16 @@ static void test_bad_files_are_refused_by_the_name_of_the_option(void **state)
         {"workers = 2\nlisten_http = 127.0.0.1:0\n", "workers"},
         {"workers = 0\n", "workers"},
         {"retry_interval = 10m\n", "retry_interval_max"},
+        {"retention = 2s\n", "must not be below lease"},
+        {"wait_replicas = 1\nwait_timeout = 700ms\n", "wait_timeout"},
+        {"wait_replicas = 17\n", "wait_replicas"},
         {"resolver.order = nowhere\n", "resolver.order"},
         {"outbox.order = redis://nowhere/k\n", "outbox.order"},
         {"outbox.order = {ord:1..0}:outbox\n", "outbox.order"},
         {"resolver.order = h:1,nowhere\n", "resolver.order"},
+        {"alert_webhook = https://hooks.example/x\n", "alert_webhook"},
+        {"alert_webhook = hooks.example\n", "alert_webhook"},
+        {"park_after = -1\n", "park_after"},
         {"dns_server = ns.example\n", "dns_server"},
         {"dns_server = 10.0.0.53:x\n", "dns_server"},
         {"dns_ttl = 2d\n", "dns_ttl"},

@@ -132,6 +132,68 @@ static void test_answers_in_any_order(void **state)
     assert_string_equal(read_record(f, "g").text, "submitted,,0,;");
 }
 
+enum { MANY_READS = 200, READS_AT_ONCE = 32 };
+
+static void read_many(struct fixture *f, struct read_seen *seen)
+{
+    struct archive *archive = store_redis_archive(f->a.store);
+    for (int i = 0; i < MANY_READS; i++) {
+        archive->ops->read(archive, slice_str("g"), on_record, &seen[i]);
+    }
+}
+
+static int count_seen(const struct read_seen *seen)
+{
+    int count = 0;
+    for (int i = 0; i < MANY_READS; i++) {
+        count += seen[i].count;
+    }
+    return count;
+}
+
+/* Their answers stand between a transaction and its own. */
+static void test_many_reads_do_not_hold_up_transactions(void **state)
+{
+    struct fixture *f = *state;
+    static struct read_seen seen[MANY_READS];
+    memset(seen, 0, sizeof(seen));
+    saga_store(f, "g", 1000);
+    read_many(f, seen);
+    assert_int_equal(load(f, &f->a, slice_str("x")).status, STORE_NOT_FOUND);
+    assert_in_range(count_seen(seen), READS_AT_ONCE, MANY_READS / 2);
+    wait_until(f, count_seen(seen) == MANY_READS);
+    for (int i = 0; i < MANY_READS; i++) {
+        assert_int_equal(seen[i].status, STORE_OK);
+    }
+}
+
+static void test_reads_that_wait_too_long_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    static struct read_seen seen[MANY_READS];
+    memset(seen, 0, sizeof(seen));
+    side_close(f, &f->a);
+    f->timeout_ms = 100;
+    side_open(f, &f->a, "A");
+    assert_int_equal(load(f, &f->a, slice_str("x")).status, STORE_NOT_FOUND);
+    test_redis_pause(f->server);
+    read_many(f, seen);
+    wait_until(f, count_seen(seen) == MANY_READS);
+    test_redis_resume(f->server);
+    assert_int_equal(seen[0].status, STORE_UNKNOWN); /* nobody knows that it is only a read */
+    assert_int_equal(seen[MANY_READS - 1].status, STORE_REFUSED);
+}
+
+static void test_reads_that_wait_are_forgotten_with_the_store(void **state)
+{
+    struct fixture *f = *state;
+    static struct read_seen seen[MANY_READS];
+    memset(seen, 0, sizeof(seen));
+    read_many(f, seen);
+    side_close(f, &f->a); /* asan looks for what is left */
+    assert_int_equal(count_seen(seen), READS_AT_ONCE);
+}
+
 /* ---- pages ---- */
 
 enum { LISTED_MAX = 400 };
@@ -256,6 +318,48 @@ static void test_filters(void **state)
     assert_int_equal(seen.listed, 100);
     assert_string_equal(seen.gids[0], "g149");
     assert_string_equal(seen.gids[99], "g050");
+}
+
+/* Those that are parked, by the time of that, whatever their age; a damaged one is not among them.
+ */
+static void test_parked_ones(void **state)
+{
+    struct fixture *f = *state;
+    struct page_seen seen;
+    fill(f, 60);
+    for (int i = 0; i < 7; i++) {
+        char gid[16];
+        snprintf(gid, sizeof(gid), "p%d", i);
+        struct txn *txn = saga_new(gid);
+        txn->created_ms = 9000 - i;
+        assert_int_equal(create(f, &f->a, txn, 1000).status, STORE_OK);
+        txn->revision = txn->attempts = 1;
+        txn->parked_ms = 5000 + i / 2; /* some at the same time */
+        txn->branches[0].ops[OP_ACTION].parked = PARK_ATTEMPTS;
+        struct store_update parking = {
+            .txn = txn, .expect = TXN_SUBMITTED, .due = {.release = true, .park = true}};
+        assert_int_equal(update(f, &f->a, &parking).status, STORE_OK);
+        txn_free(txn);
+    }
+    test_redis_ask(f->server, "ZADD saga:{%d}:parked 5001 g001",
+                   redis_crc16(slice_str("g001")) % PARTITIONS);
+    for (int limit = 1; limit < 20; limit += 3) {
+        list_all(f, (struct archive_filter){.limit = limit, .parked = true}, &seen);
+        assert_int_equal(seen.listed, 7);
+        for (int i = 0; i < seen.listed; i++) {
+            char gid[16];
+            snprintf(gid, sizeof(gid), "p%d", 6 - i);
+            assert_string_equal(seen.gids[i], gid);
+        }
+    }
+    list_all(f, (struct archive_filter){.limit = 9, .parked = true, .created_from_ms = 8998},
+             &seen);
+    assert_int_equal(seen.listed, 3);
+    list_all(f, (struct archive_filter){.limit = 9, .parked = true, .gid = SLICE_LIT("p3")}, &seen);
+    assert_int_equal(seen.listed, 1);
+    list_all(f, (struct archive_filter){.limit = 9, .parked = true, .gid = SLICE_LIT("g003")},
+             &seen);
+    assert_int_equal(seen.listed, 0);
 }
 
 static void test_empty_list_and_wrong_positions(void **state)
@@ -447,10 +551,14 @@ int main(void)
         store_test(test_long_notes_are_cut_and_long_histories_bounded),
         store_test(test_unknown_and_damaged),
         store_test(test_answers_in_any_order),
+        store_test(test_many_reads_do_not_hold_up_transactions),
+        store_test(test_reads_that_wait_too_long_are_refused),
+        store_test(test_reads_that_wait_are_forgotten_with_the_store),
         store_test(test_pages_give_each_once_newest_first),
         store_test(test_pages_of_the_longest_gids),
         store_test(test_reset_moves_what_nobody_owns),
         store_test(test_filters),
+        store_test(test_parked_ones),
         store_test(test_empty_list_and_wrong_positions),
         store_test(test_gone_and_damaged_ones_are_left_out),
         store_test(test_list_of_a_silent_server_fails),

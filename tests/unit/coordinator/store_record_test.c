@@ -94,6 +94,27 @@ static void test_unknown_fields_are_left_alone(void **state)
     txn_free(txn);
 }
 
+static void test_a_later_version_is_not_guessed_at(void **state)
+{
+    (void)state;
+    struct record record = good();
+    struct txn *txn;
+    struct reason reason;
+    add(&record, "v", "1");
+    assert_int_equal(parse(&record, &txn, NULL), ERR_OK);
+    txn_free(txn);
+    record.fields[record.count - 1] = slice_str("2");
+    assert_int_equal(parse(&record, &txn, &reason), ERR_INVALID);
+    assert_non_null(strstr(reason.text, "field v is \"2\", wanted 1: a later sagad wrote it"));
+    for (size_t i = 0; i < record.count; i += 2) { /* what has ended is only looked at */
+        if (slice_eq_str(record.fields[i], "status")) {
+            record.fields[i + 1] = slice_str("failed");
+        }
+    }
+    assert_int_equal(parse(&record, &txn, NULL), ERR_OK);
+    txn_free(txn);
+}
+
 static void test_owner_is_nobody_when_empty(void **state)
 {
     (void)state;
@@ -120,6 +141,28 @@ static void test_mark_of_doubt(void **state)
     }
 }
 
+static void test_what_is_parked(void **state)
+{
+    (void)state;
+    struct record record = good();
+    struct txn *txn;
+    struct scratch scratch = {0};
+    add(&record, "parked", "1700000000001 attempts 02.compensate,03.compensate,00.msg");
+    assert_int_equal(parse(&record, &txn, NULL), ERR_OK);
+    assert_int_equal(txn->parked_ms, 1700000000001);
+    assert_int_equal(txn->branches[0].ops[OP_UNDO].parked, PARK_NOT);
+    assert_int_equal(txn->branches[1].ops[OP_UNDO].parked, PARK_ATTEMPTS);
+    assert_int_equal(txn->branches[1].ops[OP_ACTION].parked, PARK_NOT);
+    assert_int_equal(txn->branches[2].ops[OP_UNDO].parked, PARK_ATTEMPTS);
+    assert_int_equal(txn->branches[1].ops[OP_UNDO].attempts, 2);
+    txn_check_branch(txn)->ops[OP_ACTION].parked = PARK_NOT; /* a saga has none */
+    scratch_begin(&scratch, record_text_bytes(txn));
+    record_add_parked(&scratch, txn);
+    assert_true(slice_eq_str(scratch.argv[0], "attempts 02.compensate,03.compensate"));
+    scratch_fini(&scratch);
+    txn_free(txn);
+}
+
 static void test_damage_is_named(void **state)
 {
     (void)state;
@@ -139,11 +182,18 @@ static void test_damage_is_named(void **state)
         {"02", "action", "field 02 is \"action\""},
         {"02", "act http://h", "field 02 is \"act http://h\""},
         {"02", " ", "field 02"},
+        {"parked", "", "field parked"},
+        {"parked", "1700000000001 bored 01.compensate", "field parked"},
+        {"parked", "soon conflict 01.compensate", "field parked"},
+        {"parked", "1700000000001 conflict", "field parked"},
+        {"parked", "1700000000001 conflict 04.compensate", "field parked"},
+        {"parked", "1700000000001 conflict 01.cancel", "field parked"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct record record = good();
         struct reason reason;
         struct txn *txn = NULL;
+        add(&record, "parked", "1700000000001 conflict 02.compensate");
         for (size_t f = 0; f < record.count; f += 2) {
             if (slice_eq_str(record.fields[f], cases[i].name)) {
                 record.fields[f + 1] = slice_str(cases[i].value);
@@ -285,8 +335,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_every_field),
         cmocka_unit_test(test_unknown_fields_are_left_alone),
+        cmocka_unit_test(test_a_later_version_is_not_guessed_at),
         cmocka_unit_test(test_owner_is_nobody_when_empty),
         cmocka_unit_test(test_mark_of_doubt),
+        cmocka_unit_test(test_what_is_parked),
         cmocka_unit_test(test_damage_is_named),
         cmocka_unit_test(test_wrong_shapes_are_named),
         cmocka_unit_test(test_missing_fields_are_named),

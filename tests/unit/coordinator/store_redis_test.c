@@ -274,6 +274,47 @@ static void test_gid_beyond_the_limit_is_just_unknown(void **state)
     assert_int_equal(load(f, &f->a, slice_make(gid, sizeof(gid))).status, STORE_NOT_FOUND);
 }
 
+static void test_parked_ones_come_back_as_they_were(void **state)
+{
+    struct fixture *f = *state;
+    struct txn *txn = saga_new("stuck");
+    struct store_note note = {.op = SLICE_LIT("parked"), .note = SLICE_LIT("why")};
+    assert_int_equal(create(f, &f->a, txn, 60000).status, STORE_OK);
+    txn->revision = 1;
+    txn->attempts = 3;
+    txn->branches[1].ops[OP_ACTION].parked = PARK_CONFLICT;
+    struct store_update parking = {.txn = txn,
+                                   .expect = TXN_SUBMITTED,
+                                   .due = {.release = true, .park = true},
+                                   .notes = &note,
+                                   .note_count = 1};
+    struct seen parked = update(f, &f->a, &parking);
+    assert_int_equal(parked.status, STORE_OK);
+    assert_int_equal(update(f, &f->a, &parking).status, STORE_OK);
+    struct archive_backlog backlog = count_backlog(f);
+    assert_int_equal(backlog.due, 0);
+    assert_int_equal(backlog.parked, 1);
+    assert_int_equal(take(f, &f->b, txn->gid, false).status, STORE_NOT_DUE);
+
+    struct seen taken = take(f, &f->b, txn->gid, true);
+    assert_int_equal(taken.txn->parked_ms, parked.now_ms);
+    assert_int_equal(taken.txn->branches[1].ops[OP_ACTION].parked, PARK_CONFLICT);
+    assert_int_equal(taken.txn->branches[0].ops[OP_ACTION].parked, PARK_NOT);
+    assert_int_equal(taken.txn->attempts, 3);
+    assert_true(taken.txn->sure);
+    taken.txn->revision++;
+    struct store_update going = {
+        .txn = taken.txn, .expect = TXN_SUBMITTED, .due = {.in_ms = 60000}};
+    assert_int_equal(update(f, &f->b, &going).status, STORE_OK);
+    struct seen loaded = load(f, &f->a, txn->gid);
+    assert_int_equal(loaded.txn->parked_ms, 0);
+    assert_int_equal(loaded.txn->branches[1].ops[OP_ACTION].parked, PARK_NOT);
+    assert_int_equal(count_backlog(f).parked, 0);
+    txn_free(loaded.txn);
+    txn_free(taken.txn);
+    txn_free(txn);
+}
+
 static void test_damaged_records_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -429,6 +470,7 @@ int main(void)
         store_test(test_lost_record_is_stored_again_with_its_doubt),
         store_test(test_not_there_and_not_due),
         store_test(test_gid_beyond_the_limit_is_just_unknown),
+        store_test(test_parked_ones_come_back_as_they_were),
         store_test(test_damaged_records_are_refused),
         store_test(test_refused_and_unknown),
         store_test(test_pending_ones_complete_when_redis_closes),

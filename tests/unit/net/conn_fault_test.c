@@ -190,6 +190,68 @@ static void a_peer_that_takes_nothing_is_cut_off_after_stall_ms(void **state)
     close(fd);
 }
 
+/* Most of a large frame. */
+static void send_part_of_a_frame(int fd)
+{
+    static const char zeros[100 * 1024];
+    unsigned char head[FRAME_HEAD_MAX];
+    raw_write(fd, head, frame_head(sizeof(zeros) + 1, head));
+    raw_write(fd, zeros, sizeof(zeros));
+}
+
+static void without_room_in_the_quota_large_frames_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct quota quota = {.max = SIZE_MAX};
+    struct conn_limits limits = fixture_limits();
+    limits.frame_max = 128 * 1024;
+    limits.quota = &quota;
+    fixture_listen(f, NULL, 2, &limits);
+    int small = raw_connect(f);
+    PUMP_UNTIL(f, f->accepted == 1);
+    send_part_of_a_frame(small);
+    raw_write(small, "x", 1); /* the rest: it was large once */
+    PUMP_UNTIL(f, f->servers[0].frames == 1);
+    quota.max = quota.used = 1; /* others have taken all */
+    int large = raw_connect(f);
+    PUMP_UNTIL(f, f->accepted == 2);
+    send_part_of_a_frame(large);
+    PUMP_UNTIL(f, f->servers[1].closed == 1);
+    assert_int_equal(f->servers[1].err, ERR_BUSY);
+    assert_string_equal(f->servers[1].why, quota_text);
+    for (int i = 0; i < 10; i++) {
+        raw_write(small, "\x02hi", 3);
+        PUMP_UNTIL(f, f->servers[0].frames == i + 2);
+        side_send(&f->servers[0], "there is always room for this");
+    }
+    close(small);
+    close(large);
+    PUMP_UNTIL(f, conn_listener_connections(f->listener) == 0);
+    assert_int_equal(quota.used, 1);
+}
+
+static void without_room_in_the_quota_a_slow_reader_is_cut_off(void **state)
+{
+    struct fixture *f = *state;
+    struct quota quota = {.max = 16 * 1024 * 1024};
+    struct conn_limits limits = fixture_limits();
+    limits.quota = &quota;
+    fixture_listen(f, NULL, 1, &limits);
+    int fd = raw_connect(f);
+    PUMP_UNTIL(f, f->accepted == 1);
+    fill(&f->servers[0], 12 * 1024 * 1024); /* more than the socket takes: it is blocked */
+    for (int i = 0; i < 5; i++) {
+        loop_turn(f->loop, 1);
+    }
+    assert_int_equal(f->servers[0].closed, 0);
+    fill(&f->servers[0], 12 * 1024 * 1024);
+    PUMP_UNTIL(f, f->servers[0].closed == 1);
+    assert_int_equal(f->servers[0].err, ERR_BUSY);
+    PUMP_UNTIL(f, conn_listener_connections(f->listener) == 0);
+    assert_int_equal(quota.used, 0);
+    close(fd);
+}
+
 /* Writes what the socket takes and counts it; 0 when it takes nothing. */
 static size_t flood(int fd, size_t *offset, const struct buf *pattern)
 {
@@ -329,6 +391,8 @@ static void a_loop_can_be_freed_while_connections_linger(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CONN_TEST(without_room_in_the_quota_large_frames_are_refused),
+        CONN_TEST(without_room_in_the_quota_a_slow_reader_is_cut_off),
         CONN_TEST(a_refused_connect_is_told_through_closed),
         CONN_TEST(a_connect_that_gets_no_answer_times_out),
         CONN_TEST(a_name_that_is_being_resolved_can_be_given_up),

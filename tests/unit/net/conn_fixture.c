@@ -89,9 +89,14 @@ static void on_closed(void *arg, enum err err, const char *why)
 
 static const struct conn_events events = {on_opened, on_frame, on_closed};
 
-static void on_accepted(void *arg, struct conn *conn)
+static void on_accepted(void *arg, struct conn *conn, const char *refusal)
 {
     struct fixture *f = arg;
+    if (refusal) {
+        conn_send(conn, slice_str(refusal));
+        conn_close(conn, true);
+        return;
+    }
     assert_true(f->accepted < SIDES_MAX);
     struct side *side = &f->servers[f->accepted++];
     side->fixture = f;

@@ -1,7 +1,9 @@
 /* Connections between peers that behave. */
 #include "conn_fixture.h"
+#include "net/admission.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* `host`: to connect to; NULL: to the address of the listener. */
@@ -271,28 +273,60 @@ static void the_other_end_can_be_closed_from_a_callback(void **state)
     assert_int_equal(f->client.err, ERR_CLOSED);
 }
 
-static void more_connections_than_allowed_wait_their_turn(void **state)
+/* The frame that says why, then the end. */
+static void expect_refusal(struct fixture *f, int fd)
+{
+    static const char text[] = "too many connections; try again later";
+    char got[100];
+    size_t want = strlen(text) + 1;
+    PUMP_UNTIL(f, raw_waiting(fd) == want);
+    assert_int_equal(recv(fd, got, sizeof(got), 0), want);
+    assert_memory_equal(got + 1, text, want - 1);
+    PUMP_UNTIL(f, recv(fd, got, 1, MSG_DONTWAIT) == 0);
+    close(fd);
+}
+
+static void more_connections_than_allowed_are_told_so(void **state)
 {
     struct fixture *f = *state;
     fixture_listen(f, NULL, 2, NULL);
-    int fds[4];
-    for (int i = 0; i < 4; i++) {
+    int first = raw_connect(f), second = raw_connect(f);
+    PUMP_UNTIL(f, f->accepted == 2);
+    expect_refusal(f, raw_connect(f));
+    assert_int_equal(conn_listener_connections(f->listener), 2);
+    assert_int_equal(conn_listener_refused(f->listener), 1);
+    close(first);
+    PUMP_UNTIL(f, conn_listener_connections(f->listener) == 1);
+    int third = raw_connect(f);
+    PUMP_UNTIL(f, f->accepted == 3);
+    expect_refusal(f, raw_connect(f));
+    close(second);
+    close(third);
+}
+
+/* Clients that do not close after they were refused: those after them wait, and nothing grows. */
+static void refusals_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    enum { MANY = ADMISSION_TELLS_MAX + 1 };
+    int fds[MANY];
+    fixture_listen(f, NULL, 1, NULL);
+    int first = raw_connect(f);
+    PUMP_UNTIL(f, f->accepted == 1);
+    for (int i = 0; i < MANY; i++) {
         fds[i] = raw_connect(f);
     }
-    PUMP_UNTIL(f, f->accepted == 2);
+    PUMP_UNTIL(f, conn_listener_refused(f->listener) == ADMISSION_TELLS_MAX);
     for (int i = 0; i < 5; i++) {
         loop_turn(f->loop, 1);
     }
-    assert_int_equal(f->accepted, 2);
-    assert_int_equal(conn_listener_connections(f->listener), 2);
-    close(fds[0]);
-    PUMP_UNTIL(f, f->accepted == 3);
-    side_close(&f->servers[1], false);
-    PUMP_UNTIL(f, f->accepted == 4);
-    assert_int_equal(conn_listener_connections(f->listener), 2);
-    for (int i = 1; i < 4; i++) {
+    assert_int_equal(conn_listener_refused(f->listener), ADMISSION_TELLS_MAX);
+    close(first);
+    PUMP_UNTIL(f, f->accepted == 2);
+    for (int i = 0; i < MANY; i++) {
         close(fds[i]);
     }
+    PUMP_UNTIL(f, conn_listener_connections(f->listener) == 0);
 }
 
 static void accepted_connections_outlive_their_listener(void **state)
@@ -323,7 +357,8 @@ int main(void)
         CONN_TEST(closing_without_flush_ends_at_once),
         CONN_TEST(a_connection_can_be_closed_in_each_of_its_callbacks),
         CONN_TEST(the_other_end_can_be_closed_from_a_callback),
-        CONN_TEST(more_connections_than_allowed_wait_their_turn),
+        CONN_TEST(more_connections_than_allowed_are_told_so),
+        CONN_TEST(refusals_are_bounded),
         CONN_TEST(accepted_connections_outlive_their_listener),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

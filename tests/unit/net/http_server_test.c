@@ -545,29 +545,87 @@ static void test_drain_ends_idle_connections_and_lets_requests_finish(void **sta
     close_all(&fx, fd, &in);
 }
 
-static void test_connections_over_the_maximum_wait(void **state)
+static void expect_refusal(struct fixture *fx, const char *status)
+{
+    struct buf in = {0};
+    int fd = raw_connect(http_server_port(fx->server));
+    raw_text(fx->loop, fd, "GET /echo HTTP/1.1\r\nHost: t\r\n\r\n");
+    raw_expect_close(fx->loop, fd, &in);
+    assert_has(&in, status);
+    assert_has(&in, "Retry-After: 1\r\n");
+    assert_has(&in, "Connection: close\r\n");
+    assert_has(&in, "too many connections");
+    close(fd);
+    buf_fini(&in);
+}
+
+static void connections_are_refused(struct http_server_conf *conf, const char *status)
+{
+    struct fixture fx;
+    fixture_open(&fx, conf);
+    struct buf in = {0};
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        fds[i] = raw_connect(http_server_port(fx.server));
+    }
+    WAIT_UNTIL(fx.loop, http_server_connections(fx.server) == 2);
+    expect_refusal(&fx, status);
+    assert_int_equal(http_server_connections(fx.server), 2);
+    assert_int_equal(http_server_refused(fx.server), 1);
+    assert_int_equal(fx.handled, 0);
+    close(fds[0]);
+    WAIT_UNTIL(fx.loop, http_server_connections(fx.server) == 1);
+    fds[0] = raw_connect(http_server_port(fx.server));
+    raw_text(fx.loop, fds[0], "GET /echo HTTP/1.1\r\nHost: t\r\n\r\n");
+    raw_expect(fx.loop, fds[0], &in, "body=", 1);
+    close(fds[1]);
+    close_all(&fx, fds[0], &in);
+}
+
+static void test_connections_over_the_maximum_are_refused(void **state)
+{
+    (void)state;
+    struct http_server_conf conf = fixture_conf();
+    conf.connections_max = 2;
+    connections_are_refused(&conf, "HTTP/1.1 503 ");
+}
+
+static void test_connections_of_one_client_over_its_maximum_are_refused(void **state)
+{
+    (void)state;
+    struct http_server_conf conf = fixture_conf();
+    conf.client_max = 2;
+    connections_are_refused(&conf, "HTTP/1.1 429 ");
+}
+
+static void test_without_room_in_the_quota_large_bodies_and_answers_are_refused(void **state)
 {
     (void)state;
     struct fixture fx;
+    struct quota quota = {.max = 1, .used = 1}; /* others have taken all */
     struct http_server_conf conf = fixture_conf();
-    conf.connections_max = 2;
+    conf.quota = &quota;
     fixture_open(&fx, &conf);
-    struct buf in = {0};
-    int fds[3];
-    for (int i = 0; i < 3; i++) {
-        fds[i] = raw_connect(http_server_port(fx.server));
-        raw_text(fx.loop, fds[i], "GET /echo HTTP/1.1\r\nHost: t\r\n\r\n");
-    }
-    WAIT_UNTIL(fx.loop, fx.handled == 2);
-    for (int i = 0; i < 20; i++) {
-        loop_turn(fx.loop, 1);
-    }
+    struct buf in = {0}, large = {0};
+    int fd = raw_connect(http_server_port(fx.server));
+    raw_text(fx.loop, fd, "GET /big HTTP/1.1\r\nHost: t\r\n\r\n");
+    raw_expect(fx.loop, fd, &in, quota_text, 1);
+    assert_has(&in, "HTTP/1.1 503 ");
+    assert_has(&in, "Retry-After: 1\r\n");
+    raw_text(fx.loop, fd, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nhi");
+    raw_expect(fx.loop, fd, &in, "body=hi", 1);
+    buf_clear(&in);
+    buf_add_str(&large, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 200000\r\n\r\n");
+    memset(buf_reserve(&large, 100000), 'x', 100000);
+    buf_grow(&large, 100000);
+    raw_send(fx.loop, fd, large.data, large.len);
+    raw_expect_close(fx.loop, fd, &in);
+    assert_has(&in, "HTTP/1.1 503 ");
+    assert_has(&in, quota_text);
     assert_int_equal(fx.handled, 2);
-    assert_int_equal(http_server_connections(fx.server), 2);
-    close(fds[0]);
-    raw_expect(fx.loop, fds[2], &in, "body=", 1);
-    close(fds[1]);
-    close_all(&fx, fds[2], &in);
+    assert_int_equal(quota.used, 1);
+    buf_fini(&large);
+    close_all(&fx, fd, &in);
 }
 
 static void test_unanswered_requests_are_dropped_with_the_server(void **state)
@@ -629,7 +687,9 @@ int main(void)
         cmocka_unit_test(test_a_half_closed_client_still_gets_its_answers),
         cmocka_unit_test(test_a_request_outlives_its_client),
         cmocka_unit_test(test_drain_ends_idle_connections_and_lets_requests_finish),
-        cmocka_unit_test(test_connections_over_the_maximum_wait),
+        cmocka_unit_test(test_connections_over_the_maximum_are_refused),
+        cmocka_unit_test(test_connections_of_one_client_over_its_maximum_are_refused),
+        cmocka_unit_test(test_without_room_in_the_quota_large_bodies_and_answers_are_refused),
         cmocka_unit_test(test_unanswered_requests_are_dropped_with_the_server),
         cmocka_unit_test(test_two_servers_share_a_port),
     };

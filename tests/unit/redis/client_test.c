@@ -174,7 +174,7 @@ static void script_flush_in_between_is_not_noticed(void **state)
     struct fixture *f = &with_server(state)->f;
     struct slice key = SLICE_LIT("n");
     struct slice one = SLICE_LIT("1");
-    struct redis_eval call = {&add, &key, &one, 1};
+    struct redis_eval call = {&add, &key, &one, 1, false};
     struct order order = {0};
     fixture_open(f);
     for (int i = 0; i < 300; i++) {
@@ -300,7 +300,7 @@ static void commands_wait_while_the_server_is_away(void **state)
     }
     struct slice key = SLICE_LIT("n");
     struct slice one = SLICE_LIT("1");
-    struct redis_eval call = {&add, &key, &one, 1};
+    struct redis_eval call = {&add, &key, &one, 1, false};
     struct answer script = {0};
     redis_eval(f->redis, in_ms(f, 10000), &call, on_answer, &script);
     loop_turn(f->loop, 60);
@@ -335,7 +335,7 @@ static void out_of_memory_is_unavailable(void **state)
     struct fixture *f = &with_server(state)->f;
     struct slice key = SLICE_LIT("n");
     struct slice one = SLICE_LIT("1");
-    struct redis_eval call = {&add, &key, &one, 1};
+    struct redis_eval call = {&add, &key, &one, 1, false};
     struct answer script = {0};
     reconfigure(state, "maxmemory 1\nmaxmemory-policy noeviction");
     fixture_open(f);

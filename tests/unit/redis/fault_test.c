@@ -55,7 +55,7 @@ static void eval(struct fixture *f, const char *key, const char *arg, int64_t de
 {
     struct slice key_slice = slice_str(key);
     struct slice arg_slice = slice_str(arg);
-    struct redis_eval call = {&echo, &key_slice, &arg_slice, 1};
+    struct redis_eval call = {&echo, &key_slice, &arg_slice, 1, false};
     redis_eval(f->redis, deadline_ms, &call, on_answer, answer);
 }
 

@@ -123,7 +123,7 @@ static void commands_are_written_as_redis_reads_them(void **state)
     struct slice arg = {"a\r\nb", 4};
     struct redis_script script = {"s", "return 1", 8, "0123456789012345678901234567890123456789",
                                   2};
-    struct redis_eval eval = {&script, keys, &arg, 1};
+    struct redis_eval eval = {&script, keys, &arg, 1, false};
     struct command_pool pool = {0};
     struct command *command = command_take(&pool);
     struct buf out = {0};
@@ -138,12 +138,13 @@ static void commands_are_written_as_redis_reads_them(void **state)
                                   "0123456789012345678901234567890123456789\r\n"
                                   "$1\r\n2\r\n$2\r\nk1\r\n$2\r\nk2\r\n$4\r\na\r\nb\r\n");
     buf_clear(&out);
-    command_write_eval(command, &out);
+    command->as_text = true;
+    command_write(command, &out);
     assert_string_equal(out.data, "*6\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n"
                                   "$1\r\n2\r\n$2\r\nk1\r\n$2\r\nk2\r\n$4\r\na\r\nb\r\n");
-    assert_null(command->script);
     command_release(&pool, command);
     assert_ptr_equal(command_take(&pool), command); /* pooled, and empty again */
+    assert_null(command->script);
     assert_int_equal(command->bytes.len, 0);
     command_release(&pool, command);
     command_pool_fini(&pool);

@@ -51,6 +51,17 @@ void world_close(struct world *world);
 void wait_flag(struct loop *loop, const bool *flag);
 void wait_count(struct loop *loop, const int *count, int at_least);
 
+static inline struct saga_step step_of(const char *action, const char *undo, const char *payload)
+{
+    return (struct saga_step){.action = action, .compensate = undo, .payload = saga_text(payload)};
+}
+static inline struct saga_branch branch_of(const char *try_url, const char *confirm,
+                                           const char *cancel, const char *payload)
+{
+    return (struct saga_branch){
+        .try_url = try_url, .confirm = confirm, .cancel = cancel, .payload = saga_text(payload)};
+}
+
 struct wire_call branch_call(const char *gid, const char *branch, const char *op);
 void start(struct rpc_client *client, const struct wire_call *call, struct reply *reply);
 struct reply send_call(struct world *world, const struct wire_call *call);

@@ -111,8 +111,10 @@ static void on_answer(void *arg, const struct saga_answer *answer)
 static struct saga_submission small_saga(void)
 {
     static const struct saga_step steps[] = {
-        {"tcp://order/order.Order/Create", "tcp://order/order.Order/CreateRevert", {"p1", 2}},
-        {"http://stock/take", NULL, {"p2", 2}},
+        {.action = "tcp://order/order.Order/Create",
+         .compensate = "tcp://order/order.Order/CreateRevert",
+         .payload = {"p1", 2}},
+        {.action = "http://stock/take", .payload = {"p2", 2}},
     };
     return (struct saga_submission){.gid = saga_text("g1"), .steps = steps, .step_count = 2};
 }

@@ -21,6 +21,14 @@ static void opening_says_what_is_wrong(void **state)
     assert_null(
         saga_open(&(struct saga_conf){.program = "p", .listen = "nonsense"}, error, sizeof(error)));
     assert_non_null(strstr(error, "nonsense"));
+    assert_null(
+        saga_open(&(struct saga_conf){.program = "p", .wait_replicas = 17}, error, sizeof(error)));
+    assert_non_null(strstr(error, "wait_replicas = 17: must be 0 to 16"));
+    assert_null(saga_open(
+        &(struct saga_conf){
+            .program = "p", .timeout_ms = 1000, .wait_replicas = 1, .wait_timeout_ms = 334},
+        error, sizeof(error)));
+    assert_non_null(strstr(error, "wait_timeout_ms = 334: must be a third of timeout_ms = 1000"));
 }
 
 static void two_cannot_listen_on_one_port(void **state)
@@ -281,9 +289,9 @@ static void a_late_undo_is_an_error_with_an_alert(void **state)
     close(saved);
     assert_true(pread(file, line, sizeof(line) - 1, 0) > 0);
     close(file);
-    assert_refused(late, WIRE_RESULT_ERROR, "compensate without a record of action");
+    assert_refused(late, WIRE_RESULT_CONFLICT, "compensate without a record of action");
     assert_non_null(strstr(line, "level=error"));
-    assert_non_null(strstr(line, "alert: undo without a record"));
+    assert_non_null(strstr(line, "alert: a record of the barrier may have expired"));
     assert_non_null(strstr(line, "gid=\"g'x\""));
     assert_string_equal(rows_of(world, "g\"x"), "");
     call.started_ms = clock_wall_ms() - 50000;

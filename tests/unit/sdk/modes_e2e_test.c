@@ -42,7 +42,10 @@ struct hotel {
     struct saga_script *script;
     struct test_port http, tcp;
     pid_t sagad;
-    char url[128], echo[128];
+    char url[128], echo[128], note[128];
+    char notes[TEXT_SIZE]; /* calls of `note`: "branch.op tenant room" */
+    int noted, silent_at;  /* so many; this one is not answered */
+    struct saga_call *held;
     const char *verdict; /* what the check-back answers */
     int checks;
 };
@@ -51,6 +54,7 @@ struct result {
     bool done;
     enum saga_error error;
     enum saga_result result;
+    enum saga_verdict verdict;
     char text[TEXT_SIZE];
     char ops[TEXT_SIZE];
 };
@@ -75,6 +79,23 @@ static void on_echo(void *arg, struct saga_call *call)
     saga_call_reply(call, SAGA_SUCCESS, saga_call_payload(call), NULL);
 }
 
+static void on_note(void *arg, struct saga_call *call)
+{
+    struct hotel *hotel = arg;
+    struct saga_bytes op = saga_call_op(call), branch = saga_call_branch_id(call);
+    struct saga_bytes tenant = saga_call_header(call, "X-Tenant");
+    struct saga_bytes room = saga_call_header(call, "x-room");
+    size_t used = strlen(hotel->notes);
+    snprintf(hotel->notes + used, TEXT_SIZE - used, "%.*s.%.*s %.*s %.*s\n", (int)branch.len,
+             branch.ptr, (int)op.len, op.ptr, (int)tenant.len, tenant.len ? tenant.ptr : "",
+             (int)room.len, room.len ? room.ptr : "");
+    if (++hotel->noted == hotel->silent_at) {
+        hotel->held = call;
+        return;
+    }
+    saga_call_reply(call, SAGA_SUCCESS, saga_text(""), NULL);
+}
+
 static void on_check(void *arg, struct saga_call *call)
 {
     struct hotel *hotel = arg;
@@ -84,6 +105,19 @@ static void on_check(void *arg, struct saga_call *call)
     hotel->checks++;
     saga_call_reply(call, strcmp(hotel->verdict, "send") == 0 ? SAGA_SUCCESS : SAGA_FAILURE,
                     saga_text(""), hotel->verdict);
+}
+
+static void on_change_check(void *arg, struct saga_call *call)
+{
+    (void)arg;
+    saga_call_check_back(call, "{h}");
+}
+
+static void on_changed(void *arg, const struct saga_outcome *outcome)
+{
+    struct result *result = arg;
+    result->done = true;
+    result->verdict = outcome->verdict;
 }
 
 static void on_answer(void *arg, const struct saga_answer *answer)
@@ -202,10 +236,14 @@ static int hotel_open(void **state)
     hotel->script = saga_script_new("room", room_body, strlen(room_body));
     saga_on_branch(hotel->saga, "hotel.Room/Book", on_room, hotel);
     saga_on_branch(hotel->saga, "hotel.Room/Check", on_check, hotel);
+    saga_on_branch(hotel->saga, "hotel.Room/Changed", on_change_check, hotel);
     snprintf(hotel->url, sizeof(hotel->url), "tcp://127.0.0.1:%d/hotel.Room/Book",
              saga_port(hotel->saga));
     saga_on_branch(hotel->saga, "hotel.Room/Echo", on_echo, hotel);
     snprintf(hotel->echo, sizeof(hotel->echo), "tcp://127.0.0.1:%d/hotel.Room/Echo",
+             saga_port(hotel->saga));
+    saga_on_branch(hotel->saga, "hotel.Room/Note", on_note, hotel);
+    snprintf(hotel->note, sizeof(hotel->note), "tcp://127.0.0.1:%d/hotel.Room/Note",
              saga_port(hotel->saga));
     await_sagad(hotel);
     *state = hotel;
@@ -232,6 +270,8 @@ static int ten_rooms(void **state)
 {
     struct hotel *hotel = *state;
     test_redis_ask(hotel->redis, "MSET {h}:free 10 {h}:held 0 {h}:booked 0");
+    hotel->notes[0] = '\0';
+    hotel->noted = hotel->silent_at = 0;
     return 0;
 }
 
@@ -240,9 +280,9 @@ static int ten_rooms(void **state)
 static void a_concurrent_saga_with_an_order(void **state)
 {
     struct hotel *hotel = *state;
-    const struct saga_step steps[] = {{hotel->url, hotel->url, saga_text("1")},
-                                      {hotel->url, hotel->url, saga_text("2")},
-                                      {hotel->url, hotel->url, saga_text("3")}};
+    const struct saga_step steps[] = {step_of(hotel->url, hotel->url, "1"),
+                                      step_of(hotel->url, hotel->url, "2"),
+                                      step_of(hotel->url, hotel->url, "3")};
     const struct saga_order orders[] = {{0, 1}, {2, 0}};
     struct saga_submission s = {.gid = saga_text("concurrent"),
                                 .steps = steps,
@@ -261,8 +301,8 @@ static void a_concurrent_saga_with_an_order(void **state)
 static void a_declared_tcc(void **state)
 {
     struct hotel *hotel = *state;
-    const struct saga_branch branches[] = {{hotel->url, hotel->url, hotel->url, saga_text("4")},
-                                           {hotel->url, hotel->url, hotel->url, saga_text("2")}};
+    const struct saga_branch branches[] = {branch_of(hotel->url, hotel->url, hotel->url, "4"),
+                                           branch_of(hotel->url, hotel->url, hotel->url, "2")};
     struct saga_submission s = {
         .gid = saga_text("declared"), .trans_type = "tcc", .branches = branches, .branch_count = 2};
     assert_string_equal(submit(hotel, s).text, "succeed|");
@@ -294,8 +334,8 @@ static struct saga_tcc *begin(struct hotel *hotel, const char *gid, int64_t time
 static struct result try_rooms(struct hotel *hotel, struct saga_tcc *tcc, const char *rooms)
 {
     struct result result = {.done = false};
-    saga_tcc_try(tcc, &(struct saga_branch){hotel->url, hotel->url, hotel->url, saga_text(rooms)},
-                 on_response, &result);
+    struct saga_branch branch = branch_of(hotel->url, hotel->url, hotel->url, rooms);
+    saga_tcc_try(tcc, &branch, on_response, &result);
     wait_flag(hotel->loop, &result.done);
     return result;
 }
@@ -377,7 +417,7 @@ static void prepare(struct hotel *hotel, const struct saga_submission *submissio
 static void messages(void **state)
 {
     struct hotel *hotel = *state;
-    const struct saga_step step = {hotel->url, NULL, saga_text("1")};
+    const struct saga_step step = step_of(hotel->url, NULL, "1");
     char check[128];
     struct saga_submission s = message(hotel, "sent", &step, check);
     prepare(hotel, &s);
@@ -408,11 +448,49 @@ static void messages(void **state)
     assert_string_equal(books(hotel), "7 0 3");
 }
 
+/* Takes a room as the change that the message announces. */
+static enum saga_verdict change(struct hotel *hotel, const char *gid)
+{
+    struct result result = {.done = false};
+    struct saga_bytes keys[] = {saga_text("{h}:free"), saga_text("{h}:held"),
+                                saga_text("{h}:booked")};
+    struct saga_bytes args[] = {saga_text("1")};
+    saga_msg_change(hotel->saga, saga_text(gid),
+                    &(struct saga_eval){.script = hotel->script,
+                                        .tag = "{h}",
+                                        .keys = keys,
+                                        .key_count = 3,
+                                        .args = args,
+                                        .arg_count = 1},
+                    on_changed, &result);
+    wait_flag(hotel->loop, &result.done);
+    return result.verdict;
+}
+
+static void a_message_is_sent_if_and_only_if_its_change_was_made(void **state)
+{
+    struct hotel *hotel = *state;
+    const struct saga_step step = step_of(hotel->echo, NULL, "a room was taken");
+    char check[128];
+    struct saga_submission s = message(hotel, "changed", &step, check);
+    snprintf(check, sizeof(check), "tcp://127.0.0.1:%d/hotel.Room/Changed", saga_port(hotel->saga));
+    s.timeout_to_fail_ms = 100;
+    prepare(hotel, &s);
+    assert_int_equal(change(hotel, "changed"), SAGA_OK); /* then it dies, without a submit */
+    await_status(hotel, "changed", "succeed");
+    assert_string_equal(books(hotel), "9 0 1");
+    s.gid = saga_text("not-changed");
+    prepare(hotel, &s);
+    await_status(hotel, "not-changed", "failed|");
+    assert_int_equal(change(hotel, "not-changed"), SAGA_VOID); /* wakes up too late */
+    assert_string_equal(books(hotel), "9 0 1");
+}
+
 static void a_result_is_kept_and_named_by_a_later_payload(void **state)
 {
     struct hotel *hotel = *state;
-    const struct saga_step steps[] = {{hotel->echo, NULL, saga_text("3")},
-                                      {hotel->url, hotel->url, saga_text("${01.result}")}};
+    const struct saga_step steps[] = {step_of(hotel->echo, NULL, "3"),
+                                      step_of(hotel->url, hotel->url, "${01.result}")};
     struct saga_submission s = {
         .gid = saga_text("results"), .steps = steps, .step_count = 2, .keep_results = true};
     assert_string_equal(submit(hotel, s).text, "succeed|");
@@ -420,6 +498,60 @@ static void a_result_is_kept_and_named_by_a_later_payload(void **state)
     assert_string_equal(query(hotel, "results").ops,
                         "01.compensate=prepared 01.action=succeed(3) "
                         "02.compensate=prepared 02.action=succeed(room)");
+}
+
+/* The first call of step 2 is given up after its own 50 ms, not after the 3 s of the others. */
+static void a_step_has_headers_and_times_of_its_own(void **state)
+{
+    struct hotel *hotel = *state;
+    const struct saga_header tenant = {"x-tenant", "7"}, room = {"X-Room", "12"};
+    struct saga_step steps[] = {step_of(hotel->note, NULL, "1"), step_of(hotel->note, NULL, "2")};
+    steps[1].options = (struct saga_call_options){
+        .request_timeout_ms = 50, .retry_interval_ms = 10, .headers = &room, .header_count = 1};
+    struct saga_submission s = {.gid = saga_text("options"),
+                                .steps = steps,
+                                .step_count = 2,
+                                .headers = &tenant,
+                                .header_count = 1};
+    int64_t from_ms = loop_now_ms(hotel->loop);
+    hotel->silent_at = 2;
+    assert_string_equal(submit(hotel, s).text, "succeed|");
+    assert_string_equal(hotel->notes, "01.action 7 \n02.action 7 12\n02.action 7 12\n");
+    assert_true(loop_now_ms(hotel->loop) - from_ms < 2000);
+    saga_call_reply(hotel->held, SAGA_SUCCESS, saga_text(""), NULL); /* far too late */
+}
+
+static void xa_end(struct hotel *hotel, const char *gid, bool commit, const char *status)
+{
+    struct result result = {.done = false};
+    struct saga_submission s = {.gid = saga_text(gid), .wait = true, .wait_timeout_ms = WAIT_MS};
+    struct saga_xa_branch branch = {hotel->note, hotel->note, saga_text("")};
+    struct saga_xa *xa = saga_xa_begin(hotel->saga, &s, on_answer, &result);
+    wait_flag(hotel->loop, &result.done);
+    assert_string_equal(result.text, "prepared|");
+    for (int i = 0; i < 2; i++) {
+        result.done = false;
+        saga_xa_register(xa, &branch, on_answer, &result);
+        wait_flag(hotel->loop, &result.done);
+        assert_int_equal(result.error, SAGA_E_NONE);
+    }
+    result.done = false;
+    saga_xa_end(xa, commit, on_answer, &result);
+    wait_flag(hotel->loop, &result.done);
+    assert_int_equal(result.error, SAGA_E_NONE);
+    await_status(hotel, gid, status);
+}
+
+static void an_xa(void **state)
+{
+    struct hotel *hotel = *state;
+    xa_end(hotel, "xa", true, "succeed|");
+    assert_string_equal(hotel->notes, "01.commit  \n02.commit  \n");
+    assert_string_equal(query(hotel, "xa").ops, "01.rollback=prepared 01.commit=succeed "
+                                                "02.rollback=prepared 02.commit=succeed");
+    hotel->notes[0] = '\0';
+    xa_end(hotel, "xa-2", false, "failed|cancelled by its initiator");
+    assert_string_equal(hotel->notes, "01.rollback  \n02.rollback  \n");
 }
 
 static void what_cannot_be_done_is_an_error(void **state)
@@ -436,7 +568,7 @@ static void what_cannot_be_done_is_an_error(void **state)
                 on_answer, &result);
     wait_flag(hotel->loop, &result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
-    struct saga_step step = {hotel->url, NULL, saga_text("1")};
+    struct saga_step step = step_of(hotel->url, NULL, "1");
     struct saga_submission s = {
         .gid = saga_text("m"), .trans_type = "msg", .steps = &step, .step_count = 1};
     result.done = false;
@@ -458,7 +590,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(a_tcc_with_tries_of_ones_own, ten_rooms),
         cmocka_unit_test_setup(a_tcc_that_is_given_up_is_cancelled_in_time, ten_rooms),
         cmocka_unit_test_setup(messages, ten_rooms),
+        cmocka_unit_test_setup(a_message_is_sent_if_and_only_if_its_change_was_made, ten_rooms),
         cmocka_unit_test_setup(a_result_is_kept_and_named_by_a_later_payload, ten_rooms),
+        cmocka_unit_test_setup(a_step_has_headers_and_times_of_its_own, ten_rooms),
+        cmocka_unit_test_setup(an_xa, ten_rooms),
         cmocka_unit_test_setup(what_cannot_be_done_is_an_error, ten_rooms),
     };
     return cmocka_run_group_tests(tests, hotel_open, hotel_close);

@@ -1,180 +1,6 @@
 /* More than plain sagas: concurrent ones, messages and tccs, against a coordinator that is played
  * by the test and notes what it is asked. */
-#include "fixture.h"
-
-struct stage {
-    struct loop *loop;
-    struct rpc_server *server; /* the coordinator */
-    struct saga *host;         /* a participant without Redis */
-    struct saga *saga;         /* the initiator */
-    char log[4 * TEXT_SIZE];   /* what both were asked, one line each */
-    enum wire_kind refuse;     /* requests of this kind are refused … */
-    enum wire_error_code code; /* … with this */
-    int queries, queries_open; /* so many queries find it still running */
-    char try_url[128];
-};
-
-struct result {
-    bool done;
-    enum saga_error error;
-    enum saga_result result;
-    char text[TEXT_SIZE];
-};
-
-static void note(struct stage *stage, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void note(struct stage *stage, const char *fmt, ...)
-{
-    size_t used = strlen(stage->log);
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(stage->log + used, sizeof(stage->log) - used, fmt, args);
-    va_end(args);
-}
-
-static void note_submit(struct stage *stage, const char *what, const struct wire_submit *s)
-{
-    note(stage, "%s %.*s %.*s fail=%" PRId64 " delay=%" PRId64 " check=%.*s%s%s", what,
-         SLICE_ARG(s->trans_type), SLICE_ARG(s->gid), s->options.timeout_to_fail_ms, s->delay_ms,
-         SLICE_ARG(s->query_prepared), s->concurrent ? " concurrent" : "",
-         s->wait_result ? " wait" : "");
-    for (size_t i = 0; i < s->step_count; i++) {
-        const struct wire_step *step = &s->steps[i];
-        note(stage, " [%.*s%.*s %.*s%.*s %.*s", SLICE_ARG(step->action), SLICE_ARG(step->try_url),
-             SLICE_ARG(step->confirm), SLICE_ARG(step->cancel), SLICE_ARG(step->payload));
-        for (size_t a = 0; a < step->after_count; a++) {
-            note(stage, " <%d", step->after[a]);
-        }
-        note(stage, "]");
-    }
-    note(stage, "\n");
-}
-
-/* Notes the request; returns its gid. */
-static struct slice note_request(struct stage *stage, const struct wire_message *m)
-{
-    if (m->kind == WIRE_QUERY) {
-        note(stage, "query %.*s\n", SLICE_ARG(m->query_gid));
-        return m->query_gid;
-    }
-    if (m->kind == WIRE_REGISTER) {
-        const struct wire_register *r = &m->register_branch;
-        note(stage, "register %.*s %.*s %.*s %.*s %.*s %.*s\n", SLICE_ARG(r->trans_type),
-             SLICE_ARG(r->gid), SLICE_ARG(r->branch_id), SLICE_ARG(r->confirm),
-             SLICE_ARG(r->cancel), SLICE_ARG(r->payload));
-        return r->gid;
-    }
-    if (m->kind == WIRE_ABORT) {
-        note(stage, "abort %.*s: %.*s\n", SLICE_ARG(m->abort.gid), SLICE_ARG(m->abort.reason));
-        return m->abort.gid;
-    }
-    note_submit(stage, m->kind == WIRE_PREPARE ? "prepare" : "submit", &m->submit);
-    return m->submit.gid;
-}
-
-static enum wire_status status_after(enum wire_kind kind)
-{
-    return kind == WIRE_SUBMIT  ? WIRE_STATUS_SUBMITTED
-           : kind == WIRE_ABORT ? WIRE_STATUS_ABORTING
-                                : WIRE_STATUS_PREPARED;
-}
-
-static void on_request(void *arg, struct rpc_request *request)
-{
-    struct stage *stage = arg;
-    const struct wire_message *m = rpc_request_message(request);
-    struct slice gid = note_request(stage, m);
-    if (m->kind == stage->refuse) {
-        rpc_request_fail(request, stage->code, "", "not today");
-        return;
-    }
-    if (m->kind == WIRE_QUERY) {
-        bool ended = ++stage->queries > stage->queries_open;
-        struct wire_message state = {
-            .kind = WIRE_QUERY_REPLY,
-            .query_reply = {.found = true,
-                            .gid = gid,
-                            .status = ended ? WIRE_STATUS_SUCCEED : WIRE_STATUS_SUBMITTED}};
-        rpc_request_reply(request, &state);
-        return;
-    }
-    struct wire_message reply = {.kind = WIRE_SUBMIT_REPLY,
-                                 .submit_reply = {.gid = gid, .status = status_after(m->kind)}};
-    rpc_request_reply(request, &reply);
-}
-
-/* Answers as the payload says. */
-static void on_branch(void *arg, struct saga_call *call)
-{
-    struct stage *stage = arg;
-    struct saga_bytes payload = saga_call_payload(call);
-    struct saga_bytes branch = saga_call_branch_id(call), op = saga_call_op(call);
-    struct saga_bytes gid = saga_call_gid(call), type = saga_call_trans_type(call);
-    note(stage, "call %.*s %.*s %.*s %.*s %.*s\n", (int)type.len, type.ptr, (int)gid.len, gid.ptr,
-         (int)branch.len, branch.ptr, (int)op.len, op.ptr, (int)payload.len, payload.ptr);
-    if (payload.ptr[0] == 'd') {
-        saga_call_drop(call);
-        return;
-    }
-    saga_call_reply(call, payload.ptr[0] == 'n' ? SAGA_FAILURE : SAGA_SUCCESS, saga_text("got"),
-                    payload.ptr[0] == 'n' ? "no stock" : NULL);
-}
-
-static void stage_open(struct stage *stage)
-{
-    struct reason reason;
-    char error[256] = "", address[64];
-    *stage = (struct stage){.loop = loop_new()};
-    struct rpc_server_conf server = {.address = "127.0.0.1:0",
-                                     .program = "coordinator",
-                                     .connections_max = 10,
-                                     .limits = rpc_limits_default};
-    stage->server = rpc_server_open(stage->loop, &server, on_request, stage, &reason);
-    assert_non_null(stage->server);
-    snprintf(address, sizeof(address), "127.0.0.1:%d", rpc_server_port(stage->server));
-    stage->host = saga_open(
-        &(struct saga_conf){.program = "host", .listen = "127.0.0.1:0", .loop = stage->loop}, error,
-        sizeof(error));
-    stage->saga = saga_open(
-        &(struct saga_conf){.program = "test", .coordinator = address, .loop = stage->loop}, error,
-        sizeof(error));
-    assert_string_equal(error, "");
-    saga_on_branch(stage->host, "shop.Stock/Try", on_branch, stage);
-    snprintf(stage->try_url, sizeof(stage->try_url), "tcp://127.0.0.1:%d/shop.Stock/Try",
-             saga_port(stage->host));
-}
-
-static void stage_close(struct stage *stage)
-{
-    if (stage->saga) {
-        saga_close(stage->saga);
-    }
-    saga_close(stage->host);
-    rpc_server_free(stage->server);
-    loop_turn(stage->loop, 0);
-    loop_free(stage->loop);
-}
-
-static void on_answer(void *arg, const struct saga_answer *answer)
-{
-    struct result *result = arg;
-    assert_false(result->done);
-    result->done = true;
-    result->error = answer->error;
-    snprintf(result->text, TEXT_SIZE, "%s|%.*s|%s", answer->message ? answer->message : "",
-             (int)answer->gid.len, answer->gid.ptr ? answer->gid.ptr : "",
-             answer->status ? answer->status : "-");
-}
-
-static void on_response(void *arg, const struct saga_response *response)
-{
-    struct result *result = arg;
-    assert_false(result->done);
-    result->done = true;
-    result->error = response->error;
-    result->result = response->result;
-    snprintf(result->text, TEXT_SIZE, "%s|%.*s", response->message ? response->message : "",
-             (int)response->payload.len, response->payload.ptr ? response->payload.ptr : "");
-}
+#include "stage.h"
 
 static struct result submit(struct stage *stage, const struct saga_submission *submission)
 {
@@ -199,8 +25,9 @@ static struct result prepare(struct stage *stage, const struct saga_submission *
 static void a_concurrent_saga_carries_its_orders(void **state)
 {
     (void)state;
-    static const struct saga_step steps[] = {
-        {"http://a", NULL, {"0", 1}}, {"http://b", NULL, {"1", 1}}, {"http://c", NULL, {"2", 1}}};
+    const struct saga_step steps[] = {step_of("http://a", NULL, "0"),
+                                      step_of("http://b", NULL, "1"),
+                                      step_of("http://c", NULL, "2")};
     static const struct saga_order orders[] = {{2, 0}, {1, 0}, {2, 1}};
     struct stage stage;
     stage_open(&stage);
@@ -222,8 +49,9 @@ static void a_concurrent_saga_carries_its_orders(void **state)
 static void a_declared_tcc_carries_its_tries(void **state)
 {
     (void)state;
-    static const struct saga_branch branches[] = {
-        {"tcp://a/b.C/T", "tcp://a/b.C/Y", "tcp://a/b.C/N", {"1", 1}}, {"http://t", "", NULL, {0}}};
+    const struct saga_branch branches[] = {
+        branch_of("tcp://a/b.C/T", "tcp://a/b.C/Y", "tcp://a/b.C/N", "1"),
+        branch_of("http://t", "", NULL, "")};
     struct stage stage;
     stage_open(&stage);
     struct saga_submission s = {.gid = saga_text("g"),
@@ -238,13 +66,16 @@ static void a_declared_tcc_carries_its_tries(void **state)
     assert_int_equal(submit(&stage, &s).error, SAGA_E_INVALID);
     s = (struct saga_submission){.gid = saga_text("g"), .trans_type = "tcc"};
     assert_string_equal(submit(&stage, &s).text, "|g|submitted"); /* one that was prepared */
+    s.trans_type = "xa";
+    assert_string_equal(submit(&stage, &s).text, "|g|submitted");
+    assert_string_equal(stage.log, "submit xa g fail=0 delay=0 check=\n");
     stage_close(&stage);
 }
 
 static void a_message_is_prepared_then_submitted_or_aborted(void **state)
 {
     (void)state;
-    static const struct saga_step step = {"http://a", NULL, {"p", 1}};
+    const struct saga_step step = step_of("http://a", NULL, "p");
     struct stage stage;
     struct result result = {.done = false};
     stage_open(&stage);
@@ -273,7 +104,44 @@ static void a_message_is_prepared_then_submitted_or_aborted(void **state)
     stage_close(&stage);
 }
 
+static void steps_and_branches_have_options_of_their_own(void **state)
+{
+    (void)state;
+    static const struct saga_header all = {"x-tenant", "7"}, own[] = {{"a", "1"}, {"b", ""}};
+    const struct saga_call_options options = {
+        .request_timeout_ms = 500, .retry_interval_ms = 20, .headers = own, .header_count = 2};
+    struct saga_step steps[] = {step_of("http://a", NULL, "0"), step_of("http://b", NULL, "1")};
+    struct saga_branch branch = branch_of("tcp://a/b.C/T", "", "", "p");
+    struct stage stage;
+    stage_open(&stage);
+    steps[1].options = branch.options = options;
+    struct saga_submission s = {
+        .gid = saga_text("g"), .steps = steps, .step_count = 2, .headers = &all, .header_count = 1};
+    assert_string_equal(submit(&stage, &s).text, "|g|submitted");
+    assert_string_equal(stage.log, "submit saga g fail=0 delay=0 check= x-tenant:7 [http://a  0] "
+                                   "[http://b  1 500/20 a:1 b:]\n");
+    struct saga_submission tcc = {
+        .gid = saga_text("g"), .trans_type = "tcc", .branches = &branch, .branch_count = 1};
+    assert_string_equal(submit(&stage, &tcc).text, "|g|submitted");
+    assert_string_equal(stage.log, "submit tcc g fail=0 delay=0 check= [tcp://a/b.C/T  p 500/20 "
+                                   "a:1 b:]\n");
+    branch.options.retry_interval_ms = -1;
+    assert_int_equal(submit(&stage, &tcc).error, SAGA_E_INVALID);
+    steps[1].options.header_count = 33;
+    assert_int_equal(submit(&stage, &s).error, SAGA_E_INVALID);
+    steps[1].options.header_count = 0;
+    s.header_count = 33;
+    assert_int_equal(submit(&stage, &s).error, SAGA_E_INVALID);
+    assert_string_equal(stage.log, "");
+    stage_close(&stage);
+}
+
 /* ---- tcc with tries of one's own ---- */
+
+struct within {
+    struct saga_tcc *tcc;
+    struct result ended;
+};
 
 static struct saga_tcc *begin(struct stage *stage)
 {
@@ -292,9 +160,8 @@ static struct result try_branch(struct stage *stage, struct saga_tcc *tcc, const
                                 const char *payload)
 {
     struct result result = {.done = false};
-    saga_tcc_try(tcc,
-                 &(struct saga_branch){url, "tcp://x/a.B/Y", "tcp://x/a.B/N", saga_text(payload)},
-                 on_response, &result);
+    struct saga_branch branch = branch_of(url, "tcp://x/a.B/Y", "tcp://x/a.B/N", payload);
+    saga_tcc_try(tcc, &branch, on_response, &result);
     assert_false(result.done);
     wait_flag(stage->loop, &result.done);
     return result;
@@ -396,7 +263,7 @@ static void an_end_that_is_not_known_is_repeated_and_does_not_turn(void **state)
 static void a_begin_that_is_refused_leaves_nothing(void **state)
 {
     (void)state;
-    static const struct saga_branch branch = {"", "", "", {0}};
+    const struct saga_branch branch = branch_of("", "", "", "");
     struct stage stage;
     struct result result = {.done = false};
     stage_open(&stage);
@@ -412,6 +279,143 @@ static void a_begin_that_is_refused_leaves_nothing(void **state)
     saga_tcc_begin(stage.saga, &s, on_answer, &result);
     wait_flag(stage.loop, &result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
+    stage_close(&stage);
+}
+
+static void end_from_within(void *arg, const struct saga_response *response)
+{
+    struct within *within = arg;
+    assert_int_equal(response->result, SAGA_SUCCESS);
+    saga_tcc_end(within->tcc, true, on_answer, &within->ended);
+}
+
+/* The try that is being told counts already. */
+static void a_tcc_may_be_ended_when_its_last_try_answers(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    struct within within = {.tcc = begin(&stage)};
+    struct saga_branch branch = branch_of(stage.try_url, "", "", "yes");
+    saga_tcc_try(within.tcc, &branch, end_from_within, &within);
+    wait_flag(stage.loop, &within.ended.done);
+    assert_string_equal(within.ended.text, "|g|submitted");
+    stage_close(&stage);
+}
+
+static void a_branch_may_be_registered_and_tried_by_the_program_itself(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    struct saga_tcc *tcc = begin(&stage);
+    struct saga_branch branch = branch_of(NULL, "http://h/y", "http://h/n", "p");
+    struct result result = {.done = false};
+    saga_tcc_register(tcc, &branch, on_answer, &result);
+    wait_flag(stage.loop, &result.done);
+    assert_string_equal(result.text, "|g|prepared");
+    try_branch(&stage, tcc, stage.try_url, "y2"); /* the numbers go on */
+    assert_string_equal(stage.log, "register tcc g 01 http://h/y http://h/n p\n"
+                                   "register tcc g 02 tcp://x/a.B/Y tcp://x/a.B/N y2\n"
+                                   "call tcc g 02 try y2\n");
+    branch.try_url = "http://h/t";
+    result.done = false;
+    saga_tcc_register(tcc, &branch, on_answer, &result);
+    wait_flag(stage.loop, &result.done);
+    assert_int_equal(result.error, SAGA_E_INVALID);
+    end(&stage, tcc, true); /* one is not registered */
+    assert_non_null(strstr(stage.log, "abort g: registration of branch 03: "));
+    stage_close(&stage);
+}
+
+static void headers_of_begin_come_with_the_tries(void **state)
+{
+    (void)state;
+    struct saga_header header = {"x-tenant", "7"};
+    struct saga_submission s = {.gid = saga_text("g"), .headers = &header, .header_count = 1};
+    struct stage stage;
+    struct result result = {.done = false};
+    stage_open(&stage);
+    struct saga_tcc *tcc = saga_tcc_begin(stage.saga, &s, on_answer, &result);
+    header = (struct saga_header){"gone", "by now"};
+    wait_flag(stage.loop, &result.done);
+    try_branch(&stage, tcc, stage.try_url, "yes");
+    assert_non_null(strstr(stage.log, "prepare tcc g fail=0 delay=0 check= x-tenant:7\n"));
+    assert_non_null(strstr(stage.log, "call tcc g 01 try yes tenant 7\n"));
+    struct saga_branch branch = branch_of(stage.try_url, "", "", "y");
+    branch.options.request_timeout_ms = 5;
+    struct result refused = {.done = false};
+    saga_tcc_try(tcc, &branch, on_response, &refused);
+    wait_flag(stage.loop, &refused.done);
+    assert_int_equal(refused.error, SAGA_E_INVALID);
+    assert_non_null(strstr(refused.text, "declared"));
+    end(&stage, tcc, false);
+    stage_close(&stage);
+}
+
+/* ---- xa ---- */
+
+static struct saga_xa *xa_begin(struct stage *stage)
+{
+    struct result result = {.done = false};
+    struct saga_submission s = {.gid = saga_text("g"), .timeout_to_fail_ms = 7, .wait = true};
+    stage->log[0] = '\0';
+    struct saga_xa *xa = saga_xa_begin(stage->saga, &s, on_answer, &result);
+    wait_flag(stage->loop, &result.done);
+    assert_string_equal(result.text, "|g|prepared");
+    return xa;
+}
+
+static struct result xa_register(struct stage *stage, struct saga_xa *xa, const char *payload)
+{
+    struct result result = {.done = false};
+    saga_xa_register(xa, &(struct saga_xa_branch){"http://h/c", "http://h/r", saga_text(payload)},
+                     on_answer, &result);
+    wait_flag(stage->loop, &result.done);
+    return result;
+}
+
+static struct result xa_end(struct stage *stage, struct saga_xa *xa, bool commit)
+{
+    struct result result = {.done = false};
+    saga_xa_end(xa, commit, on_answer, &result);
+    wait_flag(stage->loop, &result.done);
+    return result;
+}
+
+static void an_xa_is_begun_registered_and_ended(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    struct saga_xa *xa = xa_begin(&stage);
+    assert_string_equal(xa_register(&stage, xa, "1").text, "|g|prepared");
+    xa_register(&stage, xa, "2");
+    assert_string_equal(xa_end(&stage, xa, true).text, "|g|submitted");
+    assert_string_equal(stage.log, "prepare xa g fail=7 delay=0 check=\n"
+                                   "register xa g 01 http://h/c http://h/r 1\n"
+                                   "register xa g 02 http://h/c http://h/r 2\n"
+                                   "submit xa g fail=0 delay=0 check= wait\n");
+    xa = xa_begin(&stage);
+    xa_register(&stage, xa, "1");
+    stage.log[0] = '\0';
+    assert_string_equal(xa_end(&stage, xa, false).text, "|g|aborting");
+    assert_string_equal(stage.log, "abort g: cancelled by its initiator\n");
+    stage_close(&stage);
+}
+
+static void an_xa_with_a_branch_that_nobody_knows_is_rolled_back(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    struct saga_xa *xa = xa_begin(&stage);
+    xa_register(&stage, xa, "1");
+    stage.refuse = WIRE_REGISTER;
+    stage.code = WIRE_ERROR_CONFLICT;
+    assert_int_equal(xa_register(&stage, xa, "2").error, SAGA_E_INVALID);
+    assert_string_equal(xa_end(&stage, xa, true).text, "|g|aborting");
+    assert_non_null(strstr(stage.log, "abort g: registration of branch 02: not today"));
     stage_close(&stage);
 }
 
@@ -510,7 +514,13 @@ int main(void)
         cmocka_unit_test(a_concurrent_saga_carries_its_orders),
         cmocka_unit_test(a_declared_tcc_carries_its_tries),
         cmocka_unit_test(a_message_is_prepared_then_submitted_or_aborted),
+        cmocka_unit_test(steps_and_branches_have_options_of_their_own),
         cmocka_unit_test(a_tcc_whose_tries_succeed_is_confirmed),
+        cmocka_unit_test(a_tcc_may_be_ended_when_its_last_try_answers),
+        cmocka_unit_test(a_branch_may_be_registered_and_tried_by_the_program_itself),
+        cmocka_unit_test(headers_of_begin_come_with_the_tries),
+        cmocka_unit_test(an_xa_is_begun_registered_and_ended),
+        cmocka_unit_test(an_xa_with_a_branch_that_nobody_knows_is_rolled_back),
         cmocka_unit_test(a_try_that_did_not_succeed_cancels_whatever_the_program_wants),
         cmocka_unit_test(a_branch_that_is_not_registered_is_not_tried),
         cmocka_unit_test(an_end_that_is_not_known_is_repeated_and_does_not_turn),

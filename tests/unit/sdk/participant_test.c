@@ -2,6 +2,7 @@
  */
 #include "fixture.h"
 
+#include "base/clock.h"
 #include "base/rng.h"
 
 /* ---- repeats and their order ---- */
@@ -66,7 +67,7 @@ static void confirm_and_cancel_exclude_each_other(void **state)
     world_open(world, 5);
     assert_reply(take(world, "g", "try"), WIRE_SUCCESS, "left 4");
     assert_reply(take(world, "g", "cancel"), WIRE_SUCCESS, "back 1");
-    assert_refused(take(world, "g", "confirm"), WIRE_RESULT_ERROR, "cancel came before confirm");
+    assert_refused(take(world, "g", "confirm"), WIRE_RESULT_CONFLICT, "cancel came before confirm");
     assert_int_equal(stock_of(world), 5);
     world_close(world);
 }
@@ -100,7 +101,7 @@ static void a_confirm_finds_what_its_try_did(void **state)
     assert_reply(take(world, "g", "confirm"), WIRE_SUCCESS, "kept");
     assert_reply(take(world, "g", "confirm"), WIRE_SUCCESS, "kept");
     assert_int_equal(stock_of(world), 12);
-    assert_refused(take(world, "g", "cancel"), WIRE_RESULT_ERROR, "confirm came before cancel");
+    assert_refused(take(world, "g", "cancel"), WIRE_RESULT_CONFLICT, "confirm came before cancel");
     assert_int_equal(stock_of(world), 12);
     assert_reply(take(world, "h", "confirm"), WIRE_SUCCESS, "nothing to keep"); /* without a try */
     saga_script_free(world->stock);
@@ -136,11 +137,15 @@ static bool n5_check_race(struct world *world, const char *gid, const struct rep
     if (!undone_first) {
         assert_string_equal(rows, "action=action compensate=compensate");
     }
+    size_t done = 0;
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(replies[i].err, ERR_OK);
         bool is_undo = i % 2 == 1;
-        assert_int_equal(replies[i].result, is_undo || !undone_first ? WIRE_SUCCESS : WIRE_FAILURE);
+        assert_true(replies[i].result == WIRE_SUCCESS ||
+                    (!is_undo && replies[i].result == WIRE_FAILURE));
+        done += !is_undo && replies[i].result == WIRE_SUCCESS;
     }
+    assert_true((done == 0) == undone_first); /* a repeat behind the undo fails as well */
     assert_int_equal(stock_of(world), 5);
     return undone_first;
 }
@@ -329,6 +334,74 @@ static void only_calls_are_served(void **state)
     world_close(world);
 }
 
+/* ---- replicas ---- */
+
+static struct test_redis *follower_of(struct world *world)
+{
+    char extra[128];
+    bool is_online = false;
+    snprintf(extra, sizeof(extra), "replicaof 127.0.0.1 %d\n", test_redis_port(world->redis));
+    struct test_redis *follower = test_redis_start(extra);
+    for (int64_t end_ms = clock_mono_ms() + DEADLINE_MS; !is_online;) {
+        assert_true(clock_mono_ms() < end_ms);
+        loop_turn(world->loop, 5);
+        is_online = strstr(test_redis_ask(world->redis, "INFO replication"), "state=online") &&
+                    strstr(test_redis_ask(follower, "INFO replication"), "master_link_status:up");
+    }
+    return follower;
+}
+
+static void an_answer_waits_for_the_replica(void **state)
+{
+    struct world *world = *state;
+    world_open_conf(world, 5,
+                    &(struct saga_conf){.program = "shop",
+                                        .listen = "127.0.0.1:0",
+                                        .redis = test_redis_unix(world->redis),
+                                        .wait_replicas = 1,
+                                        .wait_timeout_ms = 1000});
+    test_redis_ask(world->redis, "CONFIG SET repl-diskless-sync-delay 0");
+    struct test_redis *follower = follower_of(world);
+    assert_reply(take(world, "g", "action"), WIRE_SUCCESS, "left 4");
+    assert_string_equal(test_redis_ask(follower, "GET {s:1}:n"), "4");
+    test_redis_pause(follower);
+    for (int i = 0; i < 2; i++) { /* a repeat finds it done, and waits all the same */
+        assert_refused(take(world, "h", "action"), WIRE_RESULT_ERROR,
+                       "only 0 of 1 replicas have confirmed it");
+        assert_int_equal(stock_of(world), 3);
+    }
+    test_redis_resume(follower);
+    assert_reply(take(world, "h", "action"), WIRE_SUCCESS, "left 3");
+    assert_int_equal(stock_of(world), 3);
+    world_close(world);
+    test_redis_stop(follower);
+}
+
+static void on_answer(void *arg, const struct saga_redis_answer *answer)
+{
+    struct reply *reply = arg;
+    reply->done = true;
+    reply->result = answer->ok ? WIRE_SUCCESS : WIRE_RESULT_ERROR;
+}
+
+static void a_plain_script_waits_for_it_too(void **state)
+{
+    struct world *world = *state;
+    struct saga_script *script = saga_script_new_plain("one", "return 1", strlen("return 1"));
+    world_open_conf(world, 5,
+                    &(struct saga_conf){.program = "shop",
+                                        .redis = test_redis_unix(world->redis),
+                                        .wait_replicas = 1,
+                                        .wait_timeout_ms = 50});
+    struct reply reply = {.done = false};
+    struct saga_bytes key = saga_text("{s:1}:n");
+    saga_redis_eval(world->saga, script, &key, 1, NULL, 0, on_answer, &reply);
+    wait_flag(world->loop, &reply.done);
+    assert_int_equal(reply.result, WIRE_RESULT_ERROR); /* there is no replica */
+    world_close(world);
+    saga_script_free(script);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +422,8 @@ int main(void)
         cmocka_unit_test(ids_that_no_coordinator_makes_are_refused),
         cmocka_unit_test(methods_are_what_they_are_registered_as),
         cmocka_unit_test(only_calls_are_served),
+        cmocka_unit_test(an_answer_waits_for_the_replica),
+        cmocka_unit_test(a_plain_script_waits_for_it_too),
     };
     return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

@@ -89,8 +89,8 @@ static const struct wire_message samples[] = {
     {.id = 7,
      .kind = WIRE_QUERY_REPLY,
      .query_reply = {true, SLICE_LIT("g1"), SLICE_LIT("saga"), WIRE_STATUS_ABORTING,
-                     SLICE_LIT("no stock"), 1767225600000, 1767225600500, branch_ops, 2, history,
-                     2}},
+                     SLICE_LIT("no stock"), 1767225600000, 1767225600500, branch_ops, 2, history, 2,
+                     SLICE_LIT("all\0")}},
     {.id = 8,
      .kind = WIRE_CALL,
      .call = {SLICE_LIT("g1"), SLICE_LIT("01"), SLICE_LIT("action"), SLICE_LIT("saga"),
@@ -105,8 +105,18 @@ static const struct wire_message samples[] = {
      .kind = WIRE_REGISTER,
      .register_branch = {SLICE_LIT("g1"), SLICE_LIT("tcc"), SLICE_LIT("01"),
                          SLICE_LIT("tcp://a/b.C/Confirm"), SLICE_LIT("http://h/cancel"),
-                         SLICE_LIT("\x08\0")}},
+                         SLICE_LIT("\x08\0"), SLICE_LIT("action"), WIRE_STATUS_SUCCEED}},
     {.id = 13, .kind = WIRE_ABORT, .abort = {SLICE_LIT("g1"), SLICE_LIT("changed my mind")}},
+    {.id = 14,
+     .kind = WIRE_WORKFLOW,
+     .workflow = {SLICE_LIT("g1"),
+                  SLICE_LIT("trip"),
+                  SLICE_LIT("\xff\0"),
+                  SLICE_LIT("tcp://a/b.C/Resume"),
+                  {60000, 1000, 1, 2, headers, 3, true}}},
+    {.id = 15,
+     .kind = WIRE_FINISH,
+     .finish = {SLICE_LIT("g1"), WIRE_STATUS_FAILED, SLICE_LIT("no flight"), SLICE_LIT("\0")}},
 };
 enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };
 
@@ -444,6 +454,7 @@ static void test_words(void **state)
     assert_int_equal(wire_status_parse(S("Succeed")), WIRE_STATUS_UNSPECIFIED);
     assert_string_equal(wire_result_name(WIRE_SUCCESS), "SUCCESS");
     assert_string_equal(wire_result_name(WIRE_RESULT_ERROR), "ERROR");
+    assert_string_equal(wire_result_name(WIRE_RESULT_CONFLICT), "CONFLICT");
     assert_null(wire_result_name(WIRE_RESULT_UNSPECIFIED));
 }
 

@@ -152,6 +152,84 @@ static void test_a_reply_over_the_limit_becomes_an_error(void **state)
     assert_int_equal(outcome.code, WIRE_ERROR_LIMIT);
 }
 
+static void test_a_request_without_room_in_the_quota_is_busy(void **state)
+{
+    struct pair *f = *state;
+    struct quota quota = {.max = 100 * 1024};
+    struct rpc_server_conf conf = server_conf();
+    conf.limits.quota = &quota;
+    pair_open(f, &conf, handle_keep);
+    static const char payload[10 * 1024];
+    enum { FIT = (100 + QUOTA_FREE / 1024) / 10 };
+    struct outcome outcomes[FIT + 1] = {0};
+    for (size_t i = 0; i < FIT; i++) {
+        pair_call(f, slice_make(payload, sizeof(payload)), &outcomes[i]);
+        wait_for(f->loop, f->shelf->count == i + 1);
+    }
+    pair_call(f, slice_make(payload, sizeof(payload)), &outcomes[FIT]);
+    wait_for(f->loop, outcomes[FIT].count > 0);
+    assert_int_equal(outcomes[FIT].code, WIRE_ERROR_BUSY);
+    shelf_answer_all(f->shelf);
+    wait_for(f->loop, outcomes[FIT - 1].count > 0);
+    assert_int_equal(outcomes[FIT - 1].kind, WIRE_CALL_REPLY);
+    assert_int_equal(quota.used, 0);
+    rpc_client_free(f->client);
+    f->client = NULL;
+    rpc_server_free(f->server); /* before the quota */
+    f->server = NULL;
+    loop_turn(f->loop, 0);
+    loop_turn(f->loop, 0);
+}
+
+static void test_a_connection_over_the_limit_is_refused_with_busy(void **state)
+{
+    struct pair *f = *state;
+    struct rpc_server_conf conf = server_conf();
+    conf.client_max = 1;
+    pair_open(f, &conf, handle_echo);
+    pair_assert_echo(f, S("in"));
+    struct buf in = {0};
+    int fd = raw_connect(rpc_server_port(f->server));
+    raw_read_to_end(f->loop, fd, &in);
+    assert_int_equal(frame_count(&in), 1);
+    struct wire_message error = frame_at(&in, 0);
+    assert_int_equal(error.kind, WIRE_ERROR);
+    assert_int_equal(error.error.code, WIRE_ERROR_BUSY);
+    assert_int_equal(error.error.retry_after_ms, 1000);
+    wire_message_fini(&error);
+    buf_fini(&in);
+    close(fd);
+    pair_assert_echo(f, S("still in"));
+    assert_int_equal(rpc_server_connections(f->server), 1);
+    assert_int_equal(rpc_server_refused(f->server), 1);
+}
+
+/* It was not read, so it may be sent elsewhere, or again. */
+static void test_a_request_over_a_refused_connection_was_not_executed(void **state)
+{
+    struct pair *f = *state;
+    struct rpc_server_conf conf = server_conf();
+    conf.connections_max = 1;
+    f->server = server_open(f->loop, &conf, handle_echo, NULL);
+    int fd = raw_connect(rpc_server_port(f->server));
+    wait_for(f->loop, rpc_server_connections(f->server) == 1);
+    struct rpc_client_conf client = client_conf(server_address(f->server, f->address));
+    f->client = rpc_client_new(f->loop, &client);
+    struct outcome outcome = {0};
+    pair_call(f, S("x"), &outcome);
+    wait_for(f->loop, outcome.count > 0);
+    assert_int_equal(outcome.err, ERR_CONNECT);
+    assert_non_null(strstr(outcome.text, "too many connections"));
+    close(fd);
+    wait_for(f->loop, rpc_server_connections(f->server) == 0);
+    do {
+        memset(&outcome, 0, sizeof(outcome));
+        pair_call(f, S("x"), &outcome);
+        wait_for(f->loop, outcome.count > 0);
+    } while (outcome.err == ERR_CONNECT); /* it backs off for a while */
+    assert_int_equal(outcome.err, ERR_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
 
 int main(void)
@@ -163,6 +241,9 @@ int main(void)
         TEST(test_client_refuses_when_the_peer_takes_nothing),
         TEST(test_frames_over_the_limit),
         TEST(test_a_reply_over_the_limit_becomes_an_error),
+        TEST(test_a_request_without_room_in_the_quota_is_busy),
+        TEST(test_a_connection_over_the_limit_is_refused_with_busy),
+        TEST(test_a_request_over_a_refused_connection_was_not_executed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

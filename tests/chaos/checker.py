@@ -1,0 +1,371 @@
+#!/usr/bin/env python3
+"""What clients were told, and what Redis holds when all is over: do they agree?
+
+    checker.py LOG DUMP        prints each violation; ends with 1 when there is one
+
+A pure function: check(log, dump) → [Violation]. The log is a list of lines (dicts), in the order in
+which they were written; "n" is the number of a line:
+
+    {"n", "setup": {"stock": {pid: {"stock", "ver"}}, "gids": […]}}    what there was before the load
+    {"n", "ask": "submit", "gid", "type", "branches": [[number, method, payload as hex]]}
+    {"n", "ask": "order", "key", "uid", "pid", "num"}            the order API, with an idempotency key
+    {"n", "ask": "pay", "order"}                                 order.Order/Paid
+    {"n", "told": …, "since": line of the question, "gid" or "key" (with "gid", "order") or "order"}
+
+told: a status (prepared, submitted, aborting, succeed, failed), "registered" (with "branch"), "paid",
+"absent" (no such transaction), "refused" (the request is called wrong), "conflict" (it does not fit
+the status), "unknown" (no answer). What was told as unknown may be either way, but not half."""
+import collections
+import json
+import re
+import sys
+
+from harness.mall import CREATE, DECR, SAVE_SCORE as GRANT
+from record import BACK, ENDS, FORWARD, State, read_dump
+
+Violation = collections.namedtuple("Violation", "rule subject text")
+# What a client may rely on: the transaction is stored.
+KNOWN = ("prepared", "submitted", "aborting", "succeed", "failed", "registered")
+
+
+class Story:
+    """The log, taken apart."""
+
+    def __init__(self, log):
+        self.setup = {"stock": {}, "gids": []}
+        self.asked = {}  # gid → line
+        self.keys = {}  # idempotency key → line
+        self.told = {}  # gid → lines
+        self.told_of_key = {}
+        self.paid = {}  # order → line that says so
+        self.pays = set()  # orders that somebody wanted to pay
+        for line in log:
+            self._take(line)
+
+    def _take(self, line):
+        if "setup" in line:
+            self.setup = line["setup"]
+        elif line.get("ask") == "submit":
+            self.asked[line["gid"]] = line
+        elif line.get("ask") == "order":
+            self.keys[line["key"]] = line
+        elif line.get("ask") == "pay":
+            self.pays.add(line["order"])
+        elif line.get("told") == "paid":
+            self.paid[line["order"]] = line
+        elif "told" in line:
+            if line.get("gid"):
+                self.told.setdefault(line["gid"], []).append(line)
+            if line.get("key"):
+                self.told_of_key.setdefault(line["key"], []).append(line)
+
+    def type_of(self, gid):
+        return self.asked[gid]["type"] if gid in self.asked else None
+
+
+# ---- rules: (story, state) → violations ----
+
+def rule_lost(story, state):
+    """Who was told that it is stored finds it for ever."""
+    for gid, lines in story.told.items():
+        known = [line["told"] for line in lines if line["told"] in KNOWN]
+        if known and gid not in state.txns:
+            yield gid, f"told {known}, and nothing is stored"
+    for gid in story.setup["gids"]:
+        if gid not in state.txns:
+            yield gid, "stored before the load, and gone"
+
+
+def rule_unfinished(_, state):
+    """Everything ends."""
+    for gid, txn in state.txns.items():
+        if txn.status not in ENDS:
+            yield gid, f"status {txn.status}"
+
+
+def rule_lie(story, state):
+    """What was told is true, and stays true."""
+    for gid, lines in story.told.items():
+        if gid in state.txns:
+            yield from _lies_of(gid, story.type_of(gid), lines, state.txns[gid])
+        yield from _turns_of(gid, lines)
+    for order, _ in story.paid.items():
+        status = state.orders.get(order, {}).get("status")
+        if status != "1":
+            yield f"order {order}", f"told that it is paid, and its status is {status}"
+
+
+def _lies_of(gid, trans_type, lines, txn):
+    for line in lines:
+        told = line["told"]
+        end = {"succeed": "succeed", "failed": "failed", "aborting": "failed"}.get(told)
+        if told == "submitted" and trans_type in ("tcc", "msg"):
+            end = "succeed"  # what is decided to commit is committed
+        if end and end != txn.status and txn.status in ENDS:
+            yield gid, f"told {told} in line {line['n']}, and it is {txn.status}"
+        if told == "registered" and line["branch"] not in [b.number for b in txn.branches]:
+            yield gid, f"told that branch {line['branch']} is registered, and it is not there"
+
+
+def _turns_of(gid, lines):
+    """A later answer must not know less than an earlier one."""
+    ended = known = None
+    for line in lines:
+        told, since = line["told"], line["since"]
+        if ended and since > ended["n"] and told in KNOWN + ("absent",) and told != ended["told"]:
+            yield gid, f"told {ended['told']} in line {ended['n']}, then {told} in line {line['n']}"
+        if known and since > known["n"] and told == "absent":
+            yield gid, f"known in line {known['n']}, absent in line {line['n']}"
+        if told in ENDS:
+            ended = ended or line
+        if told in KNOWN:
+            known = known or line
+
+
+def rule_refused(story, _):
+    """No request of ours is wrong. A client that calls the tries itself may come too late."""
+    for lines in list(story.told.values()) + list(story.told_of_key.values()):
+        for line in lines:
+            ask = story.asked.get(line.get("gid"), {})
+            if line["told"] == "refused" or line["told"] == "conflict" and not ask.get("client"):
+                yield line.get("gid") or line["key"], f"refused: {line.get('text')}"
+
+
+def rule_asked(story, state):
+    """What is stored is what somebody asked for, and nothing else."""
+    for gid, txn in state.txns.items():
+        ask = story.asked.get(gid)
+        if ask:
+            stored = [[b.number, b.method, b.payload.hex()] for b in txn.branches]
+            wanted = ask["branches"]
+            fits = all(b in wanted for b in stored) if ask.get("client") else stored == wanted
+            if not fits or txn.type != ask["type"]:
+                yield gid, f"asked for {ask['type']} {wanted}, stored is {txn.type} {stored}"
+        elif gid.startswith("order:") and gid.split(":", 3)[3] in story.keys:
+            yield from _ordered(txn, story.keys[gid.split(":", 3)[3]])
+        elif gid.startswith("order-paid-") and int(gid[11:]) in story.pays:
+            if [branch.method for branch in txn.branches] != [GRANT]:
+                yield gid, "is not the message of a payment"
+        elif gid not in story.setup["gids"]:
+            yield gid, "nobody asked for it"
+    for key, lines in story.told_of_key.items():
+        ids = {line["order"] for line in lines if line.get("order")}
+        if len(ids) > 1:
+            yield f"key {key}", f"stands for the orders {sorted(ids)}"
+
+
+def _ordered(txn, ask):
+    """What the order API has made of a request."""
+    effects = {branch.method: branch.effect for branch in txn.branches}
+    order, stock = effects.get(CREATE), effects.get(DECR)
+    wanted = (ask["uid"], ask["pid"], ask["num"])
+    if len(txn.branches) != 2 or not order or not stock \
+            or (order.uid, order.pid, order.num) != wanted or (stock.pid, stock.num) != wanted[1:]:
+        yield txn.gid, f"user, product and number {wanted} were asked for, stored is {effects}"
+
+
+def rule_half(_, state):
+    """All branches are done, or none of them."""
+    for txn, branch in state.branches():
+        allowed = {"succeed": ("done",), "failed": ("none", "undone", "barred")}.get(txn.status)
+        if allowed and branch.state not in allowed:
+            yield txn.gid, f"{txn.status}, but branch {branch.number} ({branch.method}): {branch.state}"
+
+
+def rule_message(_, state):
+    """Nobody can refuse a message."""
+    for gid, txn in state.txns.items():
+        if txn.type == "msg" and txn.status == "failed":
+            yield gid, "a message that failed"
+
+
+def rule_orphan(_, state):
+    """Nothing was done for a transaction, or a branch, that is not stored."""
+    known = {(branch.gid, branch.number) for _, branch in state.branches()}
+    for gid, branch in state.barriers:
+        if (gid, branch) not in known:
+            yield gid, f"branch {branch} was called, and is not stored"
+    for order, fields in state.orders.items():
+        if fields.get("gid") not in state.txns:
+            yield f"order {order}", f"made by {fields.get('gid')}, which is not stored"
+    for (gid, branch), entries in state.entries.items():
+        if (gid, branch) not in known:
+            yield gid, f"branch {branch}, which is not stored, has the ledger entries {entries}"
+
+
+def rule_effect(_, state):
+    """Each branch that is done has had its effect once, each other one never."""
+    for txn, branch in state.branches():
+        what = branch.effect.what
+        if what == "order":
+            yield from _order_effect(txn, branch, state)
+        elif what in ("grant", "spend"):
+            yield from _score_effect(branch, state)
+        elif what == "stock" and branch.state in ("done", "undone", "held"):
+            if branch.journal() != str(branch.effect.num):
+                yield txn.gid, f"{branch.effect.num} pieces were asked for, {branch.journal()} taken"
+        elif what == "user" and branch.state == "done":
+            if state.users.get(branch.effect.uid, {}).get("gid") != txn.gid:
+                yield txn.gid, f"user {branch.effect.uid} is not there"
+
+
+def _order_effect(txn, branch, state):
+    effect = branch.effect
+    order = state.orders.get(effect.order)
+    mine = order is not None and order.get("gid") == txn.gid
+    if branch.state in ("done", "undone") and not mine:
+        yield txn.gid, f"order {effect.order} is not there"
+        return
+    if not mine:
+        return
+    wanted = tuple(str(n) for n in (effect.uid, effect.pid, effect.num, effect.amount))
+    found = tuple(order.get(name) for name in ("uid", "pid", "num", "amount"))
+    if found != wanted:
+        yield txn.gid, f"order {effect.order} is {found}, asked for was {wanted}"
+    # Each change raises the version: a second one shows, also when it set the same status.
+    states = {"done": [("1", "2")] if txn.type == "tcc" else [("0", "1"), ("1", "2")],
+              "undone": [("9", "2")]}.get(branch.state, [])
+    if (order.get("status"), order.get("ver")) not in states:
+        yield txn.gid, (f"branch {branch.number} is {branch.state}, and order {effect.order} has status "
+                        f"{order.get('status')} at version {order.get('ver')}")
+
+
+def _score_effect(branch, state):
+    entries = state.entries.get((branch.gid, branch.number), [])
+    wanted = [(branch.effect.uid, branch.effect.score)] if branch.state == "done" else []
+    if [(uid, score) for uid, _, score in entries] != wanted:
+        yield branch.gid, f"branch {branch.number} is {branch.state}, and the ledger has {entries}"
+
+
+def rule_books(story, state):
+    """Pieces and points are neither lost nor made."""
+    taken, ordered, changes = (collections.Counter() for _ in range(3))
+    for txn, branch in state.branches():
+        if branch.effect.what == "stock":
+            taken[branch.effect.pid] += branch.effect.num * (branch.state == "done")
+            two = txn.type == "tcc" or branch.state == "undone"
+            changes[branch.effect.pid] += (branch.state in ("done", "undone")) * (2 if two else 1)
+    for order in state.orders.values():
+        ordered[int(order["pid"])] += int(order["num"]) * (order["status"] in ("0", "1"))
+    for pid, first in story.setup["stock"].items():
+        yield from _stock(int(pid), first, state, taken[int(pid)], ordered[int(pid)],
+                          changes[int(pid)])
+    for uid, account in state.accounts.items():
+        yield from _account(uid, account, state.ledgers.get(uid, {}))
+    for uid in set(state.ledgers) - set(state.accounts):
+        yield f"user {uid}", "a ledger without an account"
+    entries = sorted(entry for ledger in state.ledgers.values() for entry in ledger)
+    if entries != sorted(entry for _, entry in state.entry_owners):
+        yield "ledger", "the index of its entries does not fit"
+
+
+def _stock(pid, first, state, taken, ordered, changes):
+    product = state.products.get(pid)
+    if product is None:
+        yield f"product {pid}", "is gone"
+        return
+    stock, frozen, ver = (int(product.get(name, 0)) for name in ("stock", "frozen", "ver"))
+    if frozen:
+        yield f"product {pid}", f"{frozen} pieces are frozen, and all transactions have ended"
+    if stock < 0 or stock + frozen + ordered != first["stock"] or taken != ordered:
+        yield f"product {pid}", (f"{first['stock']} at first; {stock} in stock + {frozen} frozen + "
+                                 f"{ordered} in valid orders; {taken} taken")
+    if ver - first["ver"] != changes:
+        yield f"product {pid}", f"was changed {ver - first['ver']} times, {changes} would be right"
+
+
+def _account(uid, account, ledger):
+    total, frozen, count = (int(account.get(name, 0)) for name in ("total", "frozen", "count"))
+    entries = sum(int(text.partition("|")[0]) for text in ledger.values())
+    if frozen or total != entries or count != len(ledger):
+        yield f"user {uid}", (f"total {total}, frozen {frozen}, count {count}; the ledger has "
+                              f"{len(ledger)} entries with {entries} points")
+
+
+def rule_history(_, state):
+    """History and record tell the same."""
+    for gid, txn in state.txns.items():
+        if txn.status not in ENDS:
+            continue
+        statuses = txn.statuses()
+        turns = [s for s in statuses if s in ("aborting",) + ENDS]
+        wanted = [["succeed"]] if txn.status == "succeed" else [["aborting", "failed"]]
+        if all(branch.state == "none" for branch in txn.branches) or txn.type == "msg":
+            wanted.append([txn.status])  # there is nothing to undo
+        if turns not in wanted:
+            yield gid, f"{txn.status}, and its history tells {statuses}"
+        yield from _ops(txn)
+
+
+def _ops(txn):
+    """Each op of the way it took is told as succeeded, in the record and in the history."""
+    told = txn.succeeded_ops()
+    for field, value in txn.fields.items():
+        branch, _, op = field.partition(".")
+        if op in ("compensate", "cancel", "confirm") and value == "succeed" and (branch, op) not in told:
+            yield txn.gid, f"{field} succeeded, and the history does not tell it"
+    way = FORWARD.get(txn.type) if txn.status == "succeed" else BACK.get(txn.type)
+    for branch in txn.branches:
+        stored = txn.fields.get(f"{branch.number}.{way}")
+        if txn.status == "succeed" and (stored != "succeed" or (branch.number, way) not in told):
+            yield txn.gid, f"succeed, and {branch.number}.{way} is {stored}"
+        if txn.status == "failed" and branch.state == "undone" and stored != "succeed":
+            yield txn.gid, f"branch {branch.number} is undone, and {way} is {stored}"
+
+
+def rule_record(_, state):
+    """What has ended is marked so, will be forgotten some day, and can be found in the list."""
+    for gid, txn in state.txns.items():
+        if txn.status in ENDS:
+            if "finished" not in txn.fields or txn.ttl <= 0:
+                yield gid, f"{txn.status}, finished {txn.fields.get('finished')}, ttl {txn.ttl}"
+            if " " in txn.fields.get("lease", " "):
+                yield gid, f"{txn.status}, and has the lease '{txn.fields.get('lease')}'"
+        if gid not in state.recent.get(txn.partition, {}):
+            yield gid, "is not in the list"
+
+
+def rule_left(_, state):
+    """Nothing waits any more."""
+    for key, members in state.queues.items():
+        if members:
+            names = list(members) if isinstance(members, dict) else [entry[1] for entry in members]
+            yield key, f"holds {len(names)}: {names[:3]}"
+
+
+def rule_outbox(_, state):
+    """An order was paid if and only if its message was delivered."""
+    sagas = {f"order-paid-{number}" for number, order in state.orders.items()
+             if order["status"] == "1" and order.get("gid") in state.txns
+             and state.txns[order["gid"]].type == "saga"}
+    messages = {gid for gid in state.txns if re.fullmatch(r"order-paid-\d+", gid)}
+    for gid in sorted(sagas ^ messages):
+        yield gid, "the order is paid without a message" if gid in sagas else "the order is not paid"
+
+
+RULES = {name[5:]: rule for name, rule in list(globals().items()) if name.startswith("rule_")}
+
+
+def check(log, dump):
+    story, state = Story(log), State(dump)
+    return [Violation(name, subject, text) for name, rule in RULES.items()
+            for subject, text in rule(story, state)]
+
+
+def read_log(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    violations = check(read_log(sys.argv[1]), read_dump(sys.argv[2]))
+    for violation in violations:
+        print(f"{violation.rule}: {violation.subject}: {violation.text}")
+    print(f"{len(violations)} violations")
+    sys.exit(1 if violations else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""The checker passes a clean run and finds each planted damage, by the rule that it breaks."""
+import random
+import unittest
+
+import checker
+from damage import DAMAGES, plant
+from harness import mall
+from harness.wire import encode
+
+
+class World:
+    """A small clean run, written down by hand: what Redis holds and what clients were told."""
+
+    STOCK, UID, PID = 100, 1, 1
+
+    def __init__(self):
+        self.log, self.keys = [], {}
+        self.product = {"id": "1", "stock": "100", "frozen": "0", "ver": "1"}
+        self.account = {"total": "0", "frozen": "0", "count": "0"}
+        self.put("{prd:1}:h", "hash", self.product)
+        self.put("{scr:0}:a:1", "hash", self.account)
+        self.ledger = self.put("{scr:0}:l:1", "hash", {})
+        self.owners = self.put("{scr:0}:i", "hash", {})
+        self.recent = self.put("saga:{3}:recent", "zset", {})
+        self.put("{ord:0}:outbox", "stream", [])
+        self.say(setup={"stock": {"1": {"stock": 100, "ver": 1}}, "gids": []})
+
+    def put(self, key, kind, value, ttl=-1):
+        self.keys[key] = {"type": kind, "ttl": ttl, "value": value}
+        return value
+
+    def say(self, **line):
+        self.log.append({"n": len(self.log), "since": len(self.log) - 1, **line})
+
+    def add(self, name, field, amount):
+        record = getattr(self, name)
+        record[field] = str(int(record.get(field, 0)) + amount)
+
+    # ---- a transaction: its record, and what clients said and heard ----
+
+    def record(self, gid, trans_type, steps, status, ops, history):
+        """steps: [(method, undo, payload)]"""
+        fields = {"type": trans_type, "status": status, "lease": "1.2", "finished": "5",
+                  "history": history}
+        first, last = {"saga": ("action", "compensate"), "tcc": ("try", "cancel"),
+                       "msg": ("action", None)}[trans_type]
+        for n, (method, undo, payload) in enumerate(steps, 1):
+            text = f"{first} tcp://{method.split('.')[0]}/{method} "
+            if undo:
+                text += f"{last} tcp://x/{undo} "
+            fields[f"{n:02}"] = text + "payload " + payload.decode("latin-1")
+        fields.update(ops)
+        self.put(f"saga:{{3}}:tx:{gid}", "hash", fields, 1000)
+        self.recent[gid] = "1"
+
+    def ask(self, gid, trans_type, steps):
+        self.say(ask="submit", gid=gid, type=trans_type,
+                 branches=[[f"{n:02}", method, payload.hex()]
+                           for n, (method, _, payload) in enumerate(steps, 1)])
+
+    def barrier(self, tag, gid, branch, **rows):
+        self.put(f"{tag}:br:{gid}:{branch}", "hash",
+                 {f"{op}:01": f"{writer}|1|t|{journal}" for op, (writer, journal) in rows.items()})
+
+    def order(self, number, gid, num, status, ver):
+        self.put(f"{{ord:0}}:o:{number}", "hash", {
+            "id": str(number), "uid": "1", "pid": "1", "num": str(num), "amount": "5",
+            "status": status, "gid": gid, "ver": str(ver)})
+
+    def entry(self, gid, branch, score):
+        number = str(len(self.owners) + 1)
+        self.ledger[number] = f"{score}|{gid}|{branch}|1"
+        self.owners[number] = "1"
+        self.add("account", "count", 1)
+        self.add("account", "total", score)
+
+    # ---- kinds ----
+
+    def saga(self, number, status, told, ask=True, gid=None):
+        gid = gid or f"s{number}"
+        steps = [(mall.CREATE, mall.CREATE_REVERT, mall.order_message(number, 1, 1, 2)),
+                 (mall.DECR, mall.DECR_REVERT, mall.decr_message(1, 2))]
+        if ask:
+            self.ask(gid, "saga", steps)
+        journal = str(number)
+        if status == "succeed":
+            self.record(gid, "saga", steps, status,
+                        {"01.action": "succeed", "02.action": "succeed"},
+                        "+1 01.action SUCCESS 0ms | 02.action SUCCESS 0ms | succeed")
+            self.barrier("{ord:0}", gid, "01", action=("action", journal))
+            self.barrier("{prd:1}", gid, "02", action=("action", "2"))
+            self.order(number, gid, 2, "0", 1)
+            self.add("product", "stock", -2)
+            self.add("product", "ver", 1)
+        else:
+            self.record(gid, "saga", steps, status,
+                        {"01.action": "succeed", "02.action": "failed", "01.compensate": "succeed",
+                         "02.compensate": "succeed"},
+                        "+1 01.action SUCCESS 0ms | 02.action FAILURE 0ms: no | aborting: no | "
+                        "+1 02.compensate SUCCESS 0ms | 01.compensate SUCCESS 0ms | failed: no")
+            self.barrier("{ord:0}", gid, "01", action=("action", journal),
+                         compensate=("compensate", ""))
+            self.barrier("{prd:1}", gid, "02", action=("compensate", ""),
+                         compensate=("compensate", ""))
+            self.order(number, gid, 2, "9", 2)
+        for text in told:
+            self.say(gid=gid, told=text)
+
+    def tcc(self, number, status, told):
+        gid = f"t{number}"
+        steps = [(methods[0], methods[2], payload) for methods, payload in (
+            (mall.ORDER_TCC, mall.order_message(number, 1, 1, 1)),
+            (mall.STOCK_TCC, mall.decr_message(1, 1)), (mall.SCORE_TCC, mall.score_message(1, 5)))]
+        self.ask(gid, "tcc", steps)
+        last = "confirm" if status == "succeed" else "cancel"
+        numbers = ("01", "02", "03")
+        self.record(gid, "tcc", steps, status, {f"{n}.{last}": "succeed" for n in numbers},
+                    f"+0 prepared | {'submitted' if last == 'confirm' else 'aborting: no'} | "
+                    + " | ".join(f"{n}.{last} SUCCESS 0ms" for n in numbers) + f" | {status}")
+        for tag, n, journal in (("{ord:0}", "01", str(number)), ("{prd:1}", "02", "1"),
+                                ("{scr:0}", "03", "5")):
+            self.barrier(tag, gid, n, **{"try": ("try", journal), last: (last, "")})
+        self.order(number, gid, 1, "1" if last == "confirm" else "9", 2)
+        self.add("product", "ver", 2)
+        if last == "confirm":
+            self.add("product", "stock", -1)
+            self.entry(gid, "03", -5)
+        for text in told:
+            self.say(gid=gid, told=text)
+
+    def message(self, gid, ask=True):
+        steps = [(mall.SAVE_SCORE, None, encode((1, 1), (2, 10)))]
+        if ask:
+            self.ask(gid, "msg", steps)
+            self.say(gid=gid, told="submitted")
+        self.record(gid, "msg", steps, "succeed", {"01.action": "succeed"},
+                    "+0 01.action SUCCESS 0ms | succeed")
+        self.entry(gid, "01", 10)
+        self.barrier("{scr:0}", gid, "01", action=("action", f"{len(self.owners)}|10"))
+
+    def paid(self, number):
+        self.saga(number, "succeed", ["succeed"])
+        self.say(ask="pay", order=number)
+        self.say(order=number, told="paid")
+        self.keys[f"{{ord:0}}:o:{number}"]["value"].update(status="1", ver="2")
+        self.message(f"order-paid-{number}", ask=False)
+
+    def api(self, number):
+        gid = f"order:1:{number}:key{number}"
+        self.say(ask="order", key=f"key{number}", uid=1, pid=1, num=2)
+        self.saga(number, "succeed", [], ask=False, gid=gid)
+        self.say(key=f"key{number}", gid=gid, order=number, told="succeed")
+
+    def dump(self):
+        return {"keys": self.keys}
+
+
+def clean_world():
+    world = World()
+    for number, (status, told) in enumerate((
+            ("succeed", ["submitted", "succeed"]), ("succeed", ["unknown", "submitted"]),
+            ("failed", ["submitted", "failed"]), ("failed", ["aborting"])), 1):
+        world.saga(number, status, told)
+    world.message("m1")
+    world.message("m2")
+    world.tcc(11, "succeed", ["submitted", "succeed"])
+    world.tcc(12, "failed", ["prepared", "failed"])
+    world.paid(21)
+    world.api(31)
+    return world
+
+
+class CheckerTest(unittest.TestCase):
+    def setUp(self):
+        self.world = clean_world()
+
+    def check(self):
+        return checker.check(self.world.log, self.world.dump())
+
+    def test_a_clean_run_passes(self):
+        self.assertEqual([], self.check())
+
+    def test_each_damage_is_found_by_its_rule(self):
+        for name, (rule, _) in DAMAGES.items():
+            for seed in range(5):
+                with self.subTest(damage=name, seed=seed):
+                    spoilt = plant(name, self.world.log, self.world.dump(), random.Random(seed))
+                    found = checker.check(*spoilt)
+                    self.assertIn(rule, {violation.rule for violation in found}, found)
+
+    def test_each_rule_has_a_damage(self):
+        self.assertEqual(set(checker.RULES), {rule for rule, _ in DAMAGES.values()})
+
+    def test_damage_leaves_the_original_alone(self):
+        for name in DAMAGES:
+            plant(name, self.world.log, self.world.dump(), random.Random(1))
+        self.assertEqual([], self.check())
+
+    def test_an_answer_that_was_on_its_way_is_no_lie(self):
+        """The question came before the end was told to another client."""
+        gid = "s1"
+        end = next(line for line in self.world.log if line.get("gid") == gid
+                   and line.get("told") == "succeed")
+        self.world.log.append({"n": 900, "since": end["n"] - 1, "gid": gid, "told": "submitted"})
+        self.assertEqual([], self.check())
+        self.world.log.append({"n": 901, "since": end["n"] + 1, "gid": gid, "told": "submitted"})
+        self.assertEqual(["lie"], [violation.rule for violation in self.check()])
+
+    def test_unknown_may_be_absent_but_not_half(self):
+        self.world.say(ask="submit", gid="gone", type="saga", branches=[])
+        self.world.say(gid="gone", told="unknown")
+        self.assertEqual([], self.check())
+        self.world.barrier("{prd:1}", "gone", "02", action=("action", "2"))
+        self.assertEqual(["orphan"], [violation.rule for violation in self.check()])
+
+    def test_what_was_never_called_may_fail_at_once_and_what_was_may_not(self):
+        steps = [(mall.DECR, mall.DECR_REVERT, mall.decr_message(1, 2))]
+        self.world.ask("a1", "saga", steps)
+        self.world.record("a1", "saga", steps, "failed", {}, "+1 failed: aborted by request")
+        self.assertEqual([], self.check())
+        self.world.keys["saga:{3}:tx:s3"]["value"]["history"] = (
+            "+1 01.action SUCCESS 0ms | +1 02.compensate SUCCESS 0ms | 01.compensate SUCCESS 0ms | "
+            "failed: no")
+        self.assertEqual(["history"], [violation.rule for violation in self.check()])
+
+    def test_a_long_history_is_read_from_its_stream_first(self):
+        record = self.world.keys["saga:{3}:tx:s3"]["value"]
+        first, last = record["history"].split(" | +1 ")
+        record["history"] = "+1 " + last
+        self.world.put("saga:{3}:log:s3", "stream", [["1-1", {"events": first}]])
+        self.assertEqual([], self.check())
+        del self.world.keys["saga:{3}:log:s3"]
+        self.assertEqual({"history"}, {violation.rule for violation in self.check()})
+
+
+if __name__ == "__main__":
+    unittest.main()

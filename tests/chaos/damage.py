@@ -1,0 +1,321 @@
+"""Ways to spoil a clean run. Each takes the log and the dump, changes copies of what it touches, and
+names the rule of the checker that must find it.
+
+DAMAGES: {name: (rule, function(run) → None)}; `plant(name, log, dump, chance)` → (log, dump)."""
+import copy
+import re
+
+from record import State
+
+
+class Run:
+    """Log and dump that can be changed without touching the originals."""
+
+    def __init__(self, log, dump, chance):
+        self.log, self.keys = list(log), dict(dump["keys"])
+        self.state, self.chance = State(dump), chance
+
+    def value(self, key):
+        """Of a key, to be changed."""
+        self.keys[key] = copy.deepcopy(self.keys[key])
+        return self.keys[key]["value"]
+
+    def put(self, key, kind, value):
+        self.keys[key] = {"type": kind, "ttl": -1, "value": value}
+
+    def pick(self, found):
+        """One that fits; a run without is too short to be worth anything."""
+        found = list(found)
+        assert found, "the run has nothing of this kind"
+        return self.chance.choice(found)
+
+    def txn(self, trans_type, status, told=None):
+        """A transaction of this kind, of which somebody was told so."""
+        gids = {line.get("gid") for line in self.log if told is None or line.get("told") == told}
+        return self.pick(txn for txn in self.state.txns.values() if txn.type == trans_type
+                         and txn.status == status and (told is None or txn.gid in gids))
+
+    def key_of(self, suffix):
+        return self.pick(key for key in self.keys if key.endswith(suffix))
+
+    def key_like(self, pattern):
+        return self.pick(key for key in self.keys if re.fullmatch(pattern, key))
+
+    def barrier(self, gid, branch):
+        return self.key_of(f":br:{gid}:{branch}")
+
+    def order(self, status, trans_type="saga"):
+        return self.pick(
+            key for key, entry in self.keys.items() if key.startswith("{ord:") and "}:o:" in key
+            and entry["value"]["status"] == status
+            and self.state.txns[entry["value"]["gid"]].type == trans_type)
+
+    def line(self, **wanted):
+        """The number of a line like this."""
+        return self.pick(n for n, line in enumerate(self.log)
+                         if all(line.get(name) == value for name, value in wanted.items()))
+
+    def tell(self, n, **changes):
+        self.log[n] = {**self.log[n], **changes}
+
+    def say(self, **line):
+        n = max(line["n"] for line in self.log) + 1
+        self.log.append({"n": n, "since": n - 1, **line})
+
+
+# ---- a loss ----
+
+def lose_record(run):
+    del run.keys[run.txn("saga", "succeed", "submitted").key]
+
+
+def lose_all_of_it(run):
+    gid = run.txn("saga", "succeed", "succeed").gid
+    for key in [key for key in run.keys if gid in key]:
+        del run.keys[key]
+
+
+def lose_order(run):
+    del run.keys[run.order("0")]
+
+
+def lose_ledger_entry(run):
+    key = run.key_like(r"\{scr:.*:l:\d+")
+    run.value(key).pop(run.pick(run.keys[key]["value"]))
+
+
+def lose_piece(run):
+    product = run.value(run.pick(k for k in run.keys if k.startswith("{prd:") and k.endswith(":h")))
+    product["stock"] = str(int(product["stock"]) - 1)
+
+
+def lose_message(run):
+    del run.keys[run.pick(t.key for t in run.state.txns.values() if t.gid.startswith("order-paid-"))]
+
+
+def lose_branch(run):
+    del run.value(run.txn("saga", "succeed").key)["02"]
+
+
+# ---- something twice ----
+
+def grant_twice(run):
+    key = run.key_like(r"\{scr:.*:l:\d+")
+    run.value(key)["999999"] = run.pick(run.keys[key]["value"].values())
+
+
+def change_order_twice(run):
+    order = run.value(run.order("0"))
+    order["ver"] = str(int(order["ver"]) + 1)
+
+
+def revert_order_twice(run):
+    order = run.value(run.order("9"))
+    order["ver"] = str(int(order["ver"]) + 1)
+
+
+def take_and_give_back_once_more(run):
+    """The stock is right in the end."""
+    product = run.value(run.pick(k for k in run.keys if k.startswith("{prd:") and k.endswith(":h")))
+    product["ver"] = str(int(product["ver"]) + 2)
+
+
+def spend_twice(run):
+    uid, entry, score = run.pick(e for (gid, _), entries in run.state.entries.items()
+                                 for e in entries if e[2] < 0)
+    ledger = run.value(run.key_of(f"}}:l:{uid}"))
+    account = run.value(run.key_of(f"}}:a:{uid}"))
+    ledger["888888"] = ledger[entry]
+    account["total"] = str(int(account["total"]) + score)
+    account["count"] = str(int(account["count"]) + 1)
+    run.value(run.key_of(f"}}:a:{uid}").partition("}")[0] + "}:i")["888888"] = str(uid)
+
+
+# ---- half an end ----
+
+def undo_one_branch(run):
+    rows = run.value(run.barrier(run.txn("saga", "succeed").gid, "02"))
+    rows["compensate:01"] = "compensate|1|saga|"
+
+
+def forget_one_undo(run):
+    txn = run.pick(t for t in run.state.txns.values() if t.type == "saga" and t.status == "failed"
+                   and t.branches[0].state == "undone")
+    del run.value(run.barrier(txn.gid, "01"))["compensate:01"]
+
+
+def confirm_one_not(run):
+    del run.value(run.barrier(run.txn("tcc", "succeed").gid, "01"))["confirm:01"]
+
+
+def confirm_and_cancel(run):
+    rows = run.value(run.barrier(run.txn("tcc", "succeed").gid, "02"))
+    rows["cancel:01"] = "cancel|1|tcc|"
+
+
+def never_call_one(run):
+    del run.keys[run.barrier(run.txn("saga", "succeed").gid, "02")]
+
+
+def fail_a_message(run):
+    run.value(run.txn("msg", "succeed").key)["status"] = "failed"
+
+
+# ---- a lie ----
+
+def tell_success_of_a_failure(run):
+    run.say(gid=run.txn("saga", "failed").gid, told="succeed")
+
+
+def tell_failure_of_a_success(run):
+    run.say(gid=run.txn("tcc", "succeed").gid, told="failed")
+
+
+def turn_after_the_abort(run):
+    run.say(gid=run.txn("saga", "succeed").gid, told="aborting")
+
+
+def cancel_after_the_commit(run):
+    run.say(gid=run.txn("tcc", "failed").gid, told="submitted")
+
+
+def know_less_than_before(run):
+    gid = run.txn("saga", "succeed", "succeed").gid
+    run.say(gid=gid, told="submitted")
+
+
+def know_nothing_any_more(run):
+    run.say(gid=run.txn("saga", "succeed", "succeed").gid, told="absent")
+
+
+def lie_about_a_payment(run):
+    run.say(order=int(run.keys[run.order("0")]["value"]["id"]), told="paid")
+
+
+def refuse_a_good_request(run):
+    run.say(gid=run.txn("saga", "succeed").gid, told="refused", text="INVALID")
+
+
+def register_nothing(run):
+    run.say(gid=run.txn("tcc", "failed").gid, told="registered", branch="77")
+
+
+# ---- not ended ----
+
+def end_never(run):
+    txn = run.txn("saga", "failed")
+    run.value(txn.key).update(status="aborting", lease="3.4")
+
+
+def keep_due(run):
+    run.put("saga:{3}:due", "zset", {run.txn("saga", "succeed").gid: "1"})
+
+
+def park(run):
+    run.put("saga:{3}:parked", "zset", {run.txn("saga", "failed").gid: "1"})
+
+
+def keep_outbox(run):
+    run.put("{ord:0}:outbox", "stream", [["1-1", {"gid": "order-paid-1"}]])
+
+
+def bury_message(run):
+    run.put("{ord:0}:outbox:dead", "stream", [["1-1", {"reason": "no gid"}]])
+
+
+def keep_frozen(run):
+    account = run.value(run.key_like(r"\{scr:.*:a:\d+"))
+    account.update(total=str(int(account["total"]) - 5), frozen="5")
+
+
+# ---- not asked for, not told, not marked ----
+
+def invent(run):
+    txn = run.txn("saga", "succeed")
+    run.keys[txn.key.replace(txn.gid, "nobodys")] = run.keys[txn.key]
+
+
+def act_for_nobody(run):
+    run.put("{prd:1}:br:nobodys:02", "hash", {"action:01": "action|1|saga|1"})
+
+
+def change_payload(run):
+    record = run.value(run.txn("saga", "succeed", "submitted").key)
+    record["02"] = record["02"][:-1] + "\x07"
+
+
+def tell_another_history(run):
+    record = run.value(run.txn("saga", "failed").key)
+    record["history"] = record.get("history", "") + " | succeed"
+
+
+def forget_an_attempt(run):
+    txn = run.pick(t for t in run.state.txns.values() if t.type == "saga" and t.status == "succeed"
+                   and not t.log)
+    record = run.value(txn.key)
+    record["history"] = record["history"].replace("01.action SUCCESS", "01.action ERROR")
+
+
+def keep_for_ever(run):
+    txn = run.txn("saga", "succeed")
+    run.keys[txn.key] = {**run.keys[txn.key], "ttl": -1}
+
+
+def unlist(run):
+    txn = run.txn("saga", "succeed")
+    del run.value(f"saga:{{{txn.partition}}}:recent")[txn.gid]
+
+
+def give_two_orders_for_one_key(run):
+    line = run.log[run.pick(n for n, line in enumerate(run.log)
+                            if line.get("key") and line.get("order"))]
+    run.say(key=line["key"], gid=line["gid"], order=line["order"] + 1, told=line["told"])
+
+
+DAMAGES = {
+    "lose record": ("lost", lose_record), "lose all of it": ("lost", lose_all_of_it),
+    "lose order": ("effect", lose_order), "lose ledger entry": ("effect", lose_ledger_entry),
+    "lose piece": ("books", lose_piece), "lose message": ("outbox", lose_message),
+    "lose branch": ("asked", lose_branch),
+    "grant twice": ("effect", grant_twice), "spend twice": ("effect", spend_twice),
+    "change order twice": ("effect", change_order_twice),
+    "revert order twice": ("effect", revert_order_twice),
+    "take and give back once more": ("books", take_and_give_back_once_more),
+    "undo one branch": ("half", undo_one_branch), "forget one undo": ("half", forget_one_undo),
+    "confirm one not": ("half", confirm_one_not), "confirm and cancel": ("half", confirm_and_cancel),
+    "never call one": ("half", never_call_one), "fail a message": ("message", fail_a_message),
+    "tell success of a failure": ("lie", tell_success_of_a_failure),
+    "tell failure of a success": ("lie", tell_failure_of_a_success),
+    "turn after the abort": ("lie", turn_after_the_abort),
+    "cancel after the commit": ("lie", cancel_after_the_commit),
+    "know less than before": ("lie", know_less_than_before),
+    "know nothing any more": ("lie", know_nothing_any_more),
+    "lie about a payment": ("lie", lie_about_a_payment),
+    "register nothing": ("lie", register_nothing),
+    "refuse a good request": ("refused", refuse_a_good_request),
+    "end never": ("unfinished", end_never), "keep due": ("left", keep_due), "park": ("left", park),
+    "keep outbox": ("left", keep_outbox), "bury message": ("left", bury_message),
+    "keep frozen": ("books", keep_frozen),
+    "invent": ("asked", invent), "act for nobody": ("orphan", act_for_nobody),
+    "change payload": ("asked", change_payload),
+    "give two orders for one key": ("asked", give_two_orders_for_one_key),
+    "tell another history": ("history", tell_another_history),
+    "forget an attempt": ("history", forget_an_attempt),
+    "keep for ever": ("record", keep_for_ever), "unlist": ("record", unlist),
+}
+
+
+def plant(name, log, dump, chance):
+    run = Run(log, dump, chance)
+    DAMAGES[name][1](run)
+    return run.log, {**dump, "keys": run.keys}
+
+
+def unnoticed(log, dump, chance, check):
+    """The damages that `check` does not find by the rule that they break: [] when it is good."""
+    missed = []
+    for name, (rule, _) in DAMAGES.items():
+        found = {violation.rule for violation in check(*plant(name, log, dump, chance))}
+        if rule not in found:
+            missed.append(f"{name}: {rule} expected, found {sorted(found)}")
+    return missed

@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+"""SIGTERM, SIGHUP, rolling restarts: what an operator does to coordinators that work."""
+import os
+import signal
+import socket
+import time
+import unittest
+
+from harness import web
+from harness.dtm import PATIENT, SLACK_S, ModeCase
+from harness.load import LoadCase
+from harness.process import wait_for
+from harness.web import Answer
+from harness.wire import WireClient
+
+LONG = "60s"  # what waits for the end of a lease, or for the next retry, does not go on in a test
+
+
+class HandOverTest(ModeCase):
+    """One of two coordinators is stopped; leases are long."""
+
+    trans_type = "saga"
+    stack_options = {"services": (), "coordinators": 2, "settings": {"sagad": {
+        **PATIENT, "lease": LONG, "retry_interval": LONG, "retry_interval_max": LONG}}}
+
+    def setUp(self):
+        super().setUp()
+        self.first, self.sagad = self.stack["sagad1"], self.stack["sagad2"]
+        self.addCleanup(self.start_first)
+
+    def start_first(self):
+        if self.first.process.is_up():
+            self.first.process.stop()
+        self.first.start()
+
+    def steps(self, *names):
+        return {"steps": [{"action": f"{self.web.url}/{n}", "compensate": f"{self.web.url}/{n}-undo"}
+                          for n in names], "payloads": ["{}"] * len(names)}
+
+    def terminate(self):
+        self.first.process.popen.send_signal(signal.SIGTERM)
+        wait_for(lambda: self.first.process.has_logged("msg=draining"), "it drains")
+
+    def test_what_follows_a_call_in_flight_is_done_by_the_other(self):
+        gate = self.gated("/a")
+        self.submit(self.first, **self.steps("a", "b"))
+        self.called("/a")
+        self.terminate()
+        gate.set()
+        self.assertEqual(0, self.first.process.popen.wait(30))
+        ended_at = time.monotonic()
+        self.assert_ended("succeed")
+        self.assertLess(self.call_of("/b").at - ended_at, SLACK_S)
+        self.assertEqual(["/a", "/b"], self.web.paths())  # its result was stored, nothing is repeated
+
+    def test_a_call_that_does_not_end_is_made_by_the_other(self):
+        self.first.process.stop()
+        self.first.start(drain_timeout="200ms")
+        gate = self.gated("/a")
+        self.web.rules["/b"] = Answer(status=409)
+        self.submit(self.first, **self.steps("a", "b"))
+        self.called("/a")
+        self.terminate()
+        self.assertEqual(0, self.first.process.popen.wait(30))
+        self.assertTrue(self.first.process.has_logged("drain_timeout is over"))
+        ended_at = time.monotonic()
+        wait_for(lambda: self.web.count("/a") == 2, "the other calls it")
+        self.assertLess(list(self.web.calls)[1].at - ended_at, SLACK_S)
+        gate.set()
+        self.assert_ended("failed")
+        # nobody knows what the first call did: both are compensated
+        self.assertEqual(["/b-undo", "/a-undo"], self.web.paths()[-2:])
+
+    def test_what_waits_is_given_back(self):
+        self.web.rules["/a"] = [Answer(status=500), Answer()]
+        self.submit(self.first, retry_interval=1, **self.steps("a"))
+        self.called("/a")
+        self.first.process.stop()
+        self.assert_ended("succeed")
+        self.assertEqual(2, self.web.count("/a"))
+
+    def test_nothing_new_is_taken(self):
+        gate = self.gated("/a")
+        self.submit(self.first, **self.steps("a"))
+        self.called("/a")
+        open_before = WireClient(self.first.rpc.address)
+        self.addCleanup(open_before.close)
+        self.terminate()
+        wait_for(lambda: not self.accepts(self.first), "nobody can connect")
+        self.assert_error("UNAVAILABLE", lambda: open_before.submit("late", [("", "", b"")]))
+        gate.set()
+        self.assertEqual(0, self.first.process.popen.wait(30))
+        self.assertIsNone(self.sagad.status("late"))
+
+    def accepts(self, program):
+        try:
+            socket.create_connection(("127.0.0.1", program.http.number), 5).close()
+        except OSError:
+            return False
+        return True
+
+    def assert_error(self, code, work):
+        with self.assertRaises(Exception) as raised:
+            work()
+        self.assertEqual(code, getattr(raised.exception, "code", raised.exception))
+
+
+class ReloadTest(ModeCase):
+    """SIGHUP. The settings of the test stand in a file; those of the harness on the command line."""
+
+    trans_type = "saga"
+    workers = 1
+
+    def setUp(self):
+        super().setUp()
+        self.path = os.path.join(self.stack.dir, "sagad.conf")
+        self.log = os.path.join(self.stack.dir, "sagad.log")
+        self.sagad.process.stop()
+        for name in ("retry_interval", "retry_interval_max"):
+            self.sagad.settings.pop(name, None)
+        self.write(log_file=self.log)
+        self.sagad.start(config=self.path, workers=self.workers)
+
+    def write(self, **settings):
+        with open(self.path, "w", encoding="ascii") as file:
+            file.writelines(f"{name.replace('__', '.')} = {value}\n"
+                            for name, value in settings.items())
+
+    def logged(self, text, path=None):
+        with open(path or self.log, encoding="utf-8") as file:
+            return [line for line in file if text in line]
+
+    def hang_up(self, says="msg=reloaded"):
+        """By every process of it, the parent of workers too."""
+        processes = self.workers + (self.workers > 1)
+        before = len(self.logged(says)) if os.path.exists(self.log) else 0
+        self.sagad.process.popen.send_signal(signal.SIGHUP)
+        wait_for(lambda: os.path.exists(self.log) and
+                 len(self.logged(says)) >= before + processes, f"it says {says}")
+
+    def submit_to(self, url, **fields):
+        return self.submit(steps=[{"action": url}], payloads=["{}"], **fields)
+
+    def test_a_new_address_of_a_participant(self):
+        reply = self.submit_to("http://shop/a", wait_result=True, retry_interval=1)
+        self.assertEqual(425, reply.status, reply.text)
+        self.write(log_file=self.log, resolver__shop=f"127.0.0.1:{self.web.port}")
+        self.hang_up()
+        self.assert_ended("succeed")
+        self.assertEqual(["/a"], self.web.paths())
+        self.write(log_file=self.log)
+        self.hang_up()
+        reply = self.submit_to("http://shop/a", gid=self.gid(), wait_result=True)
+        self.assertEqual(425, reply.status, reply.text)
+
+    def test_retries_and_times(self):
+        self.write(log_file=self.log, retry_interval="20ms", retry_interval_max="20ms")
+        self.hang_up()
+        self.web.rules["/a"] = [Answer(status=500)] * 5 + [Answer()]
+        self.submit_to(f"{self.web.url}/a")
+        self.assert_ended("succeed")
+
+    def test_token(self):
+        self.write(log_file=self.log, token="s3cret")
+        self.hang_up()
+        path = "/api/dtmsvr/newGid"
+        self.assertEqual(401, self.sagad.get(path).status)
+        headers = {"Authorization": "Bearer s3cret"}
+        self.assertEqual(200, web.ask(self.sagad.http.number, "GET", path, headers=headers).status)
+        with WireClient(self.sagad.rpc.address) as client, self.assertRaises(Exception):
+            client.submit("denied", [("", "", b"")])
+        with WireClient(self.sagad.rpc.address, token="s3cret") as client:
+            client.submit(self.id_, [("", "", b"")])
+        self.write(log_file=self.log)
+        self.hang_up()
+        self.assertEqual(200, self.sagad.get(path).status)
+
+    def test_the_level_of_the_log(self):
+        self.write(log_file=self.log, log_level="warn", partitions=7)
+        self.hang_up("changes with a restart only")  # a warning
+        self.assertTrue(self.logged("option=log_level"))
+        before = len(self.logged("level=info"))
+        self.write(log_file=self.log, log_level="debug", partitions=7)
+        self.hang_up("changes with a restart only")
+        self.hang_up()
+        self.assertGreater(len(self.logged("level=info")), before)
+
+    def test_a_log_that_was_moved_away(self):
+        moved = self.log + ".1"
+        os.rename(self.log, moved)
+        self.hang_up()
+        self.assertTrue(self.logged("msg=ready", moved))
+        self.assertFalse(self.logged("msg=ready"))
+        self.assertEqual("", self.sagad.process.log())  # nothing on standard error
+
+    def test_wrong_settings_leave_the_old_ones(self):
+        self.write(log_file=self.log, resolver__shop=f"127.0.0.1:{self.web.port}")
+        self.hang_up()
+        for text in ("retry_interval = often", "retry_intervall = 1s", "retry_interval = 1h",
+                     "resolver.shop = nowhere"):
+            with open(self.path, "w", encoding="ascii") as file:
+                file.write(f"log_level = debug\n{text}\n")
+            self.hang_up("the new settings are wrong, the old ones stay")
+        last = self.logged("the new settings are wrong")[-1]
+        self.assertIn("level=error", last)
+        self.assertIn("resolver.shop", last)
+        self.assert_reply(200, "SUCCESS", self.submit_to("http://shop/a", wait_result=True))
+
+    def test_what_needs_a_restart_is_said(self):
+        self.write(log_file=self.log, partitions=7, drain_timeout="1s")
+        self.hang_up()
+        said = self.logged("changes with a restart only")
+        self.assertTrue(said and all("option=partitions" in line for line in said))
+        self.assertTrue(self.logged('msg="setting changed" option=drain_timeout'))
+        self.assert_reply(200, "SUCCESS", self.submit_to("", wait_result=True))
+
+
+class WorkersReloadTest(ReloadTest):
+    """The same with several workers: each reloads, and those that are started later have it too."""
+
+    workers = 2
+
+    def test_a_worker_that_is_started_later(self):
+        self.write(log_file=self.log, resolver__shop=f"127.0.0.1:{self.web.port}")
+        self.hang_up()
+        pids = [int(line.split(" pid=")[1].split()[0]) for line in self.logged("msg=ready")]
+        before = len(pids)
+        for pid in pids[-self.workers:]:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: len(self.logged("msg=ready")) == before + self.workers, "two others")
+        for _ in range(8):  # either takes connections
+            self.assert_reply(200, "SUCCESS", self.submit_to("http://shop/a", gid=self.gid(),
+                                                             wait_result=True))
+
+
+class LaterVersionTest(ModeCase):
+    """What a coordinator of the next minor version leaves in the Redis that both use."""
+
+    trans_type = "saga"
+
+    def record_key(self):
+        return wait_for(lambda: self.redis.client.keys(f"saga:*:tx:{self.id_}"), "it is stored")[0]
+
+    def test_fields_that_it_does_not_know_are_kept(self):
+        tcc = {"gid": self.id_, "trans_type": "tcc"}
+        self.ok("prepare", **tcc)
+        self.redis.ask("HSET", self.record_key(), "novelty", "x", "hint", "y")
+        self.ok("registerBranch", **tcc, branch_id="01", confirm=f"{self.web.url}/confirm",
+                cancel=f"{self.web.url}/cancel", data="{}")
+        self.ok("submit", **tcc)
+        self.assert_ended("succeed")
+        record = self.redis.client.hash(self.record_key())
+        self.assertEqual(("x", "y"), (record["novelty"], record["hint"]))
+
+    def test_a_record_that_it_would_misunderstand_is_parked_as_it_is(self):
+        self.web.rules["/a"] = [Answer(status=500), Answer()]
+        self.submit(steps=[{"action": f"{self.web.url}/a"}], payloads=["{}"], retry_interval=60)
+        key = self.record_key()
+        wait_for(lambda: " " not in self.redis.client.hash(key)["lease"], "nobody owns it")
+        self.redis.ask("HSET", key, "v", "2")
+        before = self.redis.client.hash(key)
+        due = key.partition(":tx:")[0] + ":due"
+        self.redis.ask("ZADD", due, 1, self.id_)
+        wait_for(lambda: self.sagad.process.has_logged("record version 2, this sagad reads 1"),
+                 "it says what it found")
+        self.assertEqual(1, self.sagad.metrics()["sagad_parked_transactions"])
+        reply = self.send("abort", gid=self.id_, trans_type="saga")
+        self.assertEqual(503, reply.status, reply.text)
+        self.assertEqual(before, self.redis.client.hash(key))
+        self.assertIsNotNone(self.redis.ask("ZSCORE", due, self.id_))  # for one who can read it
+        self.redis.ask("HDEL", key, "v")
+        self.assert_ended("succeed")
+        self.assertEqual(0, self.sagad.metrics()["sagad_parked_transactions"])
+
+
+class RollingRestartTest(LoadCase):
+    """All coordinators are restarted, one after the other, under load."""
+
+    stack_options = {"fsync": "always", "coordinators": 3, "settings": {"sagad": {"lease": "20s"}}}
+
+    def test_no_submit_fails(self):
+        for sagad in self.coordinators():
+            self.assertEqual(0, sagad.process.stop())
+            self.load.await_more(30)
+            sagad.start()
+            self.load.await_more(30)
+        began = time.monotonic()
+        self.settle()
+        self.assertLess(time.monotonic() - began, 20)  # nothing waits for a lease of one that is gone
+
+
+if __name__ == "__main__":
+    unittest.main()
