@@ -208,6 +208,10 @@ static void timers_clear(struct daemon *daemon)
 static void daemon_close(struct daemon *daemon)
 {
     timers_clear(daemon);
+    loop_undefer(daemon->loop, &daemon->engine_task);
+    if (daemon->engine) {
+        engine_on_wake(daemon->engine, NULL, NULL);
+    }
     if (daemon->recovery) {
         recovery_stop(daemon->recovery);
     }
@@ -220,8 +224,7 @@ static void daemon_close(struct daemon *daemon)
     }
     redis_watch_stop(daemon->watch);
     redis_close(daemon->redis);
-    loop_turn(daemon->loop, 0);
-    loop_undefer(daemon->loop, &daemon->engine_task);
+    loop_settle(daemon->loop);
     if (daemon->engine) {
         engine_free(daemon->engine);
     }
@@ -241,7 +244,7 @@ static void daemon_close(struct daemon *daemon)
     topics_free(daemon->topics);
     redis_watch_free(daemon->watch);
     store_redis_free(daemon->store);
-    loop_turn(daemon->loop, 0);
+    loop_settle(daemon->loop);
     loop_free(daemon->loop);
 }
 

@@ -155,11 +155,16 @@ void loop_free(struct loop *loop)
     free(loop);
 }
 
+static bool has_deferred(struct loop *loop)
+{
+    return next_task(loop) || loop->free_count > 0;
+}
+
 static void turn(struct loop *loop, bool may_wait)
 {
     struct turn_clock *clock = loop->clock;
     check(!clock->in_turn);
-    bool ready = !may_wait || next_task(loop) || loop->free_count > 0;
+    bool ready = !may_wait || has_deferred(loop);
     *clock = (struct turn_clock){.in_turn = true};
     int flags = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (ready ? EVLOOP_NONBLOCK : 0);
     check(event_base_loop(loop->base, flags) >= 0);
@@ -196,6 +201,17 @@ void loop_turn(struct loop *loop, int64_t wait_ms)
     check(event_add(loop->wake, &wait) == 0);
     turn(loop, true);
     event_del(loop->wake);
+}
+
+void loop_settle(struct loop *loop)
+{
+    struct turn_clock *clock = loop->clock;
+    check(!clock->in_turn);
+    *clock = (struct turn_clock){.in_turn = true};
+    while (has_deferred(loop)) {
+        run_deferred(loop);
+    }
+    *clock = (struct turn_clock){.in_turn = false};
 }
 
 int64_t loop_now_us(const struct loop *loop)

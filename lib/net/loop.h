@@ -21,6 +21,9 @@ void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* ends after the present turn; deferred work is still done */
 /* One turn, waiting at most `wait_ms` (0: only what is ready); for tests and start-up code. */
 void loop_turn(struct loop *loop, int64_t wait_ms);
+/* Runs what is deferred until nothing is, and no event and no timer: for the end, when what was
+ * closed still has to complete, and nothing new may begin. */
+void loop_settle(struct loop *loop);
 /* Monotonic ms/us, read once per turn. */
 int64_t loop_now_ms(const struct loop *loop);
 int64_t loop_now_us(const struct loop *loop);

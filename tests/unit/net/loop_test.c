@@ -202,6 +202,21 @@ static void memory_goes_after_the_deferred_work(void **state)
     assert_string_equal(trace, "abf");
 }
 
+static void settling_runs_what_is_deferred_and_no_timer(void **state)
+{
+    (void)state;
+    struct probe timer = {0};
+    struct probe b = {.letter = 'b'};
+    struct probe a = {.letter = 'a', .then = &b};
+    timer_start(&timer, 't', 0);
+    loop_defer_free(loop, malloc(1), free_and_note);
+    loop_defer(loop, &a.task, probe_run, &a);
+    loop_settle(loop);
+    assert_string_equal(trace, "abf");
+    turn_until_traced(4);
+    assert_string_equal(trace, "abft");
+}
+
 static void stop_in_work(void *arg)
 {
     struct probe *after = arg;
@@ -309,6 +324,7 @@ int main(void)
         TEST(forgotten_work_does_not_run),
         TEST(work_that_never_ends_does_not_starve_timers),
         TEST(memory_goes_after_the_deferred_work),
+        TEST(settling_runs_what_is_deferred_and_no_timer),
         TEST(stop_lets_the_turn_end),
         TEST(time_stands_still_within_a_turn),
         TEST(a_signal_runs_its_callback_in_the_loop),
