@@ -287,6 +287,8 @@ static void outbox_start(struct daemon *daemon)
         .redis_user = settings->redis_user,
         .redis_password = settings->redis_password,
         .redis_db = (int)settings->redis_db,
+        .wait_replicas = (int)settings->wait_replicas,
+        .wait_ms = settings->wait_timeout_ms,
         .connect_timeout_ms = settings->connect_timeout_ms,
         .timeout_ms = settings->store_timeout_ms,
         .silence_ms = settings->lease_ms + settings->store_timeout_ms,

@@ -239,6 +239,12 @@ void stream_take_all(struct stream *stream, const struct redis_value *items, siz
 
 /* ---- life ---- */
 
+static int replicas_of(const struct outbox_conf *conf, const struct outbox_place *parsed)
+{
+    bool is_one = parsed->address && !parsed->has_failover;
+    return parsed->wait_replicas >= 0 ? parsed->wait_replicas : is_one ? 0 : conf->wait_replicas;
+}
+
 static struct redis *link_open(const struct outbox *outbox, const struct outbox_conf *conf,
                                const struct outbox_place *parsed)
 {
@@ -249,6 +255,8 @@ static struct redis *link_open(const struct outbox *outbox, const struct outbox_
         .db = parsed->db >= 0 ? parsed->db : (parsed->address ? 0 : conf->redis_db),
         .connect_timeout_ms = conf->connect_timeout_ms,
         .queue_max = QUEUE_MAX,
+        .wait_replicas = replicas_of(conf, parsed),
+        .wait_ms = conf->wait_ms,
     };
     return redis_open(outbox->loop, &link);
 }
@@ -259,6 +267,7 @@ static void place_open(struct place *place, const char *name, const struct outbo
     struct outbox *outbox = place->outbox;
     place->name = mem_strdup(name);
     place->poll_ms = OUTBOX_POLL_MIN_MS;
+    place->waits = place->split = replicas_of(conf, parsed) > 0;
     place->reader = link_open(outbox, conf, parsed);
     place->writer = link_open(outbox, conf, parsed);
     place->stream_count = place->sweep_next = parsed->key_count;

@@ -4,9 +4,12 @@
  * message. All coordinators share a stream by a consumer group; entries of one that is gone are
  * taken over by the others.
  *
- * Each place (outbox_place.h) has two connections: one for reads that block, one for scripts. At
- * most a fixed number of entries of a place is in flight; what the engine refuses for now stays in
- * the stream and is tried again.
+ * Where replicas are waited for, an entry becomes a message only when they have it: an entry that a
+ * failover loses, with the change that left it, is none.
+ *
+ * Each place (outbox_place.h) has two connections: one for reads, which may block, one for the
+ * rest. At most a fixed number of entries of a place is in flight; what the engine refuses for now
+ * stays in the stream and is tried again.
  */
 #ifndef COORDINATOR_OUTBOX_H
 #define COORDINATOR_OUTBOX_H
@@ -25,6 +28,8 @@ struct outbox_conf {
     const char *consumer;          /* this process among all coordinators; unique to this start */
     const char *redis, *redis_user, *redis_password; /* the coordinator's own */
     int redis_db;
+    int wait_replicas; /* of places that do not say it: outbox_place.h */
+    int64_t wait_ms;   /* how long replicas may take */
     int64_t connect_timeout_ms;
     int64_t timeout_ms;    /* of one command */
     int64_t silence_ms;    /* an entry that its reader keeps for so long is taken over */

@@ -57,7 +57,8 @@ struct place {
     bool sweeping;                  /* a command is under way */
     size_t reads;                   /* so many are */
     bool mode_known;                /* of this connection: `split` is right */
-    bool split;                     /* a cluster: each stream is read by itself */
+    bool waits;                     /* for replicas, before entries are taken */
+    bool split;                     /* each stream is read by itself */
     int64_t poll_ms;                /* split: how long the next pause is */
     size_t sweep_next;              /* stream_count: the round is over */
     int64_t sweep_at_ms, read_at_ms;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DB_MAX = 1000 };
+enum { DB_MAX = 1000, WAIT_REPLICAS_MAX = 16 };
 
 static enum err refuse(struct reason *reason, const char *name, const char *why)
 {
@@ -94,6 +94,7 @@ static enum err servers_parse(const char *name, const struct servers *servers,
     if (cut(servers->where, '@', true, &login, &hosts)) {
         err = login_parse(name, login, out, reason);
     }
+    out->has_failover = servers->scheme[0] != '\0';
     buf_add_str(&address, servers->scheme);
     buf_add_slice(&address, hosts);
     buf_add_slice(&address, servers->master);
@@ -149,23 +150,48 @@ static enum err socket_parse(const char *name, struct slice text, struct outbox_
     return login.len > 0 ? login_parse(name, login, out, reason) : ERR_OK;
 }
 
-static enum err db_parse(const char *name, struct slice *key, struct outbox_place *out,
-                         struct reason *reason)
+/* One NAME=N; false when it is none of them, or there twice. */
+static bool option_parse(struct slice text, struct outbox_place *out)
 {
-    struct slice before, behind;
+    const struct {
+        const char *name;
+        int64_t max;
+        int *number;
+    } options[] = {{"db", DB_MAX, &out->db},
+                   {"wait_replicas", WAIT_REPLICAS_MAX, &out->wait_replicas}};
+    struct slice name, digits;
     int64_t number;
-    out->db = -1;
-    if (!cut(*key, '?', true, &before, &behind)) {
+    if (!cut(text, '=', false, &name, &digits) || !slice_to_int64(digits, &number)) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        if (slice_eq_str(name, options[i].name) && *options[i].number < 0 && number >= 0 &&
+            number <= options[i].max) {
+            *options[i].number = (int)number;
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err options_parse(const char *name, struct slice *key, struct outbox_place *out,
+                              struct reason *reason)
+{
+    struct slice before, option, rest;
+    if (!cut(*key, '?', true, &before, &rest)) {
         return ERR_OK;
     }
-    if (!slice_has_prefix(behind, "db=") ||
-        !slice_to_int64(slice_make(behind.ptr + 3, behind.len - 3), &number) || number < 0 ||
-        number > DB_MAX) {
-        return refuse(reason, name, "what follows the '?' is not db=N, N from 0 to 1000");
-    }
-    out->db = (int)number;
     *key = before;
-    return number > 0 && out->address && redis_address_check(out->address, number, NULL)
+    for (bool more = true; more;) {
+        option = rest;
+        more = cut(rest, '&', false, &option, &rest);
+        if (!option_parse(option, out)) {
+            return refuse(reason, name,
+                          "what follows the '?' is not db=N, N from 0 to 1000, or "
+                          "wait_replicas=N, N from 0 to 16, or both with a '&' between them");
+        }
+    }
+    return out->db > 0 && out->address && redis_address_check(out->address, out->db, NULL)
                ? refuse(reason, name, "a cluster has only database 0")
                : ERR_OK;
 }
@@ -253,10 +279,10 @@ enum err outbox_place_parse(const char *name, const char *value, struct outbox_p
                             struct reason *reason)
 {
     struct slice key = slice_str(value);
-    *out = (struct outbox_place){.db = -1};
+    *out = (struct outbox_place){.db = -1, .wait_replicas = -1};
     enum err err = where_parse(name, &key, out, reason);
     if (!err) {
-        err = db_parse(name, &key, out, reason);
+        err = options_parse(name, &key, out, reason);
     }
     if (!err) {
         err = keys_parse(name, key, out, reason);

@@ -6,8 +6,11 @@
  *     unix://[USER[:PASSWORD]@]/PATH:KEY         on another one, by its socket
  *     sentinel://[USER[:PASSWORD]@]HOST:PORT,…/MASTER/KEY    on the master that sentinels name
  *     cluster://[USER[:PASSWORD]@]HOST:PORT,…/KEY            on a cluster
- *     …?db=N         behind each: another database than that of the setting redis_db, or (another
- *                    Redis) than 0
+ * Behind each may stand ?NAME=N or ?NAME=N&NAME=N:
+ *
+ *     db               another database than that of the setting redis_db, or (another Redis) than
+ * 0 wait_replicas    so many replicas must have an entry before it becomes a message; else as the
+ *                      setting wait_replicas says, or (one other server: redis, unix) 0
  *
  * USER, PASSWORD and PATH are percent-encoded. KEY may have one range, {ord:0..15}:outbox: these
  * are 16 streams.
@@ -17,6 +20,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum {
@@ -26,9 +30,10 @@ enum {
 };
 
 struct outbox_place {
-    char *address; /* NULL: the coordinator's own Redis */
+    char *address;     /* NULL: the coordinator's own Redis */
+    bool has_failover; /* behind sentinels, or a cluster */
     char *user, *password;
-    int db; /* −1: not said */
+    int db, wait_replicas; /* −1: not said */
     char **keys;
     size_t key_count;
 };

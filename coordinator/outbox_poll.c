@@ -120,14 +120,15 @@ static size_t engine_room(const struct outbox *outbox)
     return engine_has_room(outbox->env.engine) && room > 0 ? (size_t)room : 0;
 }
 
-/* A cluster does not read streams of several slots with one command. */
+/* A cluster does not read streams of several slots with one command; and to wait for replicas of
+ * what was read takes a script, which reads one stream and does not block. */
 static void on_hello(void *arg, const struct redis_result *result)
 {
     struct place *place = arg;
     if (result->err == ERR_OK) {
         const struct redis_value *mode = redis_value_field(result->value, "mode");
-        place->split =
-            place->stream_count > 1 && mode && slice_eq_str(redis_value_str(mode), "cluster");
+        bool is_cluster = mode && slice_eq_str(redis_value_str(mode), "cluster");
+        place->split = place->waits || (is_cluster && place->stream_count > 1);
     }
     place->mode_known =
         result->err == ERR_OK || result->err == ERR_SCRIPT || result->err == ERR_DENIED;
@@ -170,7 +171,7 @@ static void sweep(struct place *place)
                            slice_str(most),         slice_str(forget)};
     place->sweeping = true;
     redis_eval(place->writer, place_deadline(place),
-               &(struct redis_eval){&script_outbox_sweep, keys, args, 6, false}, on_swept, stream);
+               &(struct redis_eval){&script_outbox_sweep, keys, args, 6, true}, on_swept, stream);
 }
 
 /* ---- reading ---- */
@@ -199,28 +200,19 @@ static void read_failed(struct place *place, const struct redis_result *result)
     place->sweep_at_ms = place_now(place) + (gone ? 0 : RETRY_MS);
 }
 
-static void read_take(struct place *place, const struct redis_value *value)
+static void stream_read(struct stream *stream, const struct redis_value *entries)
 {
-    for (size_t i = 0; i < redis_value_count(value); i++) {
-        const struct redis_value *read = redis_value_at(value, i);
-        struct stream *stream = stream_find(place, redis_value_str(redis_value_at(read, 0)));
-        if (stream) {
-            stream_take_all(stream, redis_value_at(read, 1), &place->read_count);
-            place->poll_ms = OUTBOX_POLL_MIN_MS;
-        }
+    struct place *place = stream->place;
+    if (redis_value_count(entries) > 0) {
+        place->poll_ms = OUTBOX_POLL_MIN_MS;
+        stream_take_all(stream, entries, &place->read_count);
     }
 }
 
-static void on_read(void *arg, const struct redis_result *result)
+static void read_end(struct place *place, const struct redis_result *result)
 {
-    struct place *place = arg;
-    place->reads--;
-    if (place->outbox->stopped) {
-        return;
-    }
     if (result->err == ERR_OK) {
         judge(place, place->streams[0].key, &place->failing, result);
-        read_take(place, result->value);
     } else {
         read_failed(place, result);
     }
@@ -228,6 +220,37 @@ static void on_read(void *arg, const struct redis_result *result)
         place->read_at_ms = place_now(place) + place->poll_ms;
     }
     place_wake(place);
+}
+
+static void on_read_together(void *arg, const struct redis_result *result)
+{
+    struct place *place = arg;
+    place->reads--;
+    if (place->outbox->stopped) {
+        return;
+    }
+    for (size_t i = 0; result->value && i < redis_value_count(result->value); i++) {
+        const struct redis_value *read = redis_value_at(result->value, i);
+        struct stream *stream = stream_find(place, redis_value_str(redis_value_at(read, 0)));
+        if (stream) {
+            stream_read(stream, redis_value_at(read, 1));
+        }
+    }
+    read_end(place, result);
+}
+
+static void on_read_apart(void *arg, const struct redis_result *result)
+{
+    struct stream *stream = arg;
+    struct place *place = stream->place;
+    place->reads--;
+    if (place->outbox->stopped) {
+        return;
+    }
+    if (result->value) {
+        stream_read(stream, result->value);
+    }
+    read_end(place, result);
 }
 
 /* All streams in one command, which waits for the first entry. */
@@ -255,25 +278,27 @@ static void read_together(struct place *place, const char *count)
     }
     if (usable > 0) {
         place->reads++;
-        redis_command(place->reader, place_deadline(place) + BLOCK_MS, argv, argc, on_read, place);
+        redis_command(place->reader, place_deadline(place) + BLOCK_MS, argv, argc, on_read_together,
+                      place);
     }
     free(argv);
 }
 
-/* On a cluster streams of different slots are asked one by one. To wait for one would hold up the
- * others, so all are asked now and then: the less often, the longer nothing came. */
+/* Each stream by itself. To wait for one would hold up the others, so all are asked now and then:
+ * the less often, the longer nothing came. */
 static void read_apart(struct place *place, const char *count)
 {
+    struct slice args[] = {SLICE_LIT(OUTBOX_GROUP), slice_str(place->outbox->consumer),
+                           slice_str(count)};
     place->poll_ms = 2 * place->poll_ms < POLL_MAX_MS ? 2 * place->poll_ms : POLL_MAX_MS;
     for (size_t i = 0; i < place->stream_count; i++) {
-        const struct slice argv[] = {SLICE_LIT("XREADGROUP"), SLICE_LIT("GROUP"),
-                                     SLICE_LIT(OUTBOX_GROUP), slice_str(place->outbox->consumer),
-                                     SLICE_LIT("COUNT"),      slice_str(count),
-                                     SLICE_LIT("STREAMS"),    slice_str(place->streams[i].key),
-                                     SLICE_LIT(">")};
-        if (place->streams[i].usable) {
+        struct stream *stream = &place->streams[i];
+        struct slice keys[] = {slice_str(stream->key)};
+        if (stream->usable) {
             place->reads++;
-            redis_command(place->reader, place_deadline(place), argv, READ_ARGS, on_read, place);
+            redis_eval(place->reader, place_deadline(place),
+                       &(struct redis_eval){&script_outbox_read, keys, args, 3, true},
+                       on_read_apart, stream);
         }
     }
 }

@@ -218,6 +218,18 @@ static enum err dns_check(const struct settings *settings, struct reason *reason
                       settings->dns_server);
 }
 
+/* A script stands behind the WAIT of those before it, then waits for its own. */
+static enum err wait_timeout_check(const struct settings *settings, struct reason *reason)
+{
+    if (settings->store_timeout_ms < 3 * settings->wait_timeout_ms) {
+        return reason_set(reason, ERR_INVALID,
+                          "wait_timeout = %" PRId64 "ms: must be a third of store_timeout = "
+                          "%" PRId64 "ms at most",
+                          settings->wait_timeout_ms, settings->store_timeout_ms);
+    }
+    return ERR_OK;
+}
+
 static enum err times_check(const struct settings *settings, struct reason *reason)
 {
     if (settings->retry_interval_max_ms < settings->retry_interval_ms) {
@@ -232,14 +244,7 @@ static enum err times_check(const struct settings *settings, struct reason *reas
                           "retention = %" PRId64 "ms: must not be below lease = %" PRId64 "ms",
                           settings->retention_ms, settings->lease_ms);
     }
-    /* A script stands behind the WAIT of those before it, then waits for its own. */
-    if (settings->wait_replicas > 0 && settings->store_timeout_ms < 3 * settings->wait_timeout_ms) {
-        return reason_set(reason, ERR_INVALID,
-                          "wait_timeout = %" PRId64 "ms: must be a third of store_timeout = "
-                          "%" PRId64 "ms at most",
-                          settings->wait_timeout_ms, settings->store_timeout_ms);
-    }
-    return ERR_OK;
+    return settings->wait_replicas > 0 ? wait_timeout_check(settings, reason) : ERR_OK;
 }
 
 static enum err webhook_check(const char *webhook, struct reason *reason)
@@ -252,8 +257,9 @@ static enum err webhook_check(const char *webhook, struct reason *reason)
     return reason_set(reason, ERR_INVALID, "alert_webhook = '%.80s': %s", webhook, why.text);
 }
 
-static enum err outbox_check(const struct conf_map *map, struct reason *reason)
+static enum err outbox_check(const struct settings *settings, struct reason *reason)
 {
+    const struct conf_map *map = &settings->outbox;
     enum err err = ERR_OK;
     if (map->count > OUTBOX_PLACES_MAX) {
         return reason_set(reason, ERR_INVALID, "outbox: there are %zu, allowed are %d", map->count,
@@ -263,6 +269,7 @@ static enum err outbox_check(const struct conf_map *map, struct reason *reason)
         struct outbox_place place;
         err = outbox_place_parse(map->entries[i].key, map->entries[i].value, &place, reason);
         if (!err) {
+            err = place.wait_replicas > 0 ? wait_timeout_check(settings, reason) : ERR_OK;
             outbox_place_fini(&place);
         }
     }
@@ -296,7 +303,7 @@ enum err settings_check(const struct settings *settings, struct reason *reason)
         const struct conf_map_entry *entry = &settings->resolver.entries[i];
         err = resolver_check_entry(entry->key, entry->value, reason);
     }
-    return err ? err : outbox_check(&settings->outbox, reason);
+    return err ? err : outbox_check(settings, reason);
 }
 
 enum conf_verdict settings_load(struct settings *settings, int argc, char **argv)

@@ -12,7 +12,8 @@ TAIL_LINES = 40
 # What a sanitizer finds must not pass for an exit code of the program.
 SANITIZERS = {"ASAN_OPTIONS": "exitcode=99:detect_leaks=1:abort_on_error=0",
               "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99"}
-FINDING = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|level=fatal|BUG REPORT START")
+FINDING = re.compile(
+    r".*(AddressSanitizer|LeakSanitizer|runtime error:|level=fatal|BUG REPORT START).*")
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)

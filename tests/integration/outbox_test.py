@@ -330,26 +330,28 @@ class ClusterTest(OutboxCase):
         self.assertNotIn("cannot use", self.sagad.process.log())
 
 
-class TwoTest(OutboxCase):
-    """Two coordinators, and the outbox on a Redis of its own."""
+class FarCase(OutboxCase):
+    """The outbox is on a Redis of its own, where sagad has the rights that docs/outbox.md tells."""
 
-    PASSWORD = "p@ss/wo%rd: 1"
+    PASSWORD, ADMIN = "p@ss/wo%rd: 1", "x" * 8
+    coordinators, place_options = 1, ""
 
     @classmethod
     def setUpClass(cls):
         cls.dir = tempfile.TemporaryDirectory(prefix="sagad-test-")
         acl = os.path.join(cls.dir.name, "users.acl")
         with open(acl, "w", encoding="utf-8") as file:
-            file.write(f"user default on >{'x' * 8} ~* &* +@all\n"
+            file.write(f"user default on >{cls.ADMIN} ~* &* +@all\n"
                        f"user sagad on #{cls.digest(cls.PASSWORD)} resetchannels ~{{t:*}}:outbox* "
                        "-@all +@read +@write +@scripting +@connection +time -@dangerous\n")
-        cls.far = RedisServer(cls.dir.name, acl_file=acl, password="x" * 8)
+        cls.far = RedisServer(cls.dir.name, acl_file=acl, password=cls.ADMIN)
         cls.far.start()
         cls.addClassCleanup(cls.end_far)
-        cls.stack_options = {**OutboxCase.stack_options, "coordinators": 2, "settings": {"sagad": {
-            **OutboxCase.stack_options["settings"]["sagad"],
-            "outbox.t": f"redis://sagad:p%40ss%2Fwo%25rd%3a%201@{cls.far.port.address}"
-                        "/{t:0..1}:outbox"}}}
+        cls.stack_options = {
+            **OutboxCase.stack_options, "coordinators": cls.coordinators, "settings": {"sagad": {
+                **OutboxCase.stack_options["settings"]["sagad"], "wait_timeout": "300ms",
+                "outbox.t": f"redis://sagad:p%40ss%2Fwo%25rd%3a%201@{cls.far.port.address}"
+                            f"/{{t:0..1}}:outbox{cls.place_options}"}}}
         super().setUpClass()
 
     @staticmethod
@@ -374,6 +376,12 @@ class TwoTest(OutboxCase):
         rows = [dict(zip(row[::2], row[1::2]))
                 for row in self.far.ask("XINFO", "CONSUMERS", STREAM, GROUP)]
         return {row["name"]: row["pending"] for row in rows}
+
+
+class TwoTest(FarCase):
+    """Two coordinators."""
+
+    coordinators = 2
 
     def test_both_share_the_streams(self):
         gids, consumed = [self.gid() for _ in range(1000)], self.metric("consumed_total")
@@ -475,6 +483,55 @@ class TwoTest(OutboxCase):
             log = self.stack[name].process.log(whole=True)
             self.assertIn("msg=\"consumes\" outbox=t", log)
             self.assertNotIn("wo%", log)
+
+
+class ReplicaTest(FarCase):
+    """What a failover would lose, the change and its entry, has not become a message before."""
+
+    place_options = "?wait_replicas=1"
+
+    @classmethod
+    def before_start(cls):
+        cls.replica_dir = tempfile.TemporaryDirectory(prefix="sagad-test-")
+        cls.replica = RedisServer(cls.replica_dir.name)
+        cls.replica.start()
+        cls.addClassCleanup(cls.replica_dir.cleanup)
+        cls.addClassCleanup(cls.replica.end)  # before its folder; the master ends later
+        cls.replica.ask("CONFIG", "SET", "masterauth", cls.ADMIN)
+        cls.replica.ask("REPLICAOF", "127.0.0.1", cls.far.port.number)
+
+    def setUp(self):
+        super().setUp()
+        wait_for(lambda: self.far.ask("WAIT", 1, 100) == 1, "the replica is in step")
+
+    def await_reads(self, count):
+        """Until the only entry was read so often: by a reader, then by who took it over."""
+        def reads():
+            pending = self.far.ask("XPENDING", STREAM, GROUP, "-", "+", 1)
+            return pending and pending[0][3]
+        wait_for(lambda: (reads() or 0) >= count, f"it is read {count} times")
+
+    def test_an_entry_is_a_message_once_the_replica_has_it(self):
+        gids = [self.gid() for _ in range(50)]
+        for i, gid in enumerate(gids):
+            self.add(gid, (STREAM, OTHER)[i % 2])
+        self.await_delivered(*gids)
+        self.await_empty(STREAM, OTHER, redis=self.far)
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+
+    def test_without_the_replica_it_stays_where_it_is(self):
+        gid = self.gid()
+        self.replica.process.freeze()
+        self.addCleanup(self.replica.process.thaw)
+        self.add(gid)
+        self.await_reads(3)  # two of them have waited in vain
+        self.assertTrue(self.sagad.process.has_logged("only 0 of 1 replicas have confirmed it"))
+        self.assertIsNone(self.sagad.status(gid))
+        self.assertEqual({}, self.delivered())
+        self.replica.process.thaw()
+        self.await_delivered(gid)
+        self.await_empty(redis=self.far)
+        self.assertEqual({gid: 1}, self.delivered())
 
 
 if __name__ == "__main__":

@@ -763,6 +763,18 @@ class Outbox(Base):
         redis("XTRIM", self.stream, "MAXLEN", 0)
         self.assertEqual(self.sweep()[4], 0)
 
+    def test_read_by_script(self):
+        def read(count):
+            return run("outbox_read", [self.stream], ["sagad", "A", count])
+        with self.assertRaisesRegex(RedisError, "NOGROUP"):
+            read(1)
+        self.sweep()
+        ids = [self.add() for _ in range(3)]
+        self.assertEqual(read(2), [[ids[0], [b"gid", b"g"]], [ids[1], [b"gid", b"g"]]])
+        self.assertEqual([item[0] for item in read(2)], ids[2:])
+        self.assertEqual(read(2), [])
+        self.assertEqual(self.sweep(silent=HOUR)[2:4], [3, 3])
+
     def test_acknowledged_ones_are_gone(self):
         self.sweep()
         ids = [self.add() for _ in range(3)]

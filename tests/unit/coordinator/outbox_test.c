@@ -22,6 +22,8 @@ static void keys_on_the_own_redis(void **state)
     assert_int_equal(outbox_place_parse("o", "{ord:0}:outbox", &place, &reason), ERR_OK);
     assert_null(place.address);
     assert_int_equal(place.db, -1);
+    assert_int_equal(place.wait_replicas, -1);
+    assert_false(place.has_failover);
     assert_int_equal(place.key_count, 1);
     assert_string_equal(place.keys[0], "{ord:0}:outbox");
     outbox_place_fini(&place);
@@ -30,6 +32,11 @@ static void keys_on_the_own_redis(void **state)
     assert_int_equal(place.key_count, 4);
     assert_string_equal(place.keys[0], "{ord:8}:outbox");
     assert_string_equal(place.keys[3], "{ord:11}:outbox");
+    outbox_place_fini(&place);
+    assert_int_equal(outbox_place_parse("o", "a?b?wait_replicas=16&db=3", &place, &reason), ERR_OK);
+    assert_string_equal(place.keys[0], "a?b");
+    assert_int_equal(place.wait_replicas, 16);
+    assert_int_equal(place.db, 3);
     outbox_place_fini(&place);
 }
 
@@ -75,6 +82,7 @@ static void keys_behind_sentinels_and_on_a_cluster(void **state)
                                         &place, &reason),
                      ERR_OK);
     assert_string_equal(place.address, "sentinel://a:26379,b:26379/m");
+    assert_true(place.has_failover);
     assert_string_equal(place.user, "order");
     assert_string_equal(place.password, "p/");
     assert_int_equal(place.db, 3);
@@ -119,6 +127,11 @@ static void wrong_places_are_named_without_their_password(void **state)
         {"k?db=", "is not db=N"},
         {"k?db=1001", "is not db=N"},
         {"k?table=1", "is not db=N"},
+        {"k?db=1&db=2", "is not db=N"},
+        {"k?db=1&", "is not db=N"},
+        {"k?wait_replicas=17", "or wait_replicas=N, N from 0 to 16"},
+        {"k?wait_replicas=-1", "is not db=N"},
+        {"cluster://u:secret@a:1/k?wait_replicas=1&db=1", "a cluster has only database 0"},
         {"k3..2", "a range goes from low to high"},
         {"k0..1024", "at most 1024"},
     };

@@ -91,6 +91,7 @@ static void test_bad_files_are_refused_by_the_name_of_the_option(void **state)
         {"retry_interval = 10m\n", "retry_interval_max"},
         {"retention = 2s\n", "must not be below lease"},
         {"wait_replicas = 1\nwait_timeout = 700ms\n", "wait_timeout"},
+        {"outbox.o = k?wait_replicas=1\nwait_timeout = 700ms\n", "wait_timeout"},
         {"wait_replicas = 17\n", "wait_replicas"},
         {"resolver.order = nowhere\n", "resolver.order"},
         {"outbox.order = redis://nowhere/k\n", "outbox.order"},
