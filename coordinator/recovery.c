@@ -62,7 +62,7 @@ const struct recovery_conf recovery_conf_default = {
 enum {
     GAP_MIN_MS = 20, /* between two looks into the same due set without a backlog */
     BACKOFF_MIN_MS = 50,
-    BACKOFF_MAX_MS = 2000,
+    BACKOFF_MAX_MS = 500,
 };
 
 static void recovery_run(struct recovery *recovery);
