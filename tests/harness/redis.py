@@ -5,7 +5,7 @@ import shutil
 import socket
 
 from harness.ports import Port
-from harness.process import DEADLINE, Process
+from harness.process import DEADLINE, Process, wait_for
 
 CONF = pathlib.Path(__file__).resolve().parents[2] / "conf" / "redis.conf"
 
@@ -172,6 +172,18 @@ class RedisServer:
     def kill(self):
         self.process.kill()
         self.client.close()
+
+    def await_replica(self):
+        """Until a replica has confirmed all that was written so far, by whomever."""
+        offset = self.ask("ROLE")[1]
+        wait_for(lambda: any(int(confirmed) >= offset for _, _, confirmed in self.ask("ROLE")[2]),
+                 "a replica has it all")
+
+    def bring_in_step(self):
+        """It takes no writes any more, and a replica has all that it took: Redis answers before it
+        replicates, and promises nothing about what it alone has."""
+        self.ask("CLIENT", "PAUSE", 4 * DEADLINE * 1000, "WRITE")
+        self.await_replica()
 
     def end(self):
         if self.client:

@@ -140,8 +140,10 @@ class RedisCluster:
         raise AssertionError("it has no replica")
 
     def kill(self, master):
-        """kill -9; returns when its replica has taken over and the others agree."""
+        """kill -9 when its replica is in step; returns when that has taken over and the others
+        agree."""
         replica = self.replica_of(master)
+        master.bring_in_step()
         master.kill()
         wait_for(lambda: replica.connect() and replica.ask("ROLE")[0] == "master",
                  "the replica is promoted")
@@ -179,7 +181,7 @@ class RedisCluster:
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, keys_at_once):
             source.ask("MIGRATE", "127.0.0.1", target.announced[0], "", 0, 10_000, "KEYS", *keys)
-        wait_for(lambda: target.ask("WAIT", 1, 1000) == 1, "the target's replica has the keys")
+        target.await_replica()
         target.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
         source.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
 

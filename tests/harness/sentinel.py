@@ -116,8 +116,9 @@ class SentinelGroup:
                  "all sentinels agree")
 
     def kill_master(self):
-        """Returns the dead one, when the other has taken its place."""
+        """When its replica is in step; returns the dead one, when the other has taken its place."""
         dead = self.master
+        dead.bring_in_step()
         dead.kill()
         self.await_switch(next(s for s in self.servers if s is not dead))
         return dead

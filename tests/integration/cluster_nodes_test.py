@@ -70,6 +70,7 @@ class LoadTest(ClusterLoadCase):
     def test_a_master_that_hangs_is_left(self):
         victim = self.redis.masters()[0]
         replica = self.redis.replica_of(victim)
+        victim.bring_in_step()
         victim.process.freeze()
         try:
             wait_for(lambda: replica.connect() and replica.ask("ROLE")[0] == "master",
@@ -78,6 +79,7 @@ class LoadTest(ClusterLoadCase):
         finally:
             victim.process.thaw()
         wait_for(self.redis.is_whole, "it follows")
+        victim.ask("CLIENT", "UNPAUSE")
         self.settle()
 
     def test_a_planned_failover(self):
