@@ -32,6 +32,17 @@ def wait_for(condition, what, deadline_s=DEADLINE, pause_s=0.01):
         pause.wait(pause_s)
 
 
+def best_of(tries, within, measure):
+    """The least of some figures that measure() gives: on a busy machine one try may come late, what
+    is wrong comes late each time. No further one is made when one is `within` that."""
+    best = measure()
+    for _ in range(tries - 1):
+        if best <= within:
+            break
+        best = min(best, measure())
+    return best
+
+
 def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -85,6 +85,7 @@ class HandOverTest(ModeCase):
         self.called("/a")
         open_before = WireClient(self.first.rpc.address)
         self.addCleanup(open_before.close)
+        open_before.new_gid()  # it is in
         self.terminate()
         wait_for(lambda: not self.accepts(self.first), "nobody can connect")
         self.assert_error("UNAVAILABLE", lambda: open_before.submit("late", [("", "", b"")]))
@@ -276,17 +277,16 @@ class LaterVersionTest(ModeCase):
 class RollingRestartTest(LoadCase):
     """All coordinators are restarted, one after the other, under load."""
 
-    stack_options = {"fsync": "always", "coordinators": 3, "settings": {"sagad": {"lease": "20s"}}}
+    stack_options = {"fsync": "always", "coordinators": 3, "settings": {"sagad": {"lease": "10m"}}}
 
     def test_no_submit_fails(self):
+        """And nothing waits for the lease of one that is gone."""
         for sagad in self.coordinators():
             self.assertEqual(0, sagad.process.stop())
             self.load.await_more(30)
             sagad.start()
             self.load.await_more(30)
-        began = time.monotonic()
         self.settle()
-        self.assertLess(time.monotonic() - began, 20)  # nothing waits for a lease of one that is gone
 
 
 if __name__ == "__main__":

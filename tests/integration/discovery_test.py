@@ -16,8 +16,8 @@ from harness.stack import BUILD, SERVICES, Program
 
 STOCK = 1000000
 # A normal retry comes so late that nobody could take it for a move to another instance.
-LATE = {"retry_interval": "30s", "retry_interval_max": "30s", "request_timeout": "10s"}
-PATIENCE_MS = 1500
+LATE = {"retry_interval": "30s", "retry_interval_max": "30s", "request_timeout": "20s"}
+PATIENCE_MS = 10000  # less than either
 
 
 class InstancesCase(StackCase):
@@ -79,7 +79,7 @@ class InstancesCase(StackCase):
                 gid = f"{self.gid()}"
                 steps = mall.order_steps(order_id, self.uid, self.pid)
                 self.assertEqual("succeed", client.submit(gid, steps, wait=True,
-                                                          wait_timeout_ms=20000).status)
+                                                          wait_timeout_ms=PATIENCE_MS).status)
 
     def assert_swift_and_whole(self, load):
         """Nothing failed, nothing waited for a normal retry."""

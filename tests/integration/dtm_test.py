@@ -10,12 +10,13 @@ import urllib.parse
 
 from harness import web
 from harness.case import StackCase
-from harness.process import wait_for
+from harness.dtm import SLACK_S
+from harness.process import best_of, wait_for
 from harness.web import Answer
 from harness.wire import WireClient, WireError, encode, varint
 
-GATE_SLACK_S = 0.2  # how late a timeout may be
-SANITIZER_SLACK_S = 1.0
+LATE_S = 0.2  # how late a timeout may be
+LATE_SANITIZED_S = 1.0
 
 
 class DtmCase(StackCase):
@@ -234,8 +235,8 @@ class RetryTest(DtmCase):
         self.submit("a", retry_interval=1)
         self.await_status(self.id_, "succeed")
         first, second, third = self.starts()
-        self.assertTrue(0.7 <= second - first <= 1.6, second - first)  # 1 s, up to 25 % less
-        self.assertTrue(1.4 <= third - second <= 2.9, third - second)  # 2 s
+        self.assertTrue(0.7 <= second - first < 1 + SLACK_S, second - first)  # 1 s, up to 25 % less
+        self.assertTrue(1.4 <= third - second < 2 + SLACK_S, third - second)  # 2 s
         self.assertEqual(["submitted", "01.action", "01.action", "01.action", "succeed"],
                          self.sagad.history(self.id_))
 
@@ -245,7 +246,7 @@ class RetryTest(DtmCase):
         self.await_status(self.id_, "succeed")
         starts = self.starts()
         for earlier, later in zip(starts, starts[1:]):
-            self.assertTrue(0.95 <= later - earlier <= 1.6, later - earlier)
+            self.assertTrue(0.95 <= later - earlier < 1 + SLACK_S, later - earlier)
 
     def test_retry_limit(self):
         self.web.rules["/b"] = Answer(500, "")
@@ -254,34 +255,38 @@ class RetryTest(DtmCase):
         self.assertIn("RetryLimit: 3", reply.body["message"])
         self.assertEqual(["/a"] + ["/b"] * 4 + ["/b-undo", "/a-undo"], self.web.paths())
 
-    def timeout_case(self, rule, paths):
-        slack_s = GATE_SLACK_S if not self.is_sanitized() else SANITIZER_SLACK_S
+    def assert_timely(self, rule):
+        """It is decided in time, by the best of a few tries."""
+        within_s = 2 + (LATE_S if not self.is_sanitized() else LATE_SANITIZED_S)
         self.web.rules["/b"] = rule
-        started = time.monotonic()
+        self.assertLessEqual(best_of(5, within_s, self.time_out), within_s)
+
+    def time_out(self):
+        """Seconds from the submit to the decision, as the history tells."""
+        self.web.calls.clear()
+        self.id_ = self.gid()
         reply = self.submit("a", "b", timeout_to_fail=2, retry_interval=600, request_timeout=2,
                             wait_result=True, wait_timeout=30)
-        took = time.monotonic() - started
         self.assert_reply(409, "FAILURE", reply)
         self.assertIn("Timeout after 2 seconds", reply.body["message"])
-        self.assertEqual(paths, self.web.paths())
-        decided = (self.history_time_ms(self.id_, "aborting")
-                   - self.history_time_ms(self.id_, "submitted"))
+        self.assertEqual(["/a", "/b", "/b-undo", "/a-undo"], self.web.paths())
+        decided_ms = (self.history_time_ms(self.id_, "aborting")
+                      - self.history_time_ms(self.id_, "submitted"))
         # Both times are the wall clock's, cut to milliseconds; the timer runs by another clock.
-        self.assertTrue(1995 <= decided <= 2000 + slack_s * 1000, decided)
-        return took, slack_s
+        self.assertGreaterEqual(decided_ms, 1995)
+        return decided_ms / 1000
 
     def is_sanitized(self):
         with open(self.sagad.process.popen.args[0], "rb") as program:
             return b"__asan_init" in program.read()
 
     def test_timeout_while_it_waits_for_a_retry(self):
-        took, slack_s = self.timeout_case(Answer(500, ""), ["/a", "/b", "/b-undo", "/a-undo"])
-        self.assertTrue(2 <= took <= 2 + slack_s, took)
+        self.assert_timely(Answer(500, ""))
 
     def test_timeout_while_a_branch_is_called(self):
         gate = threading.Event()
         self.addCleanup(gate.set)
-        self.timeout_case(Answer(gate=gate), ["/a", "/b", "/b-undo", "/a-undo"])
+        self.assert_timely(Answer(gate=gate))
 
     def test_timeout_while_no_sagad_runs(self):
         self.web.rules["/b"] = Answer(425, "")
