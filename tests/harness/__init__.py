@@ -7,6 +7,7 @@
     web              HTTP requests, tokens, a participant that a test scripts
     stack            Redis, coordinators and services together
     case             the test case that all files use
+    names            a name server
     load             orders without end, and what must be true when they have ended
 
 Environment: SAGAD_BUILD (folder of the build), REDIS_SERVER.

@@ -9,6 +9,7 @@ import unittest
 from harness import web
 from harness.dtm import PATIENT, SLACK_S, ModeCase
 from harness.load import LoadCase
+from harness.names import NameServer
 from harness.process import wait_for
 from harness.web import Answer
 from harness.wire import WireClient
@@ -120,7 +121,9 @@ class ReloadTest(ModeCase):
         for name in ("retry_interval", "retry_interval_max"):
             self.sagad.settings.pop(name, None)
         self.write(log_file=self.log)
-        self.sagad.start(config=self.path, workers=self.workers)
+        names = NameServer("known.test")  # and no other
+        self.addCleanup(names.close)
+        self.sagad.start(config=self.path, workers=self.workers, dns_server=names.address)
 
     def write(self, **settings):
         with open(self.path, "w", encoding="ascii") as file:

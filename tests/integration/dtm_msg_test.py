@@ -214,8 +214,10 @@ class CheckBackTest(Msg, ModeCase):
             self.assertEqual(paths, self.web.paths())
 
     def test_a_submit_in_time_is_not_checked(self):
-        self.prepare("a", timeout_to_fail=1)
-        self.assert_reply(200, "SUCCESS", self.submit("a", wait_result=True))
+        def submit():
+            self.prepare("a", timeout_to_fail=1)
+            self.assert_reply(200, "SUCCESS", self.submit("a", wait_result=True))
+        self.in_time(1, submit)
         other = self.gid()
         self.prepare("b", gid=other, timeout_to_fail=1)
         self.assert_ended("succeed", other)  # by then the time of the first one is over as well

@@ -296,6 +296,7 @@ class RecoveryTest(Saga, TwoCoordinators):
         self.web.rules["/b"] = Answer(409, "no")
         self.submit(*"abc", request_timeout=20)
         wait_for(lambda: self.sagad.status(self.id_) == "aborting", "the decision is stored")
+        self.called("/a", "/c")
         self.kill_first()
         gate.set()
         self.assert_ended("failed")

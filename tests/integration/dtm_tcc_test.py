@@ -268,17 +268,19 @@ class TimeoutTest(Tcc, ModeCase):
     stack_options = {"services": (), "settings": {"sagad": {**PATIENT, "timeout_to_fail": "1500ms"}}}
 
     def test_a_prepared_one_is_cancelled_in_time(self):
-        started = time.monotonic()
-        self.begin("a", "b", timeout_to_fail=1)
+        def begin():
+            self.began = time.monotonic()
+            self.begin("a", "b", timeout_to_fail=1)
+        self.in_time(1, begin)
         self.assert_ended("failed")
-        took = time.monotonic() - started
+        took = self.web.calls[0].at - self.began
         self.assertEqual(["/b-cancel", "/a-cancel"], self.web.paths())
         self.assertEqual("Timeout after 1 seconds", self.transaction()["rollback_reason"])
         self.assertTrue(1 <= took < 1 + SLACK_S, took)
         self.assert_message(409, "current status 'failed', cannot submit. FAILURE", self.submit())
 
     def test_the_setting_counts_when_the_client_gives_none(self):
-        self.begin("a")
+        self.in_time(1.5, lambda: self.begin("a"))
         self.assert_ended("failed")
         self.assertEqual("Timeout after 1.500 seconds", self.transaction()["rollback_reason"])
 
@@ -297,10 +299,13 @@ class TimeoutTest(Tcc, ModeCase):
 
     def test_what_was_submitted_is_never_cancelled(self):
         self.web.rules["/a-confirm"] = Answer(500, "")
-        self.begin("a", timeout_to_fail=1, retry_interval=600)
-        self.assert_reply(425, "ONGOING", self.submit(wait_result=True))
+
+        def submit():
+            self.begin("a", timeout_to_fail=1, retry_interval=600)
+            self.assert_reply(425, "ONGOING", self.submit(wait_result=True))
+        self.in_time(1, submit)
         other = self.gid()
-        self.begin("b", gid=other, timeout_to_fail=1)
+        self.prepare(gid=other, timeout_to_fail=1)
         self.assert_ended("failed", other)  # by then the time of the first one is over as well
         self.assertEqual("submitted", self.sagad.status(self.id_))
         self.web.rules.clear()
@@ -506,7 +511,7 @@ class RecoveryTest(Tcc, TwoCoordinators):
         self.assertEqual(["/b-confirm", "/a-confirm"], self.web.paths())
 
     def test_prepared_and_then_nothing(self):
-        self.begin("a", timeout_to_fail=1)
+        self.in_time(1, lambda: self.begin("a", timeout_to_fail=1))
         self.kill_first()
         self.assert_ended("failed")
         self.assertEqual(["/a-cancel"], self.web.paths())

@@ -290,8 +290,11 @@ class RetryTest(DtmCase):
 
     def test_timeout_while_no_sagad_runs(self):
         self.web.rules["/b"] = Answer(425, "")
-        self.submit("a", "b", timeout_to_fail=1, retry_interval=600)
-        wait_for(lambda: self.web.count("/b") == 1, "the second branch was called")
+
+        def submit():
+            self.submit("a", "b", timeout_to_fail=1, retry_interval=600)
+            wait_for(lambda: self.web.count("/b") == 1, "the second branch was called")
+        self.in_time(1, submit)
         self.sagad.kill()
         self.sagad.start()
         self.await_status(self.id_, "failed")
@@ -300,7 +303,8 @@ class RetryTest(DtmCase):
         self.assertEqual(["/b-undo", "/a-undo"], self.web.paths()[-2:])
 
     def test_timeout_does_not_hit_what_has_succeeded(self):
-        self.assertEqual(200, self.submit("a", timeout_to_fail=1, wait_result=True).status)
+        self.in_time(1, lambda: self.assertEqual(200, self.submit(
+            "a", timeout_to_fail=1, wait_result=True).status))
         other = self.gid()
         self.web.rules["/slow"] = Answer(425, "")
         self.submit("slow", gid=other, timeout_to_fail=1, retry_interval=600)

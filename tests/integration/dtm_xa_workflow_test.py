@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """XA and workflows over HTTP: the client does the work, the coordinator keeps its word."""
 import json
+import threading
 import time
 import unittest
 
 from harness.dtm import ModeCase, TwoCoordinators, b64
-from harness.process import wait_for
+from harness.process import DEADLINE, wait_for
 from harness.web import Answer
 
 
@@ -53,7 +54,7 @@ class XaTest(Xa, ModeCase):
                          self.params(call))
 
     def test_timeout_rolls_back(self):
-        self.begin("a", timeout_to_fail=1)
+        self.in_time(1, lambda: self.begin("a", timeout_to_fail=1))
         self.assert_ended("failed")
         self.assertEqual([("/a", "rollback")], self.ops())
         self.assertEqual("Timeout after 1 seconds", self.transaction()["rollback_reason"])
@@ -263,7 +264,10 @@ class ResumeTest(Workflow, ModeCase):
 
     def test_the_client_goes_on_inside_the_callback(self):
         """As the SDKs do it: prepareWorkflow again, the missing steps, submit."""
+        reported = threading.Event()
+
         def run(call):
+            reported.wait(DEADLINE)
             known = self.begin().body["progresses"]
             self.seen = [p["branch_id"] for p in known]
             self.report("02", data="second")
@@ -272,6 +276,7 @@ class ResumeTest(Workflow, ModeCase):
         self.web.rules["/resume"] = Answer(run=run)
         self.begin(retry_interval=1)
         self.report("01", data="first")
+        reported.set()
         self.assert_ended("succeed")
         self.assertEqual(["01"], self.seen)
         self.assertEqual(1, self.web.count("/resume"))

@@ -11,13 +11,14 @@ import threading
 import unittest
 
 from harness.case import StackCase
-from harness.dtm import ModeCase
+from harness.dtm import PATIENT, ModeCase
 from harness.process import wait_for
 from harness.redis import RedisServer
 from harness.web import Answer
 from harness.wire import SUBMIT, WireClient, WireError, submit_body
 
-REPLICA = {"wait_replicas": 1, "wait_timeout": "500ms", "lease": "2s", "retry_interval": "50ms"}
+REPLICA = {**PATIENT, "wait_replicas": 1, "wait_timeout": "500ms", "lease": "2s",
+           "retry_interval": "50ms"}
 
 
 class ReplicaCase(ModeCase):
@@ -47,6 +48,12 @@ class ReplicaCase(ModeCase):
         super().setUp()
         wait_for(lambda: self.redis.ask("WAIT", 1, 100) == 1, "the replica is in step")
 
+    def acknowledged(self, call, **fields):
+        """A replica may be slower than wait_timeout: who gets no acknowledgement asks again."""
+        reply = wait_for(lambda: (r := self.send(call, **fields)).status != 503 and r,
+                         f"{call} is acknowledged")
+        self.assert_reply(200, "SUCCESS", reply)
+
     def await_waits(self, count):
         """Until sagad has waited for the replica so often, from now on."""
         def waits():
@@ -55,10 +62,20 @@ class ReplicaCase(ModeCase):
         goal = waits() + count
         wait_for(lambda: waits() >= goal, f"{count} times WAIT")
 
+    def is_told(self):
+        """What is stored about it is told, because the replica has confirmed it."""
+        reply = self.sagad.get(f"/api/dtmsvr/query?gid={self.id_}")
+        self.assertIn(reply.status, (200, 503), reply.text)
+        return reply.status == 200
+
     def stored(self, gid):
         """What the master knows."""
         keys = self.redis.client.keys(f"saga:*:tx:{gid}")
         return self.redis.client.hash(keys[0]) if keys else {}
+
+    def assert_ended(self, status, gid=None, sagad=None):
+        """By the master: a query may have to wait for the replica for too long."""
+        wait_for(lambda: self.stored(gid or self.id_).get("status") == status, f"it is {status}")
 
     def steps(self, *names):
         return {"steps": [{"action": f"{self.web.url}/{n}", "compensate": f"{self.web.url}/{n}-undo"}
@@ -67,7 +84,7 @@ class ReplicaCase(ModeCase):
 
 class SubmitTest(ReplicaCase):
     def test_a_submit_is_acknowledged_when_the_replica_has_it(self):
-        self.assert_reply(200, "SUCCESS", self.submit(**self.steps("a")))
+        self.acknowledged("submit", **self.body(**self.steps("a")))
         self.assertEqual(1, len(self.replica.client.keys(f"saga:*:tx:{self.id_}")))
 
     def test_without_the_replica_it_is_not_and_may_be_asked_again(self):
@@ -86,7 +103,7 @@ class SubmitTest(ReplicaCase):
 
     def test_prepare_and_register_as_well(self):
         tcc = {"gid": self.id_, "trans_type": "tcc"}
-        self.ok("prepare", **tcc)
+        self.acknowledged("prepare", **tcc)
         self.pause_replica()
         other = self.gid()
         branch = {**tcc, "branch_id": "01", "confirm": f"{self.web.url}/c",
@@ -94,18 +111,16 @@ class SubmitTest(ReplicaCase):
         self.assertEqual(503, self.send("prepare", **{**tcc, "gid": other}).status)
         self.assertEqual(503, self.send("registerBranch", **branch).status)
         self.replica.process.thaw()
-        wait_for(lambda: self.send("registerBranch", **branch).status == 200, "it is registered")
-        self.ok("submit", **tcc)
+        self.acknowledged("registerBranch", **branch)
+        self.acknowledged("submit", **tcc)
         self.assert_ended("succeed")
 
     def test_a_query_tells_nothing_that_may_be_lost(self):
         self.pause_replica()
         self.submit(**self.steps("a"))
-        reply = self.sagad.get(f"/api/dtmsvr/query?gid={self.id_}")
-        self.assertEqual(503, reply.status, reply.text)
+        self.assertFalse(self.is_told())
         self.replica.process.thaw()
-        wait_for(lambda: self.sagad.get(f"/api/dtmsvr/query?gid={self.id_}").status == 200,
-                 "it can be asked for")
+        wait_for(self.is_told, "it can be asked for")
 
 
 class DecisionTest(ReplicaCase):
@@ -116,9 +131,10 @@ class DecisionTest(ReplicaCase):
     def test_nothing_is_undone_before_the_replica_knows_the_decision(self):
         gate = self.gated("/b")
         self.web.rules["/b"].status = 409
-        self.submit(**self.steps("a", "b"))
+        self.acknowledged("submit", **self.body(**self.steps("a", "b")))
         self.called("/a", "/b")
-        wait_for(lambda: self.stored(self.id_).get("01.action") == "succeed", "a is stored")
+        wait_for(lambda: self.stored(self.id_).get("01.action") == "succeed", "the master has a")
+        wait_for(self.is_told, "so has the replica")  # else that is stored first
         self.pause_replica()
         gate.set()
         wait_for(lambda: self.stored(self.id_)["status"] == "aborting", "the master has it")
@@ -130,14 +146,14 @@ class DecisionTest(ReplicaCase):
 
     def test_nothing_is_confirmed_before_the_replica_knows_the_decision(self):
         tcc = {"gid": self.id_, "trans_type": "tcc"}
-        self.ok("prepare", **tcc)
-        self.ok("registerBranch", **tcc, branch_id="01", confirm=f"{self.web.url}/confirm",
-                cancel=f"{self.web.url}/cancel", data="{}")
+        self.acknowledged("prepare", **tcc)
+        self.acknowledged("registerBranch", **tcc, branch_id="01", data="{}",
+                          confirm=f"{self.web.url}/confirm", cancel=f"{self.web.url}/cancel")
         self.pause_replica()
         self.assertEqual(503, self.send("submit", **tcc).status)
         self.assertEqual([], self.web.paths())
         self.replica.process.thaw()
-        wait_for(lambda: self.send("submit", **tcc).status == 200, "it is acknowledged")
+        self.acknowledged("submit", **tcc)
         self.assert_ended("succeed")
         self.assertEqual({"/confirm"}, set(self.web.paths()))
 
@@ -197,8 +213,10 @@ class GroupCommitTest(ModeCase):
     def test_many_submits_share_an_fsync(self):
         with WireClient(self.sagad.rpc.address) as client:
             before = self.redis_writes()
+            self.sagad.process.freeze()  # until all are there
             sent = [client.send(SUBMIT, submit_body(f"group-{i}", [("", "", b"")], wait=True))
                     for i in range(self.COUNT)]
+            self.sagad.process.thaw()
             for number in sent:
                 self.assertEqual("succeed", client.receive(number).status)
             # each is created and ended: alone they would be two writes to the file at least

@@ -145,8 +145,6 @@ class OutcomeTest(TccCase):
 class OrderApiTest(TccCase):
     """POST /api/order/create with "pay": "points"."""
 
-    stack_options = {"settings": {"order": {"wait": "1s"}}}
-
     def create(self, headers=None, **fields):
         reply = self.post("order", "create", token=self.buyer_token, headers=headers,
                           **{"pid": self.pid, "pay": "points", **fields})
@@ -199,6 +197,8 @@ class OrderApiTest(TccCase):
         self.assert_paid(reply.body["id"])
 
     def test_a_score_service_that_is_away_for_longer_than_the_request_waits(self):
+        self.stack["order"].restart(wait="500ms")
+        self.addCleanup(self.stack["order"].restart)
         self.stack["score"].kill()
         reply = self.create()
         self.assertEqual((202, "prepared"), (reply.status, reply.body["status"]), reply.text)

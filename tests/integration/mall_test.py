@@ -433,7 +433,11 @@ class PeersTest(MallCase):
 
     def test_a_repeat_needs_no_peer(self):
         pid, key = self.make_product(3), {"Idempotency-Key": "once"}
-        first = self.post("order", "create", pid=pid, headers=key)
+
+        def create():
+            reply = self.post("order", "create", pid=pid, headers=key)
+            return reply.status != 202 and reply  # which comes when it takes longer than the wait
+        first = wait_for(create, "there is an order")
         self.assertEqual(200, first.status, first.text)
         for name in ("user", "product"):
             self.stack[name].kill()

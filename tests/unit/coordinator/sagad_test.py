@@ -22,6 +22,8 @@ import time
 import unittest
 import urllib.parse
 
+from harness.ports import Port
+
 SAGAD = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else ''
 SAGACTL = os.environ.get('SAGACTL', os.path.join(os.path.dirname(SAGAD), '..', 'cli', 'sagactl'))
 REDIS_SERVER = os.environ.get('REDIS_SERVER', 'redis-server')
@@ -800,17 +802,16 @@ class TokenTest(Case):
         self.assertEqual(200, self.sagad.ask('GET', '/api/ping').status)
 
 
-def two_free_ports():
-    with socket.socket() as a, socket.socket() as b:
-        a.bind(('127.0.0.1', 0))
-        b.bind(('127.0.0.1', 0))
-        return a.getsockname()[1], b.getsockname()[1]
-
-
 class WorkersTest(unittest.TestCase):
     def setUp(self):
         self.redis = Redis()
         self.addCleanup(self.redis.close)
+
+    def two_ports(self):
+        ports = Port(), Port()
+        for port in ports:
+            self.addCleanup(port.release)
+        return [port.number for port in ports]
 
     def ready_pids(self, sagad):
         return [int(m.group(1)) for m in (re.search(r'msg=ready .*pid=(\d+)', line)
@@ -824,7 +825,7 @@ class WorkersTest(unittest.TestCase):
             return False
 
     def test_workers_share_ports_are_replaced_and_end_together(self):
-        http_port, tcp_port = two_free_ports()
+        http_port, tcp_port = self.two_ports()
         sagad = Sagad(self.redis, '--workers', '2', http_port=http_port, tcp_port=tcp_port)
         self.addCleanup(sagad.process.kill)
         wait_until(lambda: len(self.ready_pids(sagad)) == 2, 'both are ready')
@@ -843,7 +844,7 @@ class WorkersTest(unittest.TestCase):
         self.assertEqual([], [pid for pid in pids if self.is_running(pid)])
 
     def test_the_parent_speaks_to_the_service_manager(self):
-        http_port, tcp_port = two_free_ports()
+        http_port, tcp_port = self.two_ports()
         path = os.path.join(self.redis.dir, 'notify')
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(path)
@@ -861,7 +862,7 @@ class WorkersTest(unittest.TestCase):
             self.assertTrue(process.find('no token is set.* listen=0.0.0.0'))
 
     def test_a_killed_parent_leaves_nobody_behind(self):
-        http_port, tcp_port = two_free_ports()
+        http_port, tcp_port = self.two_ports()
         sagad = Sagad(self.redis, '--workers', '2', http_port=http_port, tcp_port=tcp_port)
         self.addCleanup(sagad.process.kill)
         wait_until(lambda: len(self.ready_pids(sagad)) == 2, 'both are ready')
@@ -871,7 +872,7 @@ class WorkersTest(unittest.TestCase):
 
     def test_what_stops_one_stops_all(self):
         self.redis.kill()
-        http_port, tcp_port = two_free_ports()
+        http_port, tcp_port = self.two_ports()
         process = Process([SAGAD, '--redis', 'unix:' + self.redis.socket, '--workers', '2',
                            '--redis_wait', '100ms', '--listen_http', '127.0.0.1:%d' % http_port,
                            '--listen_tcp', '127.0.0.1:%d' % tcp_port])

@@ -105,8 +105,9 @@ class Shards(StackCase):
         finally:
             self.redis.start()
         wait_for(orders.is_healthy, "the service serves")
-        with orders.wire() as client:
-            self.assertEqual(FAILURE, client.call("order.Order/Create", gid=self.gid()).result)
+        with orders.wire() as client:  # an ERROR too, where Redis needs more than the 200 ms
+            wait_for(lambda: client.call("order.Order/Create", gid=self.gid()).result == FAILURE,
+                     "it is refused")
         self.assertEqual(3, scores.process.popen.wait(DEADLINE), scores.process.log())
         scores.start()
 
