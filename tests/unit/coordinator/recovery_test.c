@@ -149,12 +149,11 @@ static void test_looks_when_the_next_one_is_due(void **state)
 {
     struct fixture *f = *state;
     struct driver a = {0};
+    int64_t began_ms = clock_mono_ms();
     store_many(f, 0, 20, 150);
-    int64_t stored_ms = clock_mono_ms();
     driver_start(f, &f->a, &a, 3600 * 1000, 60000);
     wait_until(f, a.total == 20);
-    assert_true(clock_mono_ms() - stored_ms >= 150 - 50); /* creating took a while */
-    assert_true(clock_mono_ms() - stored_ms < 5000);
+    assert_true(clock_mono_ms() - began_ms >= 150 - 1); /* by two clocks */
     driver_end(f, &f->a, &a);
 }
 
@@ -196,10 +195,7 @@ static void test_goes_on_when_redis_comes_back(void **state)
     struct fixture *f = *state;
     struct driver a = {0};
     store_many(f, 0, 500, -1);
-    side_close(f, &f->a);
-    f->timeout_ms = 100;
-    side_open(f, &f->a, "A");
-    assert_int_equal(load(f, &f->a, slice_str("x")).status, STORE_NOT_FOUND);
+    make_impatient(f);
     test_redis_pause(f->server);
     driver_start(f, &f->a, &a, 100, 200);
     int64_t paused_ms = clock_mono_ms();

@@ -172,10 +172,7 @@ static void test_reads_that_wait_too_long_are_refused(void **state)
     struct fixture *f = *state;
     static struct read_seen seen[MANY_READS];
     memset(seen, 0, sizeof(seen));
-    side_close(f, &f->a);
-    f->timeout_ms = 100;
-    side_open(f, &f->a, "A");
-    assert_int_equal(load(f, &f->a, slice_str("x")).status, STORE_NOT_FOUND);
+    make_impatient(f);
     test_redis_pause(f->server);
     read_many(f, seen);
     wait_until(f, count_seen(seen) == MANY_READS);
@@ -394,10 +391,7 @@ static void test_list_of_a_silent_server_fails(void **state)
 {
     struct fixture *f = *state;
     struct page_seen seen = {0};
-    side_close(f, &f->a);
-    f->timeout_ms = 100;
-    side_open(f, &f->a, "A");
-    assert_int_equal(load(f, &f->a, slice_str("x")).status, STORE_NOT_FOUND);
+    make_impatient(f);
     test_redis_pause(f->server);
     list(f, &(struct archive_filter){.limit = 10}, &seen);
     test_redis_resume(f->server);

@@ -98,6 +98,17 @@ struct seen load(struct fixture *f, struct side *side, struct slice gid)
     return seen;
 }
 
+void make_impatient(struct fixture *f)
+{
+    int64_t end_ms = clock_mono_ms() + PATIENCE_MS;
+    side_close(f, &f->a);
+    f->timeout_ms = 100;
+    side_open(f, &f->a, "A");
+    while (load(f, &f->a, slice_str("x")).status != STORE_NOT_FOUND) { /* to connect may last */
+        assert_true(clock_mono_ms() < end_ms);
+    }
+}
+
 struct txn *saga_new(const char *gid)
 {
     const struct txn_step steps[] = {

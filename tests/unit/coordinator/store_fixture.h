@@ -61,6 +61,8 @@ struct seen create(struct fixture *f, struct side *side, const struct txn *txn, 
 struct seen update(struct fixture *f, struct side *side, const struct store_update *update);
 struct seen take(struct fixture *f, struct side *side, struct slice gid, bool force);
 struct seen load(struct fixture *f, struct side *side, struct slice gid);
+/* Opens side a anew, where Redis has 100 ms for a command from now on; it is connected already. */
+void make_impatient(struct fixture *f);
 struct archive_backlog count_backlog(struct fixture *f); /* asked of side a */
 
 /* A saga of two branches; free it with txn_free. */

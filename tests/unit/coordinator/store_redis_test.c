@@ -350,10 +350,7 @@ static void test_refused_and_unknown(void **state)
     assert_non_null(strstr(seen.message, "NOREPLICAS"));
     test_redis_ask(f->server, "CONFIG SET min-replicas-to-write 0");
     assert_int_equal(load(f, &f->a, txn->gid).status, STORE_NOT_FOUND);
-    side_close(f, &f->a);
-    f->timeout_ms = 100;
-    side_open(f, &f->a, "A");
-    assert_int_equal(load(f, &f->a, txn->gid).status, STORE_NOT_FOUND);
+    make_impatient(f);
     test_redis_pause(f->server);
     assert_int_equal(create(f, &f->a, txn, 1000).status, STORE_UNKNOWN);
     test_redis_resume(f->server);
