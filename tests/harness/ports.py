@@ -2,9 +2,10 @@
 import random
 import socket
 
-# As tests/harness/test_port.c: below 32768, where Linux begins with ports of its own choice; the
-# name of an abstract socket can be bound once in the machine and goes with its process.
-FIRST, COUNT, TRIES = 12000, 20000, 10000
+# As tests/harness/test_port.c: below 32768, where Linux begins with ports of its own choice, and above
+# those of scripts/stack.sh; the name of an abstract socket can be bound once in the machine and goes
+# with its process.
+FIRST, COUNT, TRIES = 16000, 16000, 10000
 
 
 class Port:

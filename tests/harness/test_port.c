@@ -11,8 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Below 32768, where Linux begins with ports of its own choice. */
-enum { PORT_FIRST = 12000, PORT_COUNT = 20000, TRIES = 10000 };
+/* Below 32768, where Linux begins with ports of its own choice, and above those of stack.sh. */
+enum { PORT_FIRST = 16000, PORT_COUNT = 16000, TRIES = 10000 };
 
 /* An abstract socket name can be bound once in the machine and goes with its process. */
 static int guard_open(int number)
