@@ -8,7 +8,7 @@ import urllib.parse
 
 from harness import web
 from harness.ports import Port
-from harness.process import Process
+from harness.process import Process, wait_for
 from harness.redis import RedisServer
 from harness.wire import WireClient
 
@@ -83,7 +83,9 @@ class Coordinator(Program):
         return self.post(f"/api/dtmsvr/{name}", fields, timeout_s=timeout_s)
 
     def query(self, gid):
-        return self.get("/api/dtmsvr/query?gid=" + urllib.parse.quote(gid, safe="")).body
+        """Asked again while it answers that Redis does not, as just after Redis was away."""
+        path = "/api/dtmsvr/query?gid=" + urllib.parse.quote(gid, safe="")
+        return wait_for(lambda: (reply := self.get(path)).status != 503 and reply, "it answers").body
 
     def status(self, gid):
         found = self.query(gid)["transaction"]

@@ -6,6 +6,7 @@ import unittest
 
 from harness import mall
 from harness.case import StackCase
+from harness.dtm import PATIENT
 from harness.process import wait_for
 from harness.web import Answer
 from harness.wire import (CALL, ERROR, FAILURE, SUBMIT, SUCCESS, Message, WireClient, call_body,
@@ -207,6 +208,8 @@ class UserBranchTest(StackCase):
 
 class CrashTest(StackCase):
     """N9: the final states are those of the flows A to E wherever a process dies."""
+
+    stack_options = {"settings": {"sagad": PATIENT}}
 
     def test_n9_product_crashes_between_commit_and_reply(self):
         pid, order_id, gid = self.make_product(1), self.new_order_id(), self.gid()

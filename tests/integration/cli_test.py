@@ -7,14 +7,14 @@ import subprocess
 import unittest
 
 from harness.case import StackCase
-from harness.dtm import b64
+from harness.dtm import PATIENT, b64
 from harness.process import wait_for
 from harness.stack import BUILD
 from harness.web import Answer
 
 
 class CliTest(StackCase):
-    stack_options = {"services": (), "settings": {"sagad": {"timeout_to_fail": "60s"}}}
+    stack_options = {"services": (), "settings": {"sagad": {**PATIENT, "timeout_to_fail": "60s"}}}
     has_user = False
 
     def setUp(self):

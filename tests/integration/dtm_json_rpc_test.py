@@ -5,6 +5,7 @@ import unittest
 
 from harness import web
 from harness.case import StackCase
+from harness.dtm import PATIENT
 from harness.web import Answer
 
 FAILURE, ONGOING = -32901, -32902
@@ -12,7 +13,7 @@ FAILURE, ONGOING = -32901, -32902
 
 class RpcCase(StackCase):
     has_user = False
-    stack_options = {"services": (), "settings": {"sagad": {"retry_interval_max": "10s"}}}
+    stack_options = {"services": (), "settings": {"sagad": {**PATIENT, "retry_interval_max": "10s"}}}
 
     def setUp(self):
         self.web = self.participant()

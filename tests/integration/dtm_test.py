@@ -10,7 +10,7 @@ import urllib.parse
 
 from harness import web
 from harness.case import StackCase
-from harness.dtm import SLACK_S
+from harness.dtm import PATIENT, SLACK_S
 from harness.process import best_of, wait_for
 from harness.web import Answer
 from harness.wire import WireClient, WireError, encode, varint
@@ -20,7 +20,7 @@ LATE_SANITIZED_S = 1.0
 
 
 class DtmCase(StackCase):
-    stack_options = {"services": (), "settings": {"sagad": {"retry_interval_max": "10s"}}}
+    stack_options = {"services": (), "settings": {"sagad": {**PATIENT, "retry_interval_max": "10s"}}}
     has_user = False
 
     def setUp(self):

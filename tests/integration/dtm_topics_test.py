@@ -8,6 +8,7 @@ import urllib.parse
 
 from harness import web
 from harness.case import StackCase
+from harness.dtm import PATIENT
 from harness.process import wait_for
 from harness.web import Answer
 
@@ -22,7 +23,7 @@ def query(**fields):
 class ApiCase(StackCase):
     has_user = False
     stack_options = {"coordinators": 2, "services": (),
-                     "settings": {"sagad": {"retry_interval_max": "600s"}}}
+                     "settings": {"sagad": {**PATIENT, "retry_interval_max": "600s"}}}
 
     def setUp(self):
         self.web = self.participant()

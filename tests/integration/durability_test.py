@@ -73,10 +73,6 @@ class ReplicaCase(ModeCase):
         keys = self.redis.client.keys(f"saga:*:tx:{gid}")
         return self.redis.client.hash(keys[0]) if keys else {}
 
-    def assert_ended(self, status, gid=None, sagad=None):
-        """By the master: a query may have to wait for the replica for too long."""
-        wait_for(lambda: self.stored(gid or self.id_).get("status") == status, f"it is {status}")
-
     def steps(self, *names):
         return {"steps": [{"action": f"{self.web.url}/{n}", "compensate": f"{self.web.url}/{n}-undo"}
                           for n in names], "payloads": ["{}"] * len(names)}

@@ -5,6 +5,7 @@ import time
 import unittest
 
 from harness.case import StackCase
+from harness.dtm import PATIENT
 from harness.process import DEADLINE, wait_for
 from harness.wire import PREPARE, SUBMIT, WireError, WireParticipant
 from harness.web import Answer
@@ -13,7 +14,7 @@ WAIT_MS = 10000
 
 
 class NativeCase(StackCase):
-    stack_options = {"services": ()}
+    stack_options = {"services": (), "settings": {"sagad": PATIENT}}
     has_user = False
 
     def setUp(self):
