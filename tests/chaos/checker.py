@@ -8,12 +8,14 @@ which they were written; "n" is the number of a line:
 
     {"n", "setup": {"stock": {pid: {"stock", "ver"}}, "gids": […]}}    what there was before the load
     {"n", "ask": "submit", "gid", "type", "branches": [[number, method, payload as hex]]}
+        with "client" when that is prepared, and what comes next is up to the client; with "seats" when
+        it is the message of a sale
     {"n", "ask": "order", "key", "uid", "pid", "num"}            the order API, with an idempotency key
     {"n", "ask": "pay", "order"}                                 order.Order/Paid
     {"n", "told": …, "since": line of the question, "gid" or "key" (with "gid", "order") or "order"}
 
 told: a status (prepared, submitted, aborting, succeed, failed), "registered" (with "branch"), "paid",
-"absent" (no such transaction), "refused" (the request is called wrong), "conflict" (it does not fit
+"sold" and "unsold" (the desk), "absent" (no such transaction), "refused" (the request is called wrong), "conflict" (it does not fit
 the status), "unknown" (no answer). What was told as unknown may be either way, but not half."""
 import collections
 import json
@@ -58,6 +60,10 @@ class Story:
                 self.told.setdefault(line["gid"], []).append(line)
             if line.get("key"):
                 self.told_of_key.setdefault(line["key"], []).append(line)
+
+    def sales(self):
+        """{gid: seats}"""
+        return {gid: ask["seats"] for gid, ask in self.asked.items() if "seats" in ask}
 
     def type_of(self, gid):
         return self.asked[gid]["type"] if gid in self.asked else None
@@ -138,7 +144,9 @@ def rule_asked(story, state):
         if ask:
             stored = [[b.number, b.method, b.payload.hex()] for b in txn.branches]
             wanted = ask["branches"]
-            fits = all(b in wanted for b in stored) if ask.get("client") else stored == wanted
+            fits = stored == wanted
+            if ask.get("client") and txn.type != "msg":  # they are registered one by one
+                fits = all(b in wanted for b in stored)
             if not fits or txn.type != ask["type"]:
                 yield gid, f"asked for {ask['type']} {wanted}, stored is {txn.type} {stored}"
         elif gid.startswith("order:") and gid.split(":", 3)[3] in story.keys:
@@ -172,11 +180,26 @@ def rule_half(_, state):
             yield txn.gid, f"{txn.status}, but branch {branch.number} ({branch.method}): {branch.state}"
 
 
-def rule_message(_, state):
+def rule_message(story, state):
     """Nobody can refuse a message."""
+    sales = story.sales()
     for gid, txn in state.txns.items():
-        if txn.type == "msg" and txn.status == "failed":
+        if txn.type == "msg" and txn.status == "failed" and gid not in sales:
             yield gid, "a message that failed"
+
+
+def rule_announced(story, state):
+    """A prepared message is sent if and only if its change was made."""
+    for gid in story.sales():
+        made = state.changes.get(gid, False)
+        status = state.txns[gid].status if gid in state.txns else "not there"
+        if made != (status == "succeed"):
+            yield gid, f"the change was {'' if made else 'not '}made, and the message is {status}"
+        if gid in state.txns and state.txns[gid].statuses()[:1] != ["prepared"]:
+            yield gid, "it was not prepared first"
+        for line in story.told.get(gid, []):
+            if line["told"] == ("unsold" if made else "sold"):
+                yield gid, f"told {line['told']} in line {line['n']}, and that is not so"
 
 
 def rule_orphan(_, state):
@@ -185,6 +208,9 @@ def rule_orphan(_, state):
     for gid, branch in state.barriers:
         if (gid, branch) not in known:
             yield gid, f"branch {branch} was called, and is not stored"
+    for gid in state.changes.keys() | state.seats.keys():
+        if gid not in state.txns:
+            yield gid, "the desk was asked for a message that is not stored"
     for order, fields in state.orders.items():
         if fields.get("gid") not in state.txns:
             yield f"order {order}", f"made by {fields.get('gid')}, which is not stored"
@@ -193,8 +219,12 @@ def rule_orphan(_, state):
             yield gid, f"branch {branch}, which is not stored, has the ledger entries {entries}"
 
 
-def rule_effect(_, state):
-    """Each branch that is done has had its effect once, each other one never."""
+def rule_effect(story, state):
+    """What was done has had its effect once, and nothing else has one."""
+    for gid, seats in story.sales().items():
+        wanted, found = seats * state.changes.get(gid, False), state.seats.get(gid, 0)
+        if found != wanted:
+            yield gid, f"{found} seats are sold, {wanted} would be right"
     for txn, branch in state.branches():
         what = branch.effect.what
         if what == "order":

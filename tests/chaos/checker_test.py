@@ -23,6 +23,7 @@ class World:
         self.ledger = self.put("{scr:0}:l:1", "hash", {})
         self.owners = self.put("{scr:0}:i", "hash", {})
         self.recent = self.put("saga:{3}:recent", "zset", {})
+        self.seats = self.put("{dsk:0}:s", "hash", {})
         self.put("{ord:0}:outbox", "stream", [])
         self.say(setup={"stock": {"1": {"stock": 100, "ver": 1}}, "gids": []})
 
@@ -54,8 +55,8 @@ class World:
         self.put(f"saga:{{3}}:tx:{gid}", "hash", fields, 1000)
         self.recent[gid] = "1"
 
-    def ask(self, gid, trans_type, steps):
-        self.say(ask="submit", gid=gid, type=trans_type,
+    def ask(self, gid, trans_type, steps, **more):
+        self.say(ask="submit", gid=gid, type=trans_type, **more,
                  branches=[[f"{n:02}", method, payload.hex()]
                            for n, (method, _, payload) in enumerate(steps, 1)])
 
@@ -139,6 +140,25 @@ class World:
         self.entry(gid, "01", 10)
         self.barrier("{scr:0}", gid, "01", action=("action", f"{len(self.owners)}|10"))
 
+    def sale(self, gid, seats, told):
+        """0 seats: they were refused, or never asked for."""
+        steps = [(mall.SAVE_SCORE, None, encode((1, 1), (2, 3)))]
+        self.ask(gid, "msg", steps, client=True, seats=seats or 4)
+        self.say(gid=gid, told="prepared")
+        self.put(f"{{dsk:0}}:br:{gid}:00", "hash",
+                 {"msg:01": ("msg" if seats else "rollback") + "|1|msg|"})
+        if seats:
+            self.record(gid, "msg", steps, "succeed", {"01.action": "succeed"},
+                        "+0 prepared | submitted | 01.action SUCCESS 0ms | succeed")
+            self.barrier("{scr:0}", gid, "01", action=("action", "7|3"))
+            self.entry(gid, "01", 3)
+            self.seats[gid] = str(seats)
+        else:
+            self.record(gid, "msg", steps, "failed", {},
+                        "+0 prepared | 00.msg FAILURE 0ms: no | failed: no")
+        for text in told:
+            self.say(gid=gid, told=text)
+
     def paid(self, number):
         self.saga(number, "succeed", ["succeed"])
         self.say(ask="pay", order=number)
@@ -164,6 +184,10 @@ def clean_world():
         world.saga(number, status, told)
     world.message("m1")
     world.message("m2")
+    world.sale("d1", 2, ["sold", "submitted"])
+    world.sale("d2", 3, ["sold"])
+    world.sale("d3", 0, ["unsold", "failed"])
+    world.sale("d4", 0, ["unknown"])
     world.tcc(11, "succeed", ["submitted", "succeed"])
     world.tcc(12, "failed", ["prepared", "failed"])
     world.paid(21)

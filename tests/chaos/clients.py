@@ -23,9 +23,10 @@ PRICE = 5
 LOST = (OSError, EOFError, ValueError, IndexError, http.client.HTTPException)
 
 WEIGHTS = {"saga": 26, "scarce": 12, "concurrent": 12, "tcc": 12, "message": 8, "pay": 8,
-           "order_api": 6, "client_tcc": 8, "abort": 5, "audit": 8}
+           "order_api": 6, "client_tcc": 8, "abort": 5, "audit": 8, "sale": 10}
 TCC_STEPS = (mall.ORDER_TCC, mall.STOCK_TCC, mall.SCORE_TCC)
 SERVICE_OF = {"order.Order": "order", "product.Product": "product", "score.UserScore": "score"}
+CHECK = "tcp://desk/desk.Desk/Check"
 
 
 class Log:
@@ -191,12 +192,12 @@ class Client(threading.Thread):
             self.ending.wait(self.chance.uniform(0.02, 0.4))
         return told
 
-    def submit_wire(self, gid, trans_type, steps, wait):
+    def submit_wire(self, gid, trans_type, steps, wait, **more):
         """steps as WireClient.ask wants them."""
         def once(name):
             since = self.log.now()
             told, answer = self.over_wire(name, lambda client: client.ask(
-                SUBMIT, gid, trans_type, steps, wait_timeout_ms=WAIT_MS * wait))
+                SUBMIT, gid, trans_type, steps, wait_timeout_ms=WAIT_MS * wait, **more))
             if told:
                 return self.tell(told, since, gid=gid, text=answer)
             return self.tell(answer.status, since, gid=gid)
@@ -378,7 +379,7 @@ class Client(threading.Thread):
     def do_client_tcc(self):
         gid, branches = self.gid("own"), self.tcc_branches()
         self.ask(gid, "tcc", [(methods[1], payload) for methods, payload in branches], client=True)
-        if self.prepare(gid) != "prepared":
+        if self.prepare(gid, "tcc") != "prepared":
             return
         vanishes_at = self.chance.randrange(3) if self.chance.random() < 0.1 else None
         for n, (methods, payload) in enumerate(branches):
@@ -386,14 +387,15 @@ class Client(threading.Thread):
                 return
             if self.register(gid, f"{n + 1:02}", methods, payload) != "registered" or \
                     not self.try_it(gid, f"{n + 1:02}", methods[0], payload):
-                self.abort_tcc(gid)
+                self.turn_back(gid)
                 return
         self.submit_wire(gid, "tcc", [], self.chance.random() < 0.5)
 
-    def prepare(self, gid):
+    def prepare(self, gid, trans_type, **more):
         def once(name):
             since = self.log.now()
-            told, answer = self.over_wire(name, lambda client: client.ask(PREPARE, gid, "tcc"))
+            told, answer = self.over_wire(name, lambda client: client.ask(
+                PREPARE, gid, trans_type, **more))
             return self.tell(told or answer.status, since, gid=gid)
         return self.until_told(gid, once)
 
@@ -417,7 +419,7 @@ class Client(threading.Thread):
                 return result == "SUCCESS"
         return False
 
-    def abort_tcc(self, gid):
+    def turn_back(self, gid):
         def once(name):
             since = self.log.now()
             told, answer = self.over_wire(name, lambda client: client.abort(gid, "no"))
@@ -425,6 +427,39 @@ class Client(threading.Thread):
                 return self.tell(told, since, gid=gid, text=answer)
             return self.tell(answer.status, since, gid=gid)
         self.until_told(gid, once)
+
+    # ---- a message that is prepared, and asked for when its client vanishes ----
+
+    def do_sale(self):
+        """Seats of the desk, and a message about them. Nobody gets four."""
+        gid, seats = self.gid("sale"), self.chance.randint(1, 4)
+        payload = mall.score_message(self.chance.choice(self.shop.users), seats)
+        message = {"steps": [{"action": self.url(mall.SAVE_SCORE), "payload": payload}],
+                   "query_prepared": CHECK,
+                   "timeout_to_fail_ms": self.chance.choice((100, 500, 3000))}
+        self.ask(gid, "msg", [(mall.SAVE_SCORE, payload)], client=True, seats=seats)
+        if self.prepare(gid, "msg", **message) != "prepared" or self.chance.random() < 0.1:
+            return
+        told = self.sell(gid, seats)
+        if told == "unknown" or self.chance.random() < 0.3:
+            return  # the coordinator asks the desk
+        if told == "sold":
+            self.submit_wire(gid, "msg", wait=self.chance.random() < 0.3, **message)
+        else:
+            self.turn_back(gid)
+
+    def sell(self, gid, seats):
+        for _ in range(TRIES):
+            since = self.log.now()
+            told, answer = self.over_wire("desk", lambda client: client.call(
+                "desk.Desk/Sell", f"{seats} {gid}".encode()))
+            if not told:
+                told = {"SUCCESS": "sold", "FAILURE": "unsold"}.get(answer.result, "unknown")
+            self.tell(told, since, gid=gid, text=str(answer))
+            if told != "unknown":
+                return told
+            self.ending.wait(self.chance.uniform(0.02, 0.4))
+        return told
 
 
 class Pace:

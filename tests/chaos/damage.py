@@ -35,6 +35,10 @@ class Run:
         return self.pick(txn for txn in self.state.txns.values() if txn.type == trans_type
                          and txn.status == status and (told is None or txn.gid in gids))
 
+    def sale(self, status):
+        return self.pick(txn for txn in self.state.txns.values() if txn.status == status
+                         and txn.gid in self.state.changes)
+
     def key_of(self, suffix):
         return self.pick(key for key in self.keys if key.endswith(suffix))
 
@@ -158,7 +162,39 @@ def never_call_one(run):
 
 
 def fail_a_message(run):
-    run.value(run.txn("msg", "succeed").key)["status"] = "failed"
+    run.value(run.pick(t.key for t in run.state.txns.values() if t.type == "msg"
+                       and t.gid not in run.state.changes))["status"] = "failed"
+
+
+# ---- a message and its change ----
+
+def send_without_its_change(run):
+    run.value(run.barrier(run.sale("succeed").gid, "00"))["msg:01"] = "rollback|1|msg|"
+
+
+def change_without_its_message(run):
+    run.value(run.sale("succeed").key)["status"] = "failed"
+
+
+def prepare_it_never(run):
+    record = run.value(run.pick(t.key for t in run.state.txns.values() if not t.log
+                                and t.gid in run.state.changes))
+    record["history"] = record["history"].replace("prepared", "submitted", 1)
+
+
+def sell_twice(run):
+    gid = run.sale("succeed").gid
+    key = run.pick(key for key in run.keys if re.fullmatch(r"\{dsk:\d+\}:s", key)
+                   and gid in run.keys[key]["value"])
+    run.value(key)[gid] = str(2 * int(run.keys[key]["value"][gid]))
+
+
+def lie_about_a_sale(run):
+    run.say(gid=run.sale("failed").gid, told="sold")
+
+
+def announce_nothing(run):
+    run.put("{dsk:0}:br:nobodys:00", "hash", {"msg:01": "msg|1|msg|"})
 
 
 # ---- a lie ----
@@ -284,6 +320,11 @@ DAMAGES = {
     "undo one branch": ("half", undo_one_branch), "forget one undo": ("half", forget_one_undo),
     "confirm one not": ("half", confirm_one_not), "confirm and cancel": ("half", confirm_and_cancel),
     "never call one": ("half", never_call_one), "fail a message": ("message", fail_a_message),
+    "send without its change": ("announced", send_without_its_change),
+    "change without its message": ("announced", change_without_its_message),
+    "prepare it never": ("announced", prepare_it_never),
+    "lie about a sale": ("announced", lie_about_a_sale), "sell twice": ("effect", sell_twice),
+    "announce nothing": ("orphan", announce_nothing),
     "tell success of a failure": ("lie", tell_success_of_a_failure),
     "tell failure of a success": ("lie", tell_failure_of_a_success),
     "turn after the abort": ("lie", turn_after_the_abort),

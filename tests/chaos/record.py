@@ -107,6 +107,8 @@ class State:
         self.keys = dump["keys"]
         self.txns = {}
         self.barriers = {}  # (gid, branch) → {op: (writer, journal)}
+        self.changes = {}  # gid of a prepared message → whether its change was made
+        self.seats = {}  # gid → how many the desk has sold
         self.orders, self.products, self.accounts, self.users = {}, {}, {}, {}
         self.ledgers = {}  # uid → {entry: text}
         self.entry_owners = {}
@@ -134,7 +136,11 @@ class State:
                 self.queues[key] = value
         elif kind == "br":
             gid, _, branch = name.rpartition(":")
-            self.barriers[gid, branch] = self._rows(value)
+            rows = self._rows(value)
+            if "msg" in rows:
+                self.changes[gid] = rows["msg"][0] == "msg"
+            else:
+                self.barriers[gid, branch] = rows
         elif kind.startswith("outbox"):
             self.queues[key] = value
         elif tag.startswith("{ord") and kind == "o":
@@ -147,6 +153,8 @@ class State:
             self.entry_owners.update({(tag, entry): int(uid) for entry, uid in value.items()})
         elif tag.startswith("{usr") and kind == "u":
             self.users[int(name)] = value
+        elif tag.startswith("{dsk") and kind == "s":
+            self.seats.update({gid: int(seats) for gid, seats in value.items()})
 
     @staticmethod
     def _rows(fields):

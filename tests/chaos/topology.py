@@ -12,6 +12,7 @@ from harness.stack import BUILD, SERVICES, Stack
 from network import Network
 from schedule import OF_SEVERAL, Targets
 
+PARTICIPANTS = (*SERVICES, "desk")
 # Small, so that a minute has many take-overs and retries.
 SAGAD = {"request_timeout": "1s", "store_timeout": "1s", "timeout_to_fail": "5s",
          "drain_timeout": "1s", "redis_wait": "2s"}
@@ -95,7 +96,7 @@ class World:
     def __init__(self, directory, coordinators, settings, **stack):
         self.dir, self.settings = directory, settings["sagad"]
         self.network = Network()
-        self.stack = Stack(coordinators, settings=settings, directory=directory, **stack)
+        self.stack = Stack(coordinators, PARTICIPANTS, settings, directory=directory, **stack)
         self.clocks = Clocks(directory)
         self.programs = self.stack.programs
         for name, program in self.programs.items():
@@ -107,9 +108,9 @@ class World:
         for name, program in self.programs.items():
             program.settings["redis"] = self._redis_for(name)
         for name in self.coordinators:
-            for service in SERVICES:
+            for service in PARTICIPANTS:
                 self._through(name, f"resolver.{service}", service)
-        for service, coordinator in zip(SERVICES, self.coordinators * len(SERVICES)):
+        for service, coordinator in zip(PARTICIPANTS, self.coordinators * len(PARTICIPANTS)):
             self._through(service, "coordinator", coordinator)
         for peer in ("user", "product"):
             self._through("order", f"{peer}_rpc", peer)
@@ -133,7 +134,7 @@ class World:
         return {**self.programs, **self.watchers, **self.stores}
 
     def targets(self):
-        groups = {"coordinators": self.coordinators, "services": list(SERVICES),
+        groups = {"coordinators": self.coordinators, "services": list(PARTICIPANTS),
                   "all": sorted(self.programs) + self._stores_that_fall_with_all()}
         return Targets(sorted(self.programs), sorted(self.stores), sorted(self.network.names), groups,
                        self.without, sorted(self.watchers), self.one_at_a_time)

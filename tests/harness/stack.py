@@ -13,6 +13,7 @@ from harness.redis import RedisServer
 from harness.wire import WireClient
 
 SERVICES = ("user", "product", "score", "order")
+PLACES = {"desk": "tests/chaos/desk"}  # of programs that are no service of the mall
 SECRET = "a secret of the tests that is long enough"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = os.environ.get("SAGAD_BUILD", str(ROOT / "build" / "dev"))
@@ -117,10 +118,10 @@ class Stack:
         acl_file, password = self._write_acl() if acl else None, self.passwords.get("OPS")
         self.redis = (redis(self.dir, fsync, acl_file=acl_file, password=password) if redis
                       else RedisServer(self.dir, fsync, cluster, acl_file, password))
-        self.programs = {}
+        self.programs, self.services = {}, services
         durability = {"no": "memory"}.get(fsync, fsync)
         for name in services:
-            self.programs[name] = Program(self, name, f"services/{name}/{name}d", {})
+            self.programs[name] = Program(self, name, f"{PLACES.get(name, f'services/{name}')}/{name}d", {})
         for i in range(1, coordinators + 1):
             name = f"sagad{i}"
             self.programs[name] = Coordinator(self, name, "coordinator/sagad",
@@ -137,7 +138,7 @@ class Stack:
         return path
 
     def _configure(self, program):
-        service = program.name if program.name in SERVICES else None
+        service = program.name if program.name in self.services else None
         program.settings |= {"listen_http": program.http.address, "redis": self.redis.address}
         if self.passwords:
             user = service or "sagad"
@@ -152,9 +153,8 @@ class Stack:
             if "order" in self.programs:
                 shards = {**self.asked.get("all", {}), **self.asked.get("order", {})}.get("shards", 1)
                 program.settings["outbox.order"] = f"{{ord:0..{int(shards) - 1}}}:outbox"
-            for name in SERVICES:
-                if name in self.programs:
-                    program.settings[f"resolver.{name}"] = self.programs[name].rpc.address
+            for name in self.services:
+                program.settings[f"resolver.{name}"] = self.programs[name].rpc.address
             program.settings |= self.asked.get("sagad", {})
         if service == "order":
             program.settings = {"paid_score": PAID_SCORE, **program.settings}
@@ -177,8 +177,8 @@ class Stack:
 
     def end(self):
         """Ends everything; returns what was wrong about how the programs ran."""
-        wrong = [program.end() for name, program in self.programs.items() if name in SERVICES]
-        wrong += [program.end() for name, program in self.programs.items() if name not in SERVICES]
+        wrong = [program.end() for name, program in self.programs.items() if name in self.services]
+        wrong += [program.end() for name, program in self.programs.items() if name not in self.services]
         wrong.append(self.redis.end())
         if not self.keeps_dir:
             shutil.rmtree(self.dir, ignore_errors=True)
