@@ -2,10 +2,12 @@
 # The whole system under load, while processes are killed and frozen, links break, clocks jump and the
 # disk is full; then the proof that nothing was lost, doubled or left half. docs/reliability.md.
 #   chaos.sh [--minutes 5] [--seed S] [--mode single-everysec|single-always|sentinel|cluster] [--dir D]
-#            [--coordinators 2] [--clients 24] [--rate 200] [--self-check] [--preset release]
+#            [--coordinators 2] [--workers N] [--clients 24] [--rate 200] [--self-check]
+#            [--preset release]
 #   chaos.sh --check D        the checker alone, on the folder of a run
 # Builds what is missing, shows what happens, ends with 1 when something was wrong; then the folder
-# stays. The same seed in the same mode breaks the same things at the same offsets.
+# stays. The same seed in the same mode breaks the same things at the same offsets; each coordinator
+# has two workers when the seed is odd.
 # Clock steps need the package libfaketime, a full disk needs root; else they are left out.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,7 +27,7 @@ while [ $# -gt 0 ]; do
       shift 2
       ;;
     -h | --help)
-      sed -n '2,10s/^# \{0,1\}//p' "$0"
+      sed -n '2,12s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)

@@ -103,6 +103,7 @@ class Run:
     def __init__(self, args, directory):
         self.args, self.dir = args, directory
         self.world = MODES[args.mode](directory, args.coordinators, own_mounts())
+        self.world.use_workers(args.workers)
         self.faults = schedule.draw(args.seed, args.seconds, self.world.targets())
         self.performer = Performer(self.world, directory)
         self.log = Log(os.path.join(directory, "clients.jsonl"))
@@ -236,7 +237,8 @@ def as_text(report):
     txns, longest = report["transactions"], report["longest"]
     lines = [
         f"mode {report['mode']}, seed {report['seed']}, {report['seconds']:.0f} s, "
-        f"{report['settings']['coordinators']} coordinators, {report['clients']} clients",
+        f"{report['settings']['coordinators']} coordinators with {report['settings']['workers']} "
+        f"workers, {report['clients']} clients",
         f"transactions  {txns['total']}: {txns['by_end']}, {txns['by_type']}",
         f"answers       {report['answers']}",
         f"faults        {sum(report['faults'].values())}: {report['faults']}",
@@ -269,7 +271,7 @@ def one_run(args, directory):
     """Whether all is right."""
     run = Run(args, directory)
     print(f"mode {args.mode}, seed {args.seed}, {args.seconds:.0f} s, {len(run.faults)} faults, "
-          f"folder {directory}", flush=True)
+          f"{args.workers} workers, folder {directory}", flush=True)
     log, violations = None, None
     try:
         dump = run.play()
@@ -296,6 +298,8 @@ def parse(argv):
     parser.add_argument("--seed", type=int, help="of the schedule; default: a new one")
     parser.add_argument("--mode", choices=sorted(MODES), default="single-everysec")
     parser.add_argument("--coordinators", type=int, default=2, choices=range(1, 10), metavar="1-9")
+    parser.add_argument("--workers", type=int, choices=range(1, 5), metavar="1-4",
+                        help="processes of each coordinator; default: 2 when the seed is odd, else 1")
     parser.add_argument("--clients", type=int, default=24)
     parser.add_argument("--rate", type=float, default=200, help="transactions a second, at most, "
                         "from all clients together (default 200)")
@@ -305,6 +309,7 @@ def parse(argv):
     args = parser.parse_args(argv)
     args.seconds = args.seconds or args.minutes * 60
     args.seed = random.SystemRandom().randrange(1 << 32) if args.seed is None else args.seed
+    args.workers = args.workers or 1 + args.seed % 2
     if args.seconds < 5 or args.clients < 1 or args.rate <= 0:
         parser.error("at least 5 seconds, 1 client and a rate above 0")
     if args.dir and os.path.isdir(args.dir) and os.listdir(args.dir):

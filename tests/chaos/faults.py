@@ -1,6 +1,7 @@
 """Carries a schedule out: begins and ends each fault, and keeps alive what ends by itself."""
 import json
 import os
+import pathlib
 import signal
 import time
 
@@ -12,6 +13,23 @@ STOP_S = 12  # for a clean end (a service waits 10 s for its requests); then it 
 AGAIN_S = 0.5  # between two starts of what ends by itself
 # The one reason to end by itself: at its start, and longer than the setting redis_wait.
 NO_REDIS = 'msg="Redis cannot be used"'
+
+
+def children_of(pid):
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return []
+    return [int(child) for child in text.split()]
+
+
+def send(pids, signo):
+    """To those that are still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signo)
+        except ProcessLookupError:
+            pass
 
 
 class Performer:
@@ -89,8 +107,11 @@ class Performer:
     def _kill(self, name):
         self.down.add(name)
         self.stopping.pop(name, None)
-        if self._process(name).is_up():
-            self._process(name).kill()
+        process = self._process(name)
+        if process.is_up():
+            workers = children_of(process.pid)
+            process.kill()
+            send(workers, signal.SIGKILL)  # at once: when their parent has gone they would end in order
 
     def _ask_to_stop(self, name):
         self.down.add(name)
@@ -124,12 +145,20 @@ class Performer:
     _begin_store_stop, _end_store_stop = _begin_stop, _end_stop
 
     def _begin_freeze(self, fault):
-        if self._process(fault.target).is_up():
-            self._process(fault.target).freeze()
+        process = self._process(fault.target)
+        if process.is_up():
+            process.freeze()
+            send(children_of(process.pid), signal.SIGSTOP)
 
     def _end_freeze(self, fault):
-        if self._process(fault.target).is_up():
-            self._process(fault.target).thaw()
+        process = self._process(fault.target)
+        if process.is_up():
+            send(children_of(process.pid), signal.SIGCONT)
+            process.thaw()
+
+    def _begin_worker_kill(self, fault):
+        process = self._process(fault.target)
+        send(children_of(process.pid)[:1] if process.is_up() else [], signal.SIGKILL)
 
     _begin_store_freeze, _end_store_freeze = _begin_freeze, _end_freeze
 
@@ -225,7 +254,7 @@ class Performer:
     def _begin_migrate(self, fault):
         self.world.migrate(fault.target)
 
-    _end_failover = _end_migrate = _end_script_flush
+    _end_failover = _end_migrate = _end_worker_kill = _end_script_flush
 
     # ---- what nobody asked for ----
 
@@ -248,7 +277,7 @@ class Performer:
                 continue
             code, lines = process.popen.returncode, process.log().splitlines()[-3:]
             self.ended.setdefault(name, []).append(code)
-            if not lines or NO_REDIS not in lines[-1]:
+            if not any(NO_REDIS in line for line in lines):
                 self.crashes.append(f"{name} ended by itself with {code}: " + " / ".join(lines))
             self._launch(name)
 

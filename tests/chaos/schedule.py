@@ -24,6 +24,7 @@ TRIES = 20
 # kind: (weight, what it hits, shortest, longest duration)
 KINDS = {
     "kill": (6, "program", 0.1, 3.0),
+    "worker_kill": (5, "coordinator", 0.0, 0.0),  # of several; the parent starts another
     "outage": (1, "group", 0.1, 2.0),
     "stop": (2, "program", 0.1, 2.0),
     "freeze": (4, "program", 0.3, 4.0),
@@ -57,6 +58,8 @@ def _target(chance, kind, targets):
     what = KINDS[kind][1]
     if what == "program":
         return chance.choice(targets.programs)
+    if what == "coordinator":
+        return chance.choice(targets.groups["coordinators"])
     if what == "store":
         return chance.choice(targets.stores)
     if what == "watcher":

@@ -91,6 +91,7 @@ class World:
     without = frozenset()
     one_at_a_time = ()  # names of which nothing else breaks while one is broken, or not yet mended
     watchers = {}
+    workers = 1  # of each coordinator
     disk = None
 
     def __init__(self, directory, coordinators, settings, **stack):
@@ -133,17 +134,24 @@ class World:
         """Whatever is a process."""
         return {**self.programs, **self.watchers, **self.stores}
 
+    def use_workers(self, count):
+        """Before the start."""
+        self.workers = count
+        for name in self.coordinators:
+            self.programs[name].settings["workers"] = count
+
     def targets(self):
+        without = self.without | ({"worker_kill"} if self.workers == 1 else set())
         groups = {"coordinators": self.coordinators, "services": list(PARTICIPANTS),
                   "all": sorted(self.programs) + self._stores_that_fall_with_all()}
         return Targets(sorted(self.programs), sorted(self.stores), sorted(self.network.names), groups,
-                       self.without, sorted(self.watchers), self.one_at_a_time)
+                       without, sorted(self.watchers), self.one_at_a_time)
 
     def start(self):
         self.stack.start()
 
     def settings_of_report(self):
-        return {"coordinators": len(self.coordinators), "lease": "1s",
+        return {"coordinators": len(self.coordinators), "workers": self.workers, "lease": "1s",
                 **self.settings}
 
     def promotions(self):
