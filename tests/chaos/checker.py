@@ -105,7 +105,7 @@ def _lies_of(gid, trans_type, lines, txn):
     for line in lines:
         told = line["told"]
         end = {"succeed": "succeed", "failed": "failed", "aborting": "failed"}.get(told)
-        if told == "submitted" and trans_type in ("tcc", "msg"):
+        if told == "submitted" and trans_type in ("tcc", "msg", "xa"):
             end = "succeed"  # what is decided to commit is committed
         if end and end != txn.status and txn.status in ENDS:
             yield gid, f"told {told} in line {line['n']}, and it is {txn.status}"
@@ -175,9 +175,25 @@ def _ordered(txn, ask):
 def rule_half(_, state):
     """All branches are done, or none of them."""
     for txn, branch in state.branches():
+        if txn.type == "xa":
+            continue  # it has no barriers
         allowed = {"succeed": ("done",), "failed": ("none", "undone", "barred")}.get(txn.status)
         if allowed and branch.state not in allowed:
             yield txn.gid, f"{txn.status}, but branch {branch.number} ({branch.method}): {branch.state}"
+
+
+def rule_phase2(_, state):
+    """Each branch of an xa is told how it ended, once or more, and never the other way."""
+    for txn, branch in state.branches():
+        if txn.type != "xa" or txn.status not in ENDS:
+            continue
+        found = state.resources.get((txn.gid, branch.number), {})
+        told = {op for op in ("commit", "rollback") if found.get(op)}
+        left = {name: found[name] for name in ("held", "sold") if name in found}
+        wanted, effect = ("commit", {"sold": branch.effect.num}) if txn.status == "succeed" \
+            else ("rollback", {})
+        if told != {wanted} or left != effect:
+            yield txn.gid, f"{txn.status}, and branch {branch.number} at the desk: {found}"
 
 
 def rule_message(story, state):
@@ -208,6 +224,8 @@ def rule_orphan(_, state):
     for gid, branch in state.barriers:
         if (gid, branch) not in known:
             yield gid, f"branch {branch} was called, and is not stored"
+    for gid, branch in state.resources.keys() - known:
+        yield gid, f"branch {branch} was held at the desk, and is not stored"
     for gid in state.changes.keys() | state.seats.keys():
         if gid not in state.txns:
             yield gid, "the desk was asked for a message that is not stored"
@@ -332,7 +350,8 @@ def _ops(txn):
     told = txn.succeeded_ops()
     for field, value in txn.fields.items():
         branch, _, op = field.partition(".")
-        if op in ("compensate", "cancel", "confirm") and value == "succeed" and (branch, op) not in told:
+        ends = ("compensate", "cancel", "confirm", "commit", "rollback")
+        if op in ends and value == "succeed" and (branch, op) not in told:
             yield txn.gid, f"{field} succeeded, and the history does not tell it"
     way = FORWARD.get(txn.type) if txn.status == "succeed" else BACK.get(txn.type)
     for branch in txn.branches:

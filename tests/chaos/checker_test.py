@@ -45,7 +45,7 @@ class World:
         fields = {"type": trans_type, "status": status, "lease": "1.2", "finished": "5",
                   "history": history}
         first, last = {"saga": ("action", "compensate"), "tcc": ("try", "cancel"),
-                       "msg": ("action", None)}[trans_type]
+                       "msg": ("action", None), "xa": ("commit", "rollback")}[trans_type]
         for n, (method, undo, payload) in enumerate(steps, 1):
             text = f"{first} tcp://{method.split('.')[0]}/{method} "
             if undo:
@@ -159,6 +159,20 @@ class World:
         for text in told:
             self.say(gid=gid, told=text)
 
+    def xa(self, gid, status, told):
+        end = "desk.Desk/End"
+        self.ask(gid, "xa", [(end, end, b"2"), (end, end, b"3")], client=True)
+        op = "commit" if status == "succeed" else "rollback"
+        self.record(gid, "xa", [(end, end, b"2"), (end, end, b"3")], status,
+                    {f"{n}.{op}": "succeed" for n in ("01", "02")},
+                    f"+0 prepared | {'submitted' if op == 'commit' else 'aborting: no'} | "
+                    f"01.{op} SUCCESS 0ms | 02.{op} SUCCESS 0ms | {status}")
+        for n, seats in ("01", "2"), ("02", "3"):
+            self.put(f"{{dsk:0}}:x:{gid}:{n}", "hash",
+                     {op: "1", **({"sold": seats} if op == "commit" else {})})
+        for text in told:
+            self.say(gid=gid, told=text)
+
     def paid(self, number):
         self.saga(number, "succeed", ["succeed"])
         self.say(ask="pay", order=number)
@@ -190,6 +204,8 @@ def clean_world():
     world.sale("d4", 0, ["unknown"])
     world.tcc(11, "succeed", ["submitted", "succeed"])
     world.tcc(12, "failed", ["prepared", "failed"])
+    world.xa("x1", "succeed", ["prepared", "submitted"])
+    world.xa("x2", "failed", ["prepared", "aborting"])
     world.paid(21)
     world.api(31)
     return world

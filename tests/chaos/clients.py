@@ -23,10 +23,13 @@ PRICE = 5
 LOST = (OSError, EOFError, ValueError, IndexError, http.client.HTTPException)
 
 WEIGHTS = {"saga": 26, "scarce": 12, "concurrent": 12, "tcc": 12, "message": 8, "pay": 8,
-           "order_api": 6, "client_tcc": 8, "abort": 5, "audit": 8, "sale": 10}
+           "order_api": 6, "client_tcc": 8, "abort": 5, "audit": 8, "sale": 10,
+           "xa": 8}
 TCC_STEPS = (mall.ORDER_TCC, mall.STOCK_TCC, mall.SCORE_TCC)
-SERVICE_OF = {"order.Order": "order", "product.Product": "product", "score.UserScore": "score"}
+SERVICE_OF = {"order.Order": "order", "product.Product": "product", "score.UserScore": "score",
+              "desk.Desk": "desk"}
 CHECK = "tcp://desk/desk.Desk/Check"
+END = "desk.Desk/End"
 
 
 class Log:
@@ -374,22 +377,30 @@ class Client(threading.Thread):
         status = answer.status if answer.found else "absent"
         return self.tell("prepared" if status == "submitted" else status, since, gid=gid)
 
-    # ---- a tcc whose client calls the tries ----
+    # ---- a tcc or xa whose client calls the tries, or has the first phase done ----
 
     def do_client_tcc(self):
-        gid, branches = self.gid("own"), self.tcc_branches()
-        self.ask(gid, "tcc", [(methods[1], payload) for methods, payload in branches], client=True)
-        if self.prepare(gid, "tcc") != "prepared":
+        self.drive(self.gid("own"), "tcc", self.tcc_branches(), self.try_it)
+
+    def do_xa(self):
+        """Seats of the desk, twice. Nobody gets four."""
+        seats = self.chance.choices((1, 2, 3, 4), (3, 3, 3, 1), k=2)
+        self.drive(self.gid("xa"), "xa", [((None, END, END), b"%d" % n) for n in seats], self.hold)
+
+    def drive(self, gid, trans_type, branches, first_phase):
+        self.ask(gid, trans_type, [(methods[1], payload) for methods, payload in branches],
+                 client=True)
+        if self.prepare(gid, trans_type) != "prepared":
             return
         vanishes_at = self.chance.randrange(3) if self.chance.random() < 0.1 else None
         for n, (methods, payload) in enumerate(branches):
             if n == vanishes_at:
                 return
-            if self.register(gid, f"{n + 1:02}", methods, payload) != "registered" or \
-                    not self.try_it(gid, f"{n + 1:02}", methods[0], payload):
+            if self.register(gid, trans_type, f"{n + 1:02}", methods, payload) != "registered" or \
+                    not first_phase(gid, f"{n + 1:02}", methods[0], payload):
                 self.turn_back(gid)
                 return
-        self.submit_wire(gid, "tcc", [], self.chance.random() < 0.5)
+        self.submit_wire(gid, trans_type, [], self.chance.random() < 0.5)
 
     def prepare(self, gid, trans_type, **more):
         def once(name):
@@ -399,21 +410,26 @@ class Client(threading.Thread):
             return self.tell(told or answer.status, since, gid=gid)
         return self.until_told(gid, once)
 
-    def register(self, gid, branch, methods, payload):
+    def register(self, gid, trans_type, branch, methods, payload):
         def once(name):
             since = self.log.now()
             told, answer = self.over_wire(name, lambda client: client.register(
-                gid, "tcc", branch, self.url(methods[1]), self.url(methods[2]), payload))
+                gid, trans_type, branch, self.url(methods[1]), self.url(methods[2]), payload))
             return self.tell(told or "registered", since, gid=gid, branch=branch)
         return self.until_told(gid, once)
 
     def try_it(self, gid, branch, method, payload):
         """Whether it has answered SUCCESS."""
+        return self.succeeds(method, payload, gid=gid, branch_id=branch, op="try", trans_type="tcc",
+                             timeout_ms=1000, started_ms=int(time.time() * 1000))
+
+    def hold(self, gid, branch, _, payload):
+        return self.succeeds("desk.Desk/Hold", b"%s %s" % (payload, f"{branch} {gid}".encode()))
+
+    def succeeds(self, method, payload, **call):
         service = SERVICE_OF[method.partition("/")[0]]
         for _ in range(2):
-            _, answer = self.over_wire(service, lambda client: client.call(
-                method, payload, gid=gid, branch_id=branch, op="try", trans_type="tcc",
-                timeout_ms=1000, started_ms=int(time.time() * 1000)))
+            _, answer = self.over_wire(service, lambda client: client.call(method, payload, **call))
             result = getattr(answer, "result", None)
             if result in ("SUCCESS", "FAILURE"):
                 return result == "SUCCESS"

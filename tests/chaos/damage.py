@@ -39,6 +39,11 @@ class Run:
         return self.pick(txn for txn in self.state.txns.values() if txn.status == status
                          and txn.gid in self.state.changes)
 
+    def resource(self, status):
+        """Of an xa, its record at the desk."""
+        return self.pick(key for key in self.keys if re.match(r"\{dsk:\d+\}:x:", key)
+                         and self.state.txns[key.split(":")[3]].status == status)
+
     def key_of(self, suffix):
         return self.pick(key for key in self.keys if key.endswith(suffix))
 
@@ -164,6 +169,29 @@ def never_call_one(run):
 def fail_a_message(run):
     run.value(run.pick(t.key for t in run.state.txns.values() if t.type == "msg"
                        and t.gid not in run.state.changes))["status"] = "failed"
+
+
+# ---- an xa ----
+
+def call_no_commit(run):
+    run.value(run.resource("succeed")).pop("commit")
+
+
+def call_no_rollback(run):
+    del run.keys[run.resource("failed")]
+
+
+def commit_what_is_rolled_back(run):
+    run.value(run.resource("failed"))["commit"] = "1"
+
+
+def commit_twice(run):
+    record = run.value(run.resource("succeed"))
+    record["sold"] = str(2 * int(record["sold"]))
+
+
+def keep_seats_held(run):
+    run.value(run.resource("failed"))["held"] = "2"
 
 
 # ---- a message and its change ----
@@ -320,6 +348,9 @@ DAMAGES = {
     "undo one branch": ("half", undo_one_branch), "forget one undo": ("half", forget_one_undo),
     "confirm one not": ("half", confirm_one_not), "confirm and cancel": ("half", confirm_and_cancel),
     "never call one": ("half", never_call_one), "fail a message": ("message", fail_a_message),
+    "call no commit": ("phase2", call_no_commit), "call no rollback": ("phase2", call_no_rollback),
+    "commit what is rolled back": ("phase2", commit_what_is_rolled_back),
+    "commit twice": ("phase2", commit_twice), "keep seats held": ("phase2", keep_seats_held),
     "send without its change": ("announced", send_without_its_change),
     "change without its message": ("announced", change_without_its_message),
     "prepare it never": ("announced", prepare_it_never),

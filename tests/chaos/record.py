@@ -11,8 +11,8 @@ from harness.wire import Message
 ENDS = ("succeed", "failed")
 STATUS_EVENT = re.compile(r"(?:\+\d+ )?(prepared|submitted|aborting|succeed|failed)(?::.*)?$", re.S)
 OP_EVENT = re.compile(r"(?:\+\d+ )?(\w+)\.(\w+) SUCCESS \d+ms")
-FORWARD = {"saga": "action", "msg": "action", "tcc": "confirm"}
-BACK = {"saga": "compensate", "tcc": "cancel"}
+FORWARD = {"saga": "action", "msg": "action", "tcc": "confirm", "xa": "commit"}
+BACK = {"saga": "compensate", "tcc": "cancel", "xa": "rollback"}
 
 
 def read_dump(path):
@@ -21,14 +21,18 @@ def read_dump(path):
 
 
 class Effect:
-    """What a branch does, by its method and payload: `what` is order, stock, grant, spend or user."""
+    """What a branch does, by its method and payload: `what` is order, stock, grant, spend,
+    user or seats."""
 
     METHODS = {"Create": "order", "DecrStock": "stock", "saveUserScore": "grant",
-               "Deduct": "spend", "saveUser": "user"}
+               "Deduct": "spend", "saveUser": "user", "End": "seats"}
 
     def __init__(self, method, payload):
         name = re.sub(r"^(Try|Confirm|Cancel)", "", method.rpartition("/")[2])
         self.what = self.METHODS.get(name, method)
+        if self.what == "seats":
+            self.num = int(payload)  # the desk takes plain text
+            return
         message = Message(payload)
         if self.what == "order":
             self.uid, self.pid, self.amount = (message.int(n) for n in (1, 2, 3))
@@ -52,7 +56,8 @@ class Branch:
         self.payload = payload.encode("latin-1")
         words = head.split(" ")
         urls = {words[i]: words[i + 1] for i in range(0, len(words) - 1, 2)}
-        url = urls.get("action") or urls.get("try") or urls.get("confirm") or ""
+        url = urls.get("action") or urls.get("try") or urls.get("confirm") \
+            or urls.get("commit") or ""
         self.method = "/".join(url.split("/")[-2:])
         self.effect = Effect(self.method, self.payload)
         self.rows = rows
@@ -109,6 +114,7 @@ class State:
         self.barriers = {}  # (gid, branch) → {op: (writer, journal)}
         self.changes = {}  # gid of a prepared message → whether its change was made
         self.seats = {}  # gid → how many the desk has sold
+        self.resources = {}  # (gid, branch) of an xa → its record at the desk, numbers
         self.orders, self.products, self.accounts, self.users = {}, {}, {}, {}
         self.ledgers = {}  # uid → {entry: text}
         self.entry_owners = {}
@@ -155,6 +161,9 @@ class State:
             self.users[int(name)] = value
         elif tag.startswith("{dsk") and kind == "s":
             self.seats.update({gid: int(seats) for gid, seats in value.items()})
+        elif tag.startswith("{dsk") and kind == "x":
+            gid, _, branch = name.rpartition(":")
+            self.resources[gid, branch] = {field: int(number) for field, number in value.items()}
 
     @staticmethod
     def _rows(fields):

@@ -1,9 +1,13 @@
 /*
- * The participant of the chaos runs that does what no service of the mall does: it sells seats, and
- * announces each sale by a two-phase message. Its client prepares the message, asks for the sale
- * and submits, or vanishes; then the coordinator asks the desk.
+ * The participant of the chaos runs that does what no service of the mall does: it sells seats.
  *
- * Redis, under the tag {dsk:<n>} that follows from the gid: s, a hash with the seats of each gid.
+ * Announced by a two-phase message: the client prepares it, asks for the sale and submits, or
+ * vanishes; then the coordinator asks the desk. Or in an XA, whose resource manager the desk is:
+ * the client has the seats held, and the coordinator calls for commit or rollback.
+ *
+ * Redis, under the tag {dsk:<n>} that follows from the gid: s, a hash, gid → seats that were
+ * announced; x:<gid>:<branch>, a hash of one branch of an XA: held or sold = seats, commit and
+ * rollback = how often each was called.
  */
 #include "services/common/data.h"
 #include "services/common/service.h"
@@ -12,12 +16,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_SIZE = 48 };
+enum { KEY_SIZE = 48, XA_NAME_SIZE = 200 };
 
 struct desk {
     struct service service;
     struct service_settings settings;
-    struct saga_script *sell;
+    struct saga_script *sell, *xa_hold, *xa_end;
 };
 
 static void tag_make(const struct desk *desk, struct saga_bytes gid, char out[KEY_SIZE])
@@ -82,6 +86,59 @@ static void on_check(void *arg, struct saga_call *call)
     saga_call_check_back(call, tag);
 }
 
+/* ---- a resource manager of XA ---- */
+
+static const char xa_hold_body[] = "if redis.call('HEXISTS', KEYS[1], 'rollback') == 1 then\n"
+                                   "  return {'FAIL', 'too_late: it was rolled back'}\n"
+                                   "elseif ARGV[1] + 0 > 3 then\n"
+                                   "  return {'FAIL', 'too_many: nobody gets more than 3 seats'}\n"
+                                   "elseif redis.call('HEXISTS', KEYS[1], 'sold') == 0 then\n"
+                                   "  redis.call('HSET', KEYS[1], 'held', ARGV[1])\n"
+                                   "end\n"
+                                   "return {'OK', ''}";
+
+/* Every call is counted, under its op. */
+static const char xa_end_body[] =
+    "redis.call('HINCRBY', KEYS[1], ARGV[1], 1)\n"
+    "local held = redis.call('HGET', KEYS[1], 'held')\n"
+    "redis.call('HDEL', KEYS[1], 'held')\n"
+    "if ARGV[1] == 'commit' and held then\n"
+    "  redis.call('HINCRBY', KEYS[1], 'sold', held)\n"
+    "elseif (ARGV[1] == 'commit') ~= (redis.call('HEXISTS', KEYS[1], 'sold') == 1) then\n"
+    "  return {'FAIL', 'too_late: it has ended otherwise, or was never held'}\n"
+    "end\n"
+    "return {'OK', ''}";
+
+static void xa_run(struct desk *desk, const struct saga_script *script, struct saga_call *call,
+                   struct saga_bytes gid, struct saga_bytes branch_id, struct saga_bytes word)
+{
+    char tag[KEY_SIZE], key[KEY_SIZE + XA_NAME_SIZE];
+    tag_make(desk, gid, tag);
+    snprintf(key, sizeof(key), "%s:x:%.*s:%.*s", tag, (int)gid.len, gid.ptr, (int)branch_id.len,
+             branch_id.ptr);
+    struct slice keys[] = {slice_str(key)}, args[] = {service_slice(word)};
+    data_run(desk->service.saga, &(struct data_script_call){script, keys, 1, args, 1},
+             data_changed_call, call);
+}
+
+/* The first phase, by the client. Payload: "SEATS BRANCH GID". */
+static void on_hold(void *arg, struct saga_call *call)
+{
+    struct desk *desk = arg;
+    struct saga_bytes gid = saga_call_payload(call);
+    struct saga_bytes seats = take_word(&gid);
+    struct saga_bytes branch_id = take_word(&gid);
+    xa_run(desk, desk->xa_hold, call, gid, branch_id, seats);
+}
+
+/* The second one, by the coordinator: commit or rollback. */
+static void on_end(void *arg, struct saga_call *call)
+{
+    struct desk *desk = arg;
+    xa_run(desk, desk->xa_end, call, saga_call_gid(call), saga_call_branch_id(call),
+           saga_call_op(call));
+}
+
 /* ---- main ---- */
 
 static const struct conf_option options[] = {
@@ -104,14 +161,19 @@ static void opened(void *arg)
     struct desk *desk = arg;
     saga_on_request(desk->service.saga, "desk.Desk/Sell", on_sell, desk);
     saga_on_branch(desk->service.saga, "desk.Desk/Check", on_check, desk);
+    saga_on_request(desk->service.saga, "desk.Desk/Hold", on_hold, desk);
+    saga_on_branch(desk->service.saga, "desk.Desk/End", on_end, desk);
 }
 
 int main(int argc, char **argv)
 {
-    const struct redis_script sell = {
-        .name = "sell", .text = sell_body, .len = strlen(sell_body), .keys = 2};
+    const struct redis_script sell = {"sell", sell_body, strlen(sell_body), NULL, 2};
+    const struct redis_script xa_hold = {"xa_hold", xa_hold_body, strlen(xa_hold_body), NULL, 1};
+    const struct redis_script xa_end = {"xa_end", xa_end_body, strlen(xa_end_body), NULL, 1};
     struct desk desk = {0};
-    const struct service_script scripts[] = {{&desk.sell, &sell, SERVICE_GATE}};
+    const struct service_script scripts[] = {{&desk.sell, &sell, SERVICE_GATE},
+                                             {&desk.xa_hold, &xa_hold, 0},
+                                             {&desk.xa_end, &xa_end, 0}};
     struct service_program program = {
         .conf = &conf,
         .settings = &desk.settings,
