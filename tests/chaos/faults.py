@@ -115,6 +115,7 @@ class Performer:
 
     def _ask_to_stop(self, name):
         self.down.add(name)
+        self.stopping.pop(name, None)  # by an earlier fault; it stays down until this one is over
         if self._process(name).is_up():
             self._process(name).popen.send_signal(signal.SIGTERM)
 
