@@ -14,6 +14,8 @@ which they were written; "n" is the number of a line:
     {"n", "ask": "pay", "order"}                                 order.Order/Paid
     {"n", "told": …, "since": line of the question, "gid" or "key" (with "gid", "order") or "order"}
 
+A "told" of a workflow may have its "result".
+
 told: a status (prepared, submitted, aborting, succeed, failed), "registered" (with "branch"), "paid",
 "sold" and "unsold" (the desk), "absent" (no such transaction), "refused" (the request is called wrong), "conflict" (it does not fit
 the status), "unknown" (no answer). What was told as unknown may be either way, but not half."""
@@ -28,6 +30,12 @@ from record import BACK, ENDS, FORWARD, State, read_dump
 Violation = collections.namedtuple("Violation", "rule subject text")
 # What a client may rely on: the transaction is stored.
 KNOWN = ("prepared", "submitted", "aborting", "succeed", "failed", "registered")
+
+# What the desk may report of an order; a refused one is undone.
+DONE, REFUSED = {"01.action": "succeed"}, {"01.action": "failed"}
+UNDONE = {"01.compensate": "succeed", "02.compensate": "succeed"}
+WORKFLOW_STEPS = {"succeed": [{**DONE, "02.action": "succeed"}],
+                  "failed": [{**DONE, "02.action": "failed", **UNDONE}, {**REFUSED, **UNDONE}]}
 
 
 class Story:
@@ -196,6 +204,21 @@ def rule_phase2(_, state):
             yield txn.gid, f"{txn.status}, and branch {branch.number} at the desk: {found}"
 
 
+def rule_workflow(story, state):
+    """What was reported of its steps, and its result, are kept, and fit its end."""
+    for gid, txn in state.txns.items():
+        if txn.type != "workflow" or txn.status not in ENDS:
+            continue
+        steps = {name: value.partition(" ")[0] for name, value in txn.fields.items()
+                 if re.match(r"\d\d\.", name)}
+        if steps not in WORKFLOW_STEPS[txn.status]:
+            yield gid, f"{txn.status}, and its steps are {steps}"
+        result = str(txn.branches[0].effect.order) if txn.status == "succeed" else ""
+        told = [line["result"] for line in story.told.get(gid, []) if line.get("result")]
+        for found in {txn.fields.get("result", ""), *told} - {result}:
+            yield gid, f"{txn.status}, and its result is, or was told as, '{found}'"
+
+
 def rule_message(story, state):
     """Nobody can refuse a message."""
     sales = story.sales()
@@ -338,11 +361,14 @@ def rule_history(_, state):
         statuses = txn.statuses()
         turns = [s for s in statuses if s in ("aborting",) + ENDS]
         wanted = [["succeed"]] if txn.status == "succeed" else [["aborting", "failed"]]
+        if txn.type == "workflow":
+            wanted = [[txn.status]]  # only its client knows that it has turned round
         if all(branch.state == "none" for branch in txn.branches) or txn.type == "msg":
             wanted.append([txn.status])  # there is nothing to undo
         if turns not in wanted:
             yield gid, f"{txn.status}, and its history tells {statuses}"
-        yield from _ops(txn)
+        if txn.type != "workflow":
+            yield from _ops(txn)
 
 
 def _ops(txn):

@@ -173,6 +173,23 @@ class World:
         for text in told:
             self.say(gid=gid, told=text)
 
+    def workflow(self, number, status):
+        """With the effects of a saga."""
+        gid, order = f"flow-{number}", mall.order_message(number, 1, 1, 2)
+        self.ask(gid, "workflow", [(mall.CREATE, None, order),
+                                   (mall.DECR, None, mall.decr_message(1, 2))])
+        self.saga(number, status, [], ask=False, gid=gid)
+        fields = {"00": "query tcp://desk/desk.Desk/Order payload " + order.decode("latin-1"),
+                  "type": "workflow", "status": status, "lease": "1.2", "finished": "5",
+                  "01.action": "succeed \x08\x01", "history": f"+0 prepared | +4 {status}"}
+        if status == "succeed":
+            fields |= {"02.action": "succeed ", "result": str(number)}
+        else:
+            fields |= {"02.action": "failed no", "01.compensate": "succeed ",
+                       "02.compensate": "succeed "}
+        self.put(f"saga:{{3}}:tx:{gid}", "hash", fields, 1000)
+        self.say(gid=gid, told=status, result=fields.get("result"))
+
     def paid(self, number):
         self.saga(number, "succeed", ["succeed"])
         self.say(ask="pay", order=number)
@@ -206,6 +223,8 @@ def clean_world():
     world.tcc(12, "failed", ["prepared", "failed"])
     world.xa("x1", "succeed", ["prepared", "submitted"])
     world.xa("x2", "failed", ["prepared", "aborting"])
+    world.workflow(41, "succeed")
+    world.workflow(42, "failed")
     world.paid(21)
     world.api(31)
     return world

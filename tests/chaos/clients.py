@@ -24,7 +24,7 @@ LOST = (OSError, EOFError, ValueError, IndexError, http.client.HTTPException)
 
 WEIGHTS = {"saga": 26, "scarce": 12, "concurrent": 12, "tcc": 12, "message": 8, "pay": 8,
            "order_api": 6, "client_tcc": 8, "abort": 5, "audit": 8, "sale": 10,
-           "xa": 8}
+           "xa": 8, "workflow": 8}
 TCC_STEPS = (mall.ORDER_TCC, mall.STOCK_TCC, mall.SCORE_TCC)
 SERVICE_OF = {"order.Order": "order", "product.Product": "product", "score.UserScore": "score",
               "desk.Desk": "desk"}
@@ -476,6 +476,28 @@ class Client(threading.Thread):
                 return told
             self.ending.wait(self.chance.uniform(0.02, 0.4))
         return told
+
+
+    # ---- a workflow ----
+
+    def do_workflow(self):
+        """An order, step by step, by the desk."""
+        uid, order = self.buyer()
+        gid, pid = f"flow-{order}", self.chance.choice([self.shop.product] * 2 + self.shop.scarce)
+        payload = mall.order_message(order, uid, pid, 2, 2 * PRICE)
+        self.ask(gid, "workflow", [(mall.CREATE, payload), (mall.DECR, mall.decr_message(pid, 2))])
+        for _ in range(self.chance.randint(1, TRIES)):
+            since = self.log.now()
+            told, answer = self.over_wire("desk", lambda client: client.call(
+                "desk.Desk/Order", payload))
+            result = None
+            if not told:
+                is_known = answer.result == "SUCCESS"
+                told, _, result = (answer.payload.decode() if is_known else "unknown").partition(" ")
+            self.tell(told, since, gid=gid, result=result, text=str(answer))
+            if told != "unknown":
+                return
+            self.ending.wait(self.chance.uniform(0.02, 0.4))
 
 
 class Pace:

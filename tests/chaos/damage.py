@@ -194,6 +194,31 @@ def keep_seats_held(run):
     run.value(run.resource("failed"))["held"] = "2"
 
 
+# ---- a workflow ----
+
+def forget_a_step(run):
+    del run.value(run.txn("workflow", "succeed").key)["02.action"]
+
+
+def forget_the_result(run):
+    del run.value(run.txn("workflow", "succeed").key)["result"]
+
+
+def tell_another_result(run):
+    run.say(gid=run.txn("workflow", "succeed").gid, told="succeed", result="1234567890")
+
+
+def order_something_else(run):
+    record = run.value(run.txn("workflow", "succeed").key)
+    record["00"] = record["00"][:-1] + "\x07"
+
+
+def leave_a_step_done(run):
+    txn = run.pick(t for t in run.state.txns.values() if t.type == "workflow"
+                   and t.status == "failed" and t.branches[0].state == "undone")
+    del run.value(run.barrier(txn.gid, "01"))["compensate:01"]
+
+
 # ---- a message and its change ----
 
 def send_without_its_change(run):
@@ -351,6 +376,11 @@ DAMAGES = {
     "call no commit": ("phase2", call_no_commit), "call no rollback": ("phase2", call_no_rollback),
     "commit what is rolled back": ("phase2", commit_what_is_rolled_back),
     "commit twice": ("phase2", commit_twice), "keep seats held": ("phase2", keep_seats_held),
+    "forget a step": ("workflow", forget_a_step),
+    "forget the result": ("workflow", forget_the_result),
+    "tell another result": ("workflow", tell_another_result),
+    "order something else": ("asked", order_something_else),
+    "leave a step done": ("half", leave_a_step_done),
     "send without its change": ("announced", send_without_its_change),
     "change without its message": ("announced", change_without_its_message),
     "prepare it never": ("announced", prepare_it_never),

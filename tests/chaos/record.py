@@ -6,6 +6,7 @@ import functools
 import json
 import re
 
+from harness.mall import CREATE, DECR, decr_message
 from harness.wire import Message
 
 ENDS = ("succeed", "failed")
@@ -177,10 +178,23 @@ class State:
 
     def _complete(self, txn, log):
         txn.log = log
+        if txn.type == "workflow":
+            self._complete_workflow(txn)
+            return
         for field, text in txn.fields.items():
             if re.fullmatch(r"\d\d", field) and field != "00":
                 rows = self.barriers.get((txn.gid, field), {})
                 txn.branches.append(Branch(txn.gid, field, text, rows))
+
+    def _complete_workflow(self, txn):
+        """What its steps are follows from its data: an order."""
+        data = txn.fields["00"].partition("payload ")[2]
+        order = Effect(CREATE, data.encode("latin-1"))
+        stock = decr_message(order.pid, order.num).decode("latin-1")
+        for number, method, payload in (("01", CREATE, data), ("02", DECR, stock)):
+            rows = self.barriers.get((txn.gid, number), {})
+            text = f"action tcp://{method.partition('.')[0]}/{method} payload {payload}"
+            txn.branches.append(Branch(txn.gid, number, text, rows))
 
     @functools.cached_property
     def entries(self):

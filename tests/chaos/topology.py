@@ -113,8 +113,9 @@ class World:
                 self._through(name, f"resolver.{service}", service)
         for service, coordinator in zip(PARTICIPANTS, self.coordinators * len(PARTICIPANTS)):
             self._through(service, "coordinator", coordinator)
-        for peer in ("user", "product"):
-            self._through("order", f"{peer}_rpc", peer)
+        for who, peer in (("order", "user"), ("order", "product"), ("desk", "order"),
+                          ("desk", "product")):
+            self._through(who, f"{peer}_rpc", peer)
         self.rpc, self.http = {}, {}  # for clients: program → address
         for name, program in self.programs.items():
             self.rpc[name] = self.network.link(f"client>{name}", program.rpc.address)

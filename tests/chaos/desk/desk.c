@@ -3,14 +3,15 @@
  *
  * Announced by a two-phase message: the client prepares it, asks for the sale and submits, or
  * vanishes; then the coordinator asks the desk. Or in an XA, whose resource manager the desk is:
- * the client has the seats held, and the coordinator calls for commit or rollback.
+ * the client has the seats held, and the coordinator calls for commit or rollback. Besides, it
+ * orders for its clients, by workflows (flow.c).
  *
  * Redis, under the tag {dsk:<n>} that follows from the gid: s, a hash, gid → seats that were
  * announced; x:<gid>:<branch>, a hash of one branch of an XA: held or sold = seats, commit and
  * rollback = how often each was called.
  */
 #include "services/common/data.h"
-#include "services/common/service.h"
+#include "tests/chaos/desk/desk.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,19 +19,13 @@
 
 enum { KEY_SIZE = 48, XA_NAME_SIZE = 200 };
 
-struct desk {
-    struct service service;
-    struct service_settings settings;
-    struct saga_script *sell, *xa_hold, *xa_end;
-};
-
 static void tag_make(const struct desk *desk, struct saga_bytes gid, char out[KEY_SIZE])
 {
     int64_t sum = 0;
     for (size_t i = 0; i < gid.len; i++) {
         sum += (unsigned char)gid.ptr[i];
     }
-    snprintf(out, KEY_SIZE, "{dsk:%" PRId64 "}", sum % desk->settings.shards);
+    snprintf(out, KEY_SIZE, "{dsk:%" PRId64 "}", sum % desk->settings.common.shards);
 }
 
 /* Of a payload "word rest": cuts the word off. */
@@ -143,6 +138,10 @@ static void on_end(void *arg, struct saga_call *call)
 
 static const struct conf_option options[] = {
     SERVICE_OPTIONS("127.0.0.1:8005", "127.0.0.1:9005"),
+    SETTINGS_OPTION(struct desk_settings, "order_rpc", CONF_STRING, order_rpc, "127.0.0.1:9002", 0,
+                    0, NULL, "TCP address of the order service."),
+    SETTINGS_OPTION(struct desk_settings, "product_rpc", CONF_STRING, product_rpc, "127.0.0.1:9001",
+                    0, 0, NULL, "TCP address of the product service."),
     {.name = NULL},
 };
 
@@ -163,6 +162,7 @@ static void opened(void *arg)
     saga_on_branch(desk->service.saga, "desk.Desk/Check", on_check, desk);
     saga_on_request(desk->service.saga, "desk.Desk/Hold", on_hold, desk);
     saga_on_branch(desk->service.saga, "desk.Desk/End", on_end, desk);
+    flow_register(desk);
 }
 
 int main(int argc, char **argv)
@@ -176,7 +176,7 @@ int main(int argc, char **argv)
                                              {&desk.xa_end, &xa_end, 0}};
     struct service_program program = {
         .conf = &conf,
-        .settings = &desk.settings,
+        .settings = &desk.settings.common,
         .service = &desk.service,
         .scripts = scripts,
         .script_count = sizeof(scripts) / sizeof(scripts[0]),
