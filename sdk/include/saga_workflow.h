@@ -14,7 +14,8 @@
  *
  * Two runs of one workflow may be at work at a time (a slow one, and one that was resumed). The
  * barrier of the participants makes that harmless, for both call a step by the same gid, branch id
- * and op. What one has reported the other cannot report otherwise (SAGA_E_INVALID): it leaves.
+ * and op. What one has reported the other cannot report otherwise (SAGA_E_INVALID): it leaves. Undo
+ * a step that was refused, too: a call of it by the other run may come later, and find it possible.
  */
 #ifndef SAGA_WORKFLOW_H
 #define SAGA_WORKFLOW_H

@@ -9,11 +9,15 @@ import unittest
 from harness.case import StackCase
 from harness.ports import Port
 from harness.process import DEADLINE, Process, wait_for
-from harness.wire import SUCCESS, WireClient, WireParticipant
+from harness.wire import FAILURE, SUCCESS, WireClient, WireParticipant
 
 EXAMPLES = os.path.join(os.environ["SAGAD_BUILD"], "examples")
 TAKE = "stock.Stock/Take"
 FAILURE_NUMBER, ERROR_NUMBER = 2, 4
+
+
+def no_seat(call):
+    return FAILURE_NUMBER if call.op == "action" else 1
 
 
 class TripCase(StackCase):
@@ -74,10 +78,11 @@ class WorkflowTest(TripCase):
         self.assertEqual(b"booked", self.known().result)
 
     def test_without_a_seat_the_room_is_given_back(self):
-        self.seats.rules[TAKE] = FAILURE_NUMBER
+        self.seats.rules[TAKE] = no_seat
         self.start(self.id_)
         self.await_status(self.id_, "failed")
         self.assertEqual([self.step("01"), self.step("01", "compensate")], self.steps(self.rooms))
+        self.assertEqual([self.step("02"), self.step("02", "compensate")], self.steps(self.seats))
         self.assertEqual("no seat", self.known().rollback_reason)
 
     def test_killed_in_the_second_step_it_does_not_do_the_first_again(self):
@@ -89,14 +94,14 @@ class WorkflowTest(TripCase):
         self.assertEqual([self.step("02")] * 2, self.steps(self.seats))
 
     def test_killed_on_the_way_back_it_goes_on_back(self):
-        self.seats.rules[TAKE] = FAILURE_NUMBER
+        self.seats.rules[TAKE] = no_seat
         self.start_and_kill(self.rooms, "01", "compensate")
         self.seats.rules[TAKE] = 1  # there is one by now, but that is decided
         self.start()
         self.await_status(self.id_, "failed")
         self.assertEqual([self.step("01")] + [self.step("01", "compensate")] * 2,
                          self.steps(self.rooms))
-        self.assertEqual([self.step("02")], self.steps(self.seats))
+        self.assertEqual([self.step("02"), self.step("02", "compensate")], self.steps(self.seats))
 
     def test_a_step_that_is_not_clear_is_tried_by_the_next_run(self):
         self.seats.rules[TAKE] = lambda call: ERROR_NUMBER if len(self.seats.calls) == 1 else 1
@@ -158,11 +163,14 @@ class BarrierTest(TripCase):
                           f"unix:{self.redis.path}"])
         self.stock.await_ready(lambda: self.stock.has_logged("listening"))
 
-    def take(self, call):
+    def forward(self, call):
         with WireClient(self.stock_port.address) as client:
-            reply = client.call(call.method, call.payload, gid=call.gid, branch_id=call.branch_id,
-                                op=call.op, trans_type=call.trans_type,
-                                started_ms=call.started_ms)
+            return client.call(call.method, call.payload, gid=call.gid, branch_id=call.branch_id,
+                               op=call.op, trans_type=call.trans_type,
+                               started_ms=call.started_ms)
+
+    def take(self, call):
+        reply = self.forward(call)
         self.assertEqual(SUCCESS, reply.result, reply.message)
         return 1
 
@@ -178,7 +186,7 @@ class BarrierTest(TripCase):
         self.assertEqual(9, self.left())
 
     def test_an_undo_that_was_not_reported_is_done_once(self):
-        self.seats.rules[TAKE] = FAILURE_NUMBER
+        self.seats.rules[TAKE] = no_seat
         self.start_and_kill(self.rooms, "01", "compensate", answer=self.take)
         self.assertEqual(10, self.left())
         self.start()
@@ -186,6 +194,25 @@ class BarrierTest(TripCase):
         self.assertEqual([self.step("01")] + [self.step("01", "compensate")] * 2,
                          self.steps(self.rooms))
         self.assertEqual(10, self.left())
+
+    def test_a_late_call_of_a_step_that_was_refused_does_nothing(self):
+        """The first run is killed while its call is on its way; the second run is refused."""
+        late, go = [], threading.Event()
+        self.addCleanup(go.set)
+
+        def rule(call):
+            if not late:
+                late.append(call)
+                go.wait(DEADLINE)
+            return FAILURE_NUMBER if call.op == "action" else self.take(call)
+
+        self.seats.rules[TAKE] = rule
+        self.start(self.id_)
+        wait_for(lambda: late, "the seat is asked for")
+        self.program.kill()
+        self.start()
+        self.await_status(self.id_, "failed")
+        self.assertEqual((FAILURE, 10), (self.forward(late[0]).result, self.left()))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ static void next(void *arg, const struct saga_response *response)
         step(trip, "02", "action", seats);
     } else if (!failed(seat)) {
         end(trip, NULL);
+    } else if (!saga_workflow_done(trip->flow, "02", "compensate")) {
+        step(trip, "02", "compensate", seats); /* bars a call that may still be on its way */
     } else if (!saga_workflow_done(trip->flow, "01", "compensate")) {
         step(trip, "01", "compensate", rooms);
     } else {
