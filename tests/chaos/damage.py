@@ -11,9 +11,9 @@ from record import State
 class Run:
     """Log and dump that can be changed without touching the originals."""
 
-    def __init__(self, log, dump, chance):
+    def __init__(self, log, dump, chance, state):
         self.log, self.keys = list(log), dict(dump["keys"])
-        self.state, self.chance = State(dump), chance
+        self.state, self.chance = state, chance
 
     def value(self, key):
         """Of a key, to be changed."""
@@ -407,17 +407,18 @@ DAMAGES = {
 }
 
 
-def plant(name, log, dump, chance):
-    run = Run(log, dump, chance)
+def plant(name, log, dump, chance, state=None):
+    """state: of this dump, when it is known already."""
+    run = Run(log, dump, chance, state or State(dump))
     DAMAGES[name][1](run)
     return run.log, {**dump, "keys": run.keys}
 
 
 def unnoticed(log, dump, chance, check):
     """The damages that `check` does not find by the rule that they break: [] when it is good."""
-    missed = []
+    missed, state = [], State(dump)
     for name, (rule, _) in DAMAGES.items():
-        found = {violation.rule for violation in check(*plant(name, log, dump, chance))}
+        found = {violation.rule for violation in check(*plant(name, log, dump, chance, state))}
         if rule not in found:
             missed.append(f"{name}: {rule} expected, found {sorted(found)}")
     return missed
