@@ -390,7 +390,9 @@ class Client(threading.Thread):
     def drive(self, gid, trans_type, branches, first_phase):
         self.ask(gid, trans_type, [(methods[1], payload) for methods, payload in branches],
                  client=True)
-        if self.prepare(gid, trans_type) != "prepared":
+        # A short time ends it while the first phase is on its way.
+        if self.prepare(gid, trans_type, timeout_to_fail_ms=self.chance.choice((0, 0, 100, 1000))) \
+                != "prepared":
             return
         vanishes_at = self.chance.randrange(3) if self.chance.random() < 0.1 else None
         for n, (methods, payload) in enumerate(branches):
