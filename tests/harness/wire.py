@@ -5,6 +5,7 @@ import threading
 from harness.process import DEADLINE
 
 SUCCESS, FAILURE, ONGOING, ERROR, CONFLICT = "SUCCESS", "FAILURE", "ONGOING", "ERROR", "CONFLICT"
+WAIT_MS = 20000
 RESULTS = {0: ERROR, 1: SUCCESS, 2: FAILURE, 3: ONGOING, 4: ERROR, 5: CONFLICT}
 STATUSES = {1: "prepared", 2: "submitted", 3: "aborting", 4: "succeed", 5: "failed"}
 STATUS_NUMBERS = {name: number for number, name in STATUSES.items()}
@@ -140,9 +141,11 @@ def call_body(method, payload=b"", gid="", branch_id="01", op="action", trans_ty
                   (7, timeout_ms), (8, started_ms), (10, traceparent))
 
 
-def submit_body(gid, steps, wait=False, wait_timeout_ms=0, timeout_to_fail_ms=0,
+def submit_body(gid, steps, wait=False, wait_timeout_ms=None, timeout_to_fail_ms=0,
                 retry_interval_ms=0, request_timeout_ms=0, retry_limit=0, trans_type="saga"):
-    """steps: (action, compensate, payload)."""
+    """steps: (action, compensate, payload). Who waits without saying how long waits for the end."""
+    if wait_timeout_ms is None:
+        wait_timeout_ms = WAIT_MS if wait else 0
     options = encode((1, timeout_to_fail_ms), (2, retry_interval_ms), (3, request_timeout_ms),
                      (4, retry_limit))
     steps = [encode((1, action), (2, compensate), (3, payload))

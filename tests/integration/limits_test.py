@@ -9,11 +9,10 @@ import unittest
 
 from harness import wire
 from harness.case import StackCase
+from harness.dtm import PATIENT
 from harness.process import wait_for
 from harness.web import Answer
 from harness.wire import NEW_GID, WireClient, WireError
-
-PATIENT = {"request_timeout": "20s"}
 
 
 class LimitCase(StackCase):
