@@ -201,6 +201,13 @@ class BulkheadTest(StackCase):
         self.compare_with(Hang(accept_every_s=0.5))
 
 
+class WaitingLoad(Load):
+    """Each thread has one order at a time."""
+
+    def submit_once(self, i, gid, steps):
+        return super().submit_once(0, gid, steps)
+
+
 class FrozenInstanceTest(StackCase):
     """Of two instances one freezes: it takes connections and calls, and says nothing."""
 
@@ -227,7 +234,7 @@ class FrozenInstanceTest(StackCase):
     def test_it_is_left_after_one_deadline_and_comes_back(self):
         self.second.start()
         pid = self.make_product(STOCK)
-        load = Load(self, pid, threads=6)
+        load = WaitingLoad(self, pid, threads=6)
         self.addCleanup(load.stop)
         load.await_more(100)
         self.second.process.freeze()
