@@ -199,7 +199,9 @@ class GroupCommitTest(ModeCase):
     come together."""
 
     COUNT = 500
-    stack_options = {"services": (), "fsync": "always"}
+    # An fsync may take seconds where others use the disk.
+    stack_options = {"services": (), "fsync": "always",
+                     "settings": {"sagad": {**PATIENT, "lease": "30s"}}}
 
     def redis_writes(self):
         """System calls that write, to the file and to connections."""
