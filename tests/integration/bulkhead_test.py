@@ -75,11 +75,21 @@ class Hang:
 
 
 def submit_all(client, name, numbers, url, payload):
-    """Sends sagas and awaits their acknowledgements."""
-    sent = [client.send(wire.SUBMIT, wire.submit_body(f"{name}-{i}", [(url, "", payload)]))
-            for i in numbers]
-    for request in sent:
+    """Sends sagas and awaits their acknowledgements; again where Redis had no time."""
+    bodies = [wire.submit_body(f"{name}-{i}", [(url, "", payload)]) for i in numbers]
+    while bodies:
+        sent = [(client.send(wire.SUBMIT, body), body) for body in bodies]
+        bodies = [body for request, body in sent if not is_taken(client, request)]
+
+
+def is_taken(client, request):
+    try:
         client.receive(request)
+    except wire.WireError as error:
+        if error.code != "UNAVAILABLE":
+            raise
+        return False
+    return True
 
 
 def background(address, name, urls, which, payload):
