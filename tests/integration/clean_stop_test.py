@@ -123,7 +123,9 @@ class ReloadTest(ModeCase):
         self.write(log_file=self.log)
         names = NameServer("known.test")  # and no other
         self.addCleanup(names.close)
+        before = len(self.logged("msg=ready")) if os.path.exists(self.log) else 0
         self.sagad.start(config=self.path, workers=self.workers, dns_server=names.address)
+        wait_for(lambda: len(self.logged("msg=ready")) == before + self.workers, "all are ready")
 
     def write(self, **settings):
         with open(self.path, "w", encoding="ascii") as file:
