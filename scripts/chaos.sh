@@ -43,6 +43,7 @@ trap 'rm -f "$log"' EXIT
 if ! (
   cd "$root"
   [ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" -DSAGAD_TESTS=OFF
+  cmake -D SAGAD_CHAOS=ON "build/$preset"
   cmake --build --preset "$preset" --target sagad orderd productd scored userd deskd
 ) >"$log" 2>&1; then
   tail -n 20 "$log" >&2

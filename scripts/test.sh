@@ -18,7 +18,7 @@ case "${1:-}" in
 esac
 
 scripts/deps.sh
-cmake --preset "$preset"
+cmake --preset "$preset" -D SAGAD_TESTS=ON # scripts/stack.sh may have made it without
 cmake --build --preset "$preset"
 code=0
 ctest --preset "$preset" --no-tests=error "$@" || code=$?
