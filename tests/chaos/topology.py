@@ -189,9 +189,10 @@ class Single(World):
     def __init__(self, directory, fsync, coordinators, has_mounts):
         super().__init__(directory, coordinators, {"sagad": SAGAD, "all": SERVICE}, fsync=fsync)
         self.without = OF_SEVERAL if fsync == "always" else OF_SEVERAL | {"store_kill"}
-        # So that it is soon there again after a restart, however long the run has been; and rewrites
-        # are tried as well.
-        self.stack.redis.extra += ["--auto-aof-rewrite-min-size", "16mb"]
+        # Early rewrites, so that it is soon there again after a restart, however long the run has been.
+        # With everysec none: after one, Redis 7.0 spoils its file when the disk is full (operations.md).
+        self.stack.redis.extra += (["--auto-aof-rewrite-min-size", "16mb"] if fsync == "always" else
+                                   ["--auto-aof-rewrite-percentage", "0"])
         self.disk = Disk(self.stack.redis.dir) if has_mounts else None
         self.stores = {"redis": self.stack.redis}
         self._wire()
