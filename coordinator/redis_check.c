@@ -104,6 +104,7 @@ void redis_facts_add_info(struct redis_facts *facts, struct slice info)
     }
     facts->replicas = count_replicas(info);
     facts->is_replica = slice_eq_str(info_value(info, "role"), "slave");
+    facts->has_aof_failed = slice_eq_str(info_value(info, "aof_last_write_status"), "err");
     facts->is_loading = slice_eq_str(info_value(info, "loading"), "1");
 }
 
@@ -163,6 +164,12 @@ static void judge_aof(const struct redis_facts *facts, enum durability durabilit
                    "and put `appendfsync %s` into redis.conf, or set a weaker durability\n",
                    fsync, durability_name(durability), durability_name(durability),
                    durability_name(durability));
+    }
+    if (facts->has_aof_failed) {
+        buf_add_str(
+            &verdict->warnings,
+            "the last write to the append-only file has failed: make room on its disk, then "
+            "run `BGREWRITEAOF` before Redis is restarted, for the file may be damaged\n");
     }
 }
 

@@ -32,6 +32,7 @@ struct redis_facts {
     int64_t stream_node_bytes;
     int replicas; /* connected and in step */
     bool is_replica;
+    bool has_aof_failed;             /* its last write to the append-only file */
     bool is_loading;                 /* then it says of its append-only file that there is none */
     bool info_hidden, config_hidden; /* the commands INFO, CONFIG are not permitted */
 };

@@ -254,6 +254,17 @@ static void test_one_that_is_loading_is_not_judged(void **state)
     assert_int_equal(seen.err, ERR_CONFLICT);
 }
 
+static void test_a_failed_write_to_the_file_is_warned_of(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    judge("redis_version:7.0.0\r\naof_enabled:1\r\naof_last_write_status:err\r\n", &seen);
+    assert_int_equal(seen.err, ERR_OK);
+    assert_non_null(strstr(seen.warnings, "BGREWRITEAOF"));
+    judge("redis_version:7.0.0\r\naof_enabled:1\r\naof_last_write_status:ok\r\n", &seen);
+    assert_null(strstr(seen.warnings, "BGREWRITEAOF"));
+}
+
 static void test_silent_server(void **state)
 {
     (void)state;
@@ -304,6 +315,7 @@ int main(void)
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_every_reason_is_told),
         cmocka_unit_test(test_one_that_is_loading_is_not_judged),
+        cmocka_unit_test(test_a_failed_write_to_the_file_is_warned_of),
         cmocka_unit_test(test_silent_server),
         cmocka_unit_test(test_names_of_durability),
     };
