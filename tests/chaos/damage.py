@@ -167,8 +167,9 @@ def never_call_one(run):
 
 
 def fail_a_message(run):
+    plain = {line["gid"] for line in run.log if line.get("ask") == "submit" and "seats" not in line}
     run.value(run.pick(t.key for t in run.state.txns.values() if t.type == "msg"
-                       and t.gid not in run.state.changes))["status"] = "failed"
+                       and t.gid in plain))["status"] = "failed"
 
 
 # ---- an xa ----
