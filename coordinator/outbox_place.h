@@ -6,11 +6,12 @@
  *     unix://[USER[:PASSWORD]@]/PATH:KEY         on another one, by its socket
  *     sentinel://[USER[:PASSWORD]@]HOST:PORT,…/MASTER/KEY    on the master that sentinels name
  *     cluster://[USER[:PASSWORD]@]HOST:PORT,…/KEY            on a cluster
+ *
  * Behind each may stand ?NAME=N or ?NAME=N&NAME=N:
  *
- *     db               another database than that of the setting redis_db, or (another Redis) than
- * 0 wait_replicas    so many replicas must have an entry before it becomes a message; else as the
- *                      setting wait_replicas says, or (one other server: redis, unix) 0
+ *     db               the database; else that of the setting redis_db, on another Redis 0
+ *     wait_replicas    so many must have an entry before it becomes a message; else as the setting
+ *                      wait_replicas says, on one other server (redis, unix) 0
  *
  * USER, PASSWORD and PATH are percent-encoded. KEY may have one range, {ord:0..15}:outbox: these
  * are 16 streams.
