@@ -63,6 +63,8 @@ static void reply_record(struct rpc_request *request, const struct archive_recor
         history[i] = (struct wire_history_entry){line->time_ms, line->op, line->result,
                                                  line->duration_ms, line->note};
     }
+    struct buf parked = {0};
+    txn_add_parked(&parked, txn);
     struct wire_message reply = {.kind = WIRE_QUERY_REPLY,
                                  .query_reply = {.found = true,
                                                  .gid = txn->gid,
@@ -75,8 +77,11 @@ static void reply_record(struct rpc_request *request, const struct archive_recor
                                                  .branch_count = op_count,
                                                  .history = history,
                                                  .history_count = lines,
-                                                 .result = txn->result}};
+                                                 .result = txn->result,
+                                                 .parked = buf_slice(&parked),
+                                                 .parked_since_ms = txn->parked_ms}};
     rpc_request_reply(request, &reply);
+    buf_fini(&parked);
     free(ops);
     free(history);
 }

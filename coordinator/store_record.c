@@ -321,23 +321,8 @@ void record_add_all(struct scratch *scratch, const struct txn *txn)
 
 void record_add_parked(struct scratch *scratch, const struct txn *txn)
 {
-    struct buf *text = &scratch->text;
-    size_t begin = text->len;
-    for (size_t i = 0; i < (txn->branch_count + 1) * TXN_BRANCH_OPS; i++) {
-        const struct txn_branch *branch = &txn->branches[i / TXN_BRANCH_OPS];
-        enum txn_op op = (enum txn_op)(i % TXN_BRANCH_OPS);
-        if (branch->ops[op].parked) {
-            if (text->len == begin) {
-                buf_add_str(text, txn_park_name(branch->ops[op].parked));
-                buf_add_slice(text, space);
-            } else {
-                buf_add_str(text, ",");
-            }
-            buf_add_slice(text, branch->id);
-            buf_add_slice(text, dot);
-            buf_add_str(text, txn_op_label(txn, branch, op));
-        }
-    }
+    size_t begin = scratch->text.len;
+    txn_add_parked(&scratch->text, txn);
     scratch_add_made(scratch, begin);
 }
 

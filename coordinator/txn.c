@@ -171,6 +171,23 @@ const char *txn_op_label(const struct txn *txn, const struct txn_branch *branch,
     return op_names[txn->type][op];
 }
 
+void txn_add_parked(struct buf *text, const struct txn *txn)
+{
+    bool first = true;
+    for (size_t i = 0; i < (txn->branch_count + 1) * TXN_BRANCH_OPS; i++) {
+        const struct txn_branch *branch = &txn->branches[i / TXN_BRANCH_OPS];
+        enum txn_op op = (enum txn_op)(i % TXN_BRANCH_OPS);
+        if (branch->ops[op].parked) {
+            buf_add_str(text, first ? txn_park_name(branch->ops[op].parked) : "");
+            buf_add_str(text, first ? " " : ",");
+            buf_add_slice(text, branch->id);
+            buf_add_str(text, ".");
+            buf_add_str(text, txn_op_label(txn, branch, op));
+            first = false;
+        }
+    }
+}
+
 static struct txn_header *headers_copy(struct arena *arena, const struct txn_header *from,
                                        size_t count)
 {

@@ -6,6 +6,7 @@
 #define COORDINATOR_TXN_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/slice.h"
 
@@ -219,6 +220,8 @@ struct slice txn_check_url(const struct txn *txn);
 /* The op as history and metrics know it: "action", "cancel"; "msg" for the check-back, "resume" for
  * the resume of a workflow. */
 const char *txn_op_label(const struct txn *txn, const struct txn_branch *branch, enum txn_op op);
+/* Appends "conflict 02.confirm,03.confirm": why it is parked, and the ops; nothing when none is. */
+void txn_add_parked(struct buf *text, const struct txn *txn);
 void txn_free(struct txn *txn);
 void txn_set_reason(struct txn *txn, struct slice reason); /* copies, cuts at TXN_REASON_MAX on a
                                                               character boundary */

@@ -159,7 +159,8 @@ struct wire_query_reply {
     size_t branch_count;
     struct wire_history_entry *history;
     size_t history_count;
-    struct slice result;
+    struct slice result, parked;
+    int64_t parked_since_ms;
 };
 struct wire_call {
     struct slice gid, branch_id, op, trans_type, method, payload;

@@ -170,6 +170,8 @@ static const struct field query_reply_fields[] = {
     LIST(QueryReply, wire_query_reply, history, history, history_count, WIRE_HISTORY_MAX,
          &history_shape),
     PLAIN(QueryReply, wire_query_reply, FIELD_BYTES, result),
+    TEXT(QueryReply, wire_query_reply, parked),
+    PLAIN(QueryReply, wire_query_reply, FIELD_INT63, parked_since_ms),
 };
 static const struct shape query_reply_shape = SHAPE(query_reply_fields, struct wire_query_reply);
 

@@ -31,6 +31,10 @@ struct saga_answer {
     size_t op_count;
     struct saga_bytes result; /* of a workflow, when it has ended */
     int64_t created_ms;       /* since 1970, by the coordinator's Redis */
+    /* "conflict 02.confirm,03.confirm": why it waits for an operator ("attempts", "conflict") and
+     * with which ops; empty: it does not */
+    struct saga_bytes parked;
+    int64_t parked_since_ms;
 };
 struct saga_op {
     struct saga_bytes branch_id, op, url; /* "01", "confirm", "tcp://…" */

@@ -134,6 +134,8 @@ static void answer_query(struct ask *ask, const struct wire_query_reply *reply)
         .op_count = reply->branch_count,
         .result = bytes_of(reply->result),
         .created_ms = reply->create_time_ms,
+        .parked = bytes_of(reply->parked),
+        .parked_since_ms = reply->parked_since_ms,
     };
     ask_end(ask, &answer);
     free(ops);

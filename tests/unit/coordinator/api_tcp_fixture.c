@@ -205,6 +205,10 @@ static void query_print(struct fixture *f, const struct wire_query_reply *reply)
         used += snprintf(f->got + used, sizeof(f->got) - (size_t)used, " result=%.*s",
                          SLICE_ARG(reply->result));
     }
+    if (reply->parked.len > 0) {
+        used += snprintf(f->got + used, sizeof(f->got) - (size_t)used, " parked=%.*s since=%lld",
+                         SLICE_ARG(reply->parked), (long long)reply->parked_since_ms);
+    }
     for (size_t i = 0; i < reply->history_count; i++) {
         const struct wire_history_entry *line = &reply->history[i];
         used +=

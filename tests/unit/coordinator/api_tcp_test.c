@@ -377,6 +377,26 @@ static void test_query_tells_every_op(void **state)
     txn_free(txn);
 }
 
+static void test_query_tells_what_is_parked(void **state)
+{
+    struct fixture *f = *state;
+    struct txn_step steps[] = {{.urls = {[OP_ACTION] = SLICE_LIT("http://h/a")}},
+                               {.urls = {[OP_ACTION] = SLICE_LIT("http://h/b")}}};
+    struct txn_spec spec = {
+        .gid = SLICE_LIT("g"), .trans_type = SLICE_LIT("msg"), .steps = steps, .step_count = 2};
+    struct txn *txn = txn_new(&spec);
+    txn->parked_ms = 99;
+    txn->branches[0].ops[OP_ACTION].parked = PARK_CONFLICT;
+    txn->branches[1].ops[OP_ACTION].parked = PARK_CONFLICT;
+    f->record = (struct archive_record){.status = STORE_OK, .message = "", .txn = txn};
+    struct wire_message request = {.kind = WIRE_QUERY, .query_gid = slice_str("g")};
+    assert_string_equal(ask(f, &request),
+                        "found=1 gid=g type=msg status=submitted why= at=0 "
+                        "01.action=prepared(http://h/a) 02.action=prepared(http://h/b) "
+                        "parked=conflict 01.action,02.action since=99");
+    txn_free(txn);
+}
+
 static void test_calls_are_for_participants(void **state)
 {
     struct fixture *f = *state;
@@ -418,6 +438,7 @@ int main(void)
         CASE(test_a_tcc_is_prepared_registered_and_aborted),
         CASE(test_a_register_that_is_wrong_names_the_field),
         CASE(test_query_tells_every_op),
+        CASE(test_query_tells_what_is_parked),
         CASE(test_calls_are_for_participants),
         CASE(test_token),
     };

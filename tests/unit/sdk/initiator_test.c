@@ -102,10 +102,15 @@ static void on_answer(void *arg, const struct saga_answer *answer)
     assert_false(result->done);
     result->done = true;
     result->error = answer->error;
-    snprintf(result->text, TEXT_SIZE, "%s|%.*s|%s|%.*s", answer->message ? answer->message : "",
-             (int)answer->gid.len, answer->gid.ptr ? answer->gid.ptr : "",
-             answer->status ? answer->status : "-", (int)answer->rollback_reason.len,
-             answer->rollback_reason.ptr ? answer->rollback_reason.ptr : "");
+    int used =
+        snprintf(result->text, TEXT_SIZE, "%s|%.*s|%s|%.*s", answer->message ? answer->message : "",
+                 (int)answer->gid.len, answer->gid.ptr ? answer->gid.ptr : "",
+                 answer->status ? answer->status : "-", (int)answer->rollback_reason.len,
+                 answer->rollback_reason.ptr ? answer->rollback_reason.ptr : "");
+    if (answer->parked.len > 0) {
+        snprintf(result->text + used, TEXT_SIZE - (size_t)used, " parked %.*s %" PRId64,
+                 (int)answer->parked.len, answer->parked.ptr, answer->parked_since_ms);
+    }
 }
 
 static struct saga_submission small_saga(void)
@@ -169,6 +174,12 @@ static void query_and_new_gid(void **state)
     saga_query(stage.saga, saga_text("gq"), on_answer, &result);
     wait_flag(stage.loop, &result.done);
     assert_string_equal(result.text, "|gq|aborting|");
+    stage.answer.query_reply.parked = slice_str("attempts 01.compensate");
+    stage.answer.query_reply.parked_since_ms = 99;
+    result = (struct result){.done = false};
+    saga_query(stage.saga, saga_text("gq"), on_answer, &result);
+    wait_flag(stage.loop, &result.done);
+    assert_string_equal(result.text, "|gq|aborting| parked attempts 01.compensate 99");
     stage.answer = (struct wire_message){.kind = WIRE_NEW_GID_REPLY, .new_gid = slice_str("fresh")};
     result = (struct result){.done = false};
     saga_new_gid(stage.saga, on_answer, &result);

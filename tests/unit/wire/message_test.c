@@ -90,7 +90,7 @@ static const struct wire_message samples[] = {
      .kind = WIRE_QUERY_REPLY,
      .query_reply = {true, SLICE_LIT("g1"), SLICE_LIT("saga"), WIRE_STATUS_ABORTING,
                      SLICE_LIT("no stock"), 1767225600000, 1767225600500, branch_ops, 2, history, 2,
-                     SLICE_LIT("all\0")}},
+                     SLICE_LIT("all\0"), SLICE_LIT("conflict 02.confirm"), 1767225600700}},
     {.id = 8,
      .kind = WIRE_CALL,
      .call = {SLICE_LIT("g1"), SLICE_LIT("01"), SLICE_LIT("action"), SLICE_LIT("saga"),
