@@ -1,9 +1,9 @@
 /* Alerts on their way to a real socket, whose owner takes them, refuses them or says nothing. */
 #include "coordinator/alerts.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "harness/wait_for.h"
 #include "net/http.h"
 #include "wire/json.h"
 
@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 20000, HELD_MAX = 16 };
+enum { HELD_MAX = 16 };
 
 struct fixture {
     struct loop *loop;
@@ -30,15 +30,6 @@ struct fixture {
     struct http_request *held[HELD_MAX];
     int held_count;
 };
-
-#define WAIT_UNTIL(f, cond)                                                                        \
-    do {                                                                                           \
-        int64_t end_ms_ = clock_mono_ms() + PATIENCE_MS;                                           \
-        while (!(cond)) {                                                                          \
-            assert_true(clock_mono_ms() < end_ms_);                                                \
-            loop_turn((f)->loop, 20);                                                              \
-        }                                                                                          \
-    } while (0)
 
 static void on_request(void *arg, struct http_request *request)
 {
@@ -144,7 +135,7 @@ static void test_the_body_has_the_fields_of_dtm_and_ours(void **state)
     struct fixture *f = *state;
     struct json *body = NULL;
     trouble(f, PARK_CONFLICT, 1);
-    WAIT_UNTIL(f, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
+    wait_for(f->loop, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
     assert_int_equal(json_parse(slice_str(f->body), &body, NULL), ERR_OK);
     assert_field(body, "gid", "g\"1");
     assert_field(body, "status", "submitted");
@@ -166,7 +157,7 @@ static void test_failures_are_told_from_the_limit_on(void **state)
     for (int attempts = 1; attempts <= 5; attempts++) {
         trouble(f, PARK_NOT, attempts);
     }
-    WAIT_UNTIL(f, counted(f, "sagad_alerts_total{result=\"sent\"} 3\n"));
+    wait_for(f->loop, counted(f, "sagad_alerts_total{result=\"sent\"} 3\n"));
     assert_int_equal(f->got, 3);
     assert_non_null(strstr(f->body, "\"reason\":\"retry\""));
     assert_true(counted(f, "sagad_parkings_total{reason=\"attempts\"} 0\n"));
@@ -181,7 +172,7 @@ static void test_with_limit_zero_only_what_is_parked(void **state)
     alerts_open(f, hook, 0);
     trouble(f, PARK_NOT, 100);
     trouble(f, PARK_ATTEMPTS, 101);
-    WAIT_UNTIL(f, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
+    wait_for(f->loop, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
     assert_int_equal(f->got, 1);
     assert_non_null(strstr(f->body, "\"retry_count\":101"));
 }
@@ -191,7 +182,7 @@ static void test_what_is_refused_is_sent_again(void **state)
     struct fixture *f = *state;
     f->fail_first = ALERTS_TRIES - 1;
     trouble(f, PARK_ATTEMPTS, 9);
-    WAIT_UNTIL(f, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
+    wait_for(f->loop, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
     assert_int_equal(f->got, ALERTS_TRIES);
     assert_true(counted(f, "sagad_alerts_total{result=\"failed\"} 0\n"));
 }
@@ -201,7 +192,7 @@ static void test_after_some_tries_it_is_given_up(void **state)
     struct fixture *f = *state;
     f->fail_first = 1000;
     trouble(f, PARK_ATTEMPTS, 9);
-    WAIT_UNTIL(f, counted(f, "sagad_alerts_total{result=\"failed\"} 1\n"));
+    wait_for(f->loop, counted(f, "sagad_alerts_total{result=\"failed\"} 1\n"));
     assert_int_equal(f->got, ALERTS_TRIES);
 }
 
@@ -210,9 +201,9 @@ static void test_a_silent_hook_is_asked_again(void **state)
     struct fixture *f = *state;
     f->status = 0;
     trouble(f, PARK_ATTEMPTS, 9);
-    WAIT_UNTIL(f, f->got == 2);
+    wait_for(f->loop, f->got == 2);
     f->status = 204;
-    WAIT_UNTIL(f, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
+    wait_for(f->loop, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
 }
 
 static void test_the_queue_is_bounded(void **state)
@@ -232,7 +223,7 @@ static void test_a_dead_letter(void **state)
 {
     struct fixture *f = *state;
     alerts_dead_letter(f->alerts, "{t:0}:outbox", "5-1", "no gid");
-    WAIT_UNTIL(f, f->got == 1);
+    wait_for(f->loop, f->got == 1);
     static const char want[] = "{\"gid\":\"\",\"status\":\"dead\",\"branch\":\"{t:0}:outbox\","
                                "\"error\":\"no gid\",\"retry_count\":0,\"reason\":\"dead_letter\","
                                "\"branch_id\":\"5-1\",\"op\":\"outbox\",";

@@ -3,6 +3,7 @@
 
 #include "coordinator/api_http.h"
 
+#include "harness/wait_for.h"
 #include "net/http.h"
 
 #include <setjmp.h>
@@ -187,9 +188,7 @@ static void ask_with(struct fixture *f, enum http_method method, const char *pat
     f->engine.asked[0] = '\0';
     f->archive_asked[0] = '\0';
     assert_int_equal(http_client_call(f->client, &call, on_answer, f, &reason), ERR_OK);
-    while (!f->done) {
-        loop_turn(f->loop, 10);
-    }
+    wait_for(f->loop, f->done);
     assert_int_equal(f->err, ERR_OK);
 }
 
@@ -394,9 +393,7 @@ static void test_draining_accepts_nobody(void **state)
     struct reason reason;
     f->done = false;
     assert_int_equal(http_client_call(f->client, &call, on_answer, f, &reason), ERR_OK);
-    while (!f->done) {
-        loop_turn(f->loop, 10);
-    }
+    wait_for(f->loop, f->done);
     assert_int_not_equal(f->err, ERR_OK); /* nobody accepts any more */
 }
 

@@ -1,5 +1,7 @@
 #include "api_tcp_fixture.h"
 
+#include "harness/wait_for.h"
+
 enum { WAIT_MS = 5000 };
 
 static void answer_now(void *arg)
@@ -244,8 +246,6 @@ const char *ask(struct fixture *f, const struct wire_message *request)
     f->done = false;
     f->asked[0] = '\0';
     rpc_client_call(f->client, request, loop_now_ms(f->loop) + WAIT_MS, on_reply, f);
-    while (!f->done) {
-        loop_turn(f->loop, 10);
-    }
+    wait_for(f->loop, f->done);
     return f->got;
 }

@@ -5,6 +5,7 @@
 #include "coordinator/caller_net.h"
 
 #include "coordinator/caller_net_link.h"
+#include "harness/wait_for.h"
 #include "wire/rpc.h"
 
 #include <setjmp.h>
@@ -15,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { CALLS_MAX = 64, TURNS_MS = 5000 };
+enum { CALLS_MAX = 64 };
 
 /* One call that was started and how it ended. */
 struct outcome {
@@ -44,15 +45,6 @@ struct fixture {
     char a_address[64], b_address[64];
     int ended;
 };
-
-#define WAIT_UNTIL(f, condition)                                                                   \
-    do {                                                                                           \
-        int64_t end_ms = loop_now_ms((f)->loop) + TURNS_MS;                                        \
-        while (!(condition)) {                                                                     \
-            assert_true(loop_now_ms((f)->loop) < end_ms);                                          \
-            loop_turn((f)->loop, 10);                                                              \
-        }                                                                                          \
-    } while (0)
 
 void hold_tcp(void *arg, struct rpc_request *request);
 void stub_open_tcp(struct fixture *f, struct participant_stub *stub, char address[64]);

@@ -30,13 +30,13 @@ static void test_calls_go_to_the_instance_with_fewer(void **state)
     for (int i = 0; i < 4; i++) {
         call(f, "tcp://both/a.B/C", &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->a.held == 2 && f->b.held == 2);
+    wait_for(f->loop, f->a.held == 2 && f->b.held == 2);
     answer_tcp(&f->b, 0, WIRE_SUCCESS, "");
-    WAIT_UNTIL(f, f->ended == 1);
+    wait_for(f->loop, f->ended == 1);
     call(f, "tcp://both/a.B/C", &next);
-    WAIT_UNTIL(f, f->b.held == 3);
+    wait_for(f->loop, f->b.held == 3);
     answer_tcp(&f->b, 2, WIRE_SUCCESS, "from b");
-    WAIT_UNTIL(f, next.done);
+    wait_for(f->loop, next.done);
     assert_string_equal(next.message, "from b");
 }
 
@@ -52,12 +52,12 @@ static void test_calls_leave_an_instance_that_is_gone_at_once(void **state)
     for (int i = 0; i < 6; i++) {
         call(f, "tcp://both/a.B/C", &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->b.held == 6);
+    wait_for(f->loop, f->b.held == 6);
     for (int i = 0; i < 6; i++) {
         assert_true(slice_eq_str(rpc_request_message(f->b.tcp_held[i])->call.gid, "gid 1/ä"));
         answer_tcp(&f->b, i, WIRE_SUCCESS, "");
     }
-    WAIT_UNTIL(f, f->ended == 6);
+    wait_for(f->loop, f->ended == 6);
     for (int i = 0; i < 6; i++) {
         assert_int_equal(outcomes[i].verdict, CALL_SUCCESS);
     }
@@ -74,10 +74,10 @@ static void test_calls_in_flight_and_in_line_leave_when_the_connection_breaks(vo
     for (int i = 0; i < 8; i++) { /* two in flight and two in line for each */
         call(f, "tcp://both/a.B/C", &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->a.held == 2 && f->b.held == 2);
+    wait_for(f->loop, f->a.held == 2 && f->b.held == 2);
     stub_close(&f->a);
     for (int answered = 0; f->ended < 8;) {
-        WAIT_UNTIL(f, f->b.held > answered || f->ended == 8);
+        wait_for(f->loop, f->b.held > answered || f->ended == 8);
         if (f->b.held > answered) {
             answer_tcp(&f->b, answered++, WIRE_SUCCESS, "");
         }
@@ -100,14 +100,14 @@ static void test_a_call_that_breaks_connections_moves_once(void **state)
     struct outcome outcome;
     open_both_tcp(state, &conf);
     call(f, "tcp://both/a.B/C", &outcome);
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     rpc_request_drop(f->a.tcp_held[0]);
     f->a.tcp_held[0] = NULL;
-    WAIT_UNTIL(f, f->b.held == 1);
+    wait_for(f->loop, f->b.held == 1);
     assert_false(outcome.done);
     rpc_request_drop(f->b.tcp_held[0]);
     f->b.tcp_held[0] = NULL;
-    WAIT_UNTIL(f, outcome.done);
+    wait_for(f->loop, outcome.done);
     assert_int_equal(outcome.verdict, CALL_ERROR);
     settle(f);
     assert_int_equal(f->a.held, 1);
@@ -122,17 +122,17 @@ static void test_an_instance_that_stops_cleanly_loses_no_call(void **state)
     open_both_tcp(state, &conf);
     call(f, "tcp://both/a.B/C", &first[0]);
     call(f, "tcp://both/a.B/C", &first[1]);
-    WAIT_UNTIL(f, f->a.held == 1 && f->b.held == 1);
+    wait_for(f->loop, f->a.held == 1 && f->b.held == 1);
     rpc_server_drain(f->a.tcp); /* answers what it has, takes nothing new */
     answer_tcp(&f->a, 0, WIRE_SUCCESS, "");
     answer_tcp(&f->b, 0, WIRE_SUCCESS, "");
-    WAIT_UNTIL(f, f->ended == 2);
+    wait_for(f->loop, f->ended == 2);
     call(f, "tcp://both/a.B/C", &second[0]);
     call(f, "tcp://both/a.B/C", &second[1]);
-    WAIT_UNTIL(f, f->b.held == 3);
+    wait_for(f->loop, f->b.held == 3);
     answer_tcp(&f->b, 1, WIRE_SUCCESS, "");
     answer_tcp(&f->b, 2, WIRE_SUCCESS, "");
-    WAIT_UNTIL(f, f->ended == 4);
+    wait_for(f->loop, f->ended == 4);
     assert_int_equal(second[0].verdict, CALL_SUCCESS);
     assert_int_equal(second[1].verdict, CALL_SUCCESS);
     assert_int_equal(f->a.held, 1);
@@ -152,23 +152,23 @@ static void test_an_instance_that_is_back_gets_calls(void **state)
     stub_close(&f->a);
     for (int answered = 0; caller_net_stats(f->net).instances_resting == 0; answered++) {
         call(f, "tcp://both/a.B/C", &outcome);
-        WAIT_UNTIL(f, f->b.held > answered);
+        wait_for(f->loop, f->b.held > answered);
         answer_tcp(&f->b, answered, WIRE_SUCCESS, "");
-        WAIT_UNTIL(f, outcome.done);
+        wait_for(f->loop, outcome.done);
     }
     f->b.held = 0;
     f->a.tcp = rpc_server_open(f->loop, &again, hold_tcp, &f->a, &reason);
     assert_non_null(f->a.tcp);
     while (f->a.held == 0) { /* the rest is short, the probe comes by itself */
         call(f, "tcp://both/a.B/C", &outcome);
-        WAIT_UNTIL(f, f->a.held + f->b.held > 0);
+        wait_for(f->loop, f->a.held + f->b.held > 0);
         if (f->b.held > 0) {
             answer_tcp(&f->b, 0, WIRE_SUCCESS, "");
             f->b.held = 0;
         } else {
             answer_tcp(&f->a, 0, WIRE_SUCCESS, "");
         }
-        WAIT_UNTIL(f, outcome.done);
+        wait_for(f->loop, outcome.done);
         assert_int_equal(outcome.verdict, CALL_SUCCESS);
     }
     assert_int_equal(caller_net_stats(f->net).instances_resting, 0);
@@ -185,7 +185,7 @@ static void test_all_instances_gone_is_an_error(void **state)
     settle(f);
     for (int i = 0; i < 3; i++) {
         call(f, "tcp://both/a.B/C", &outcome);
-        WAIT_UNTIL(f, outcome.done);
+        wait_for(f->loop, outcome.done);
         assert_int_equal(outcome.verdict, CALL_ERROR);
         assert_non_null(strstr(outcome.message, "cannot connect"));
     }
@@ -223,11 +223,11 @@ static void test_calls_leave_an_instance_that_does_not_answer_its_connect(void *
     for (int i = 0; i < 4; i++) {
         call(f, "tcp://both/a.B/C", &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->b.held == 4);
+    wait_for(f->loop, f->b.held == 4);
     for (int i = 0; i < 4; i++) {
         answer_tcp(&f->b, i, WIRE_SUCCESS, "");
     }
-    WAIT_UNTIL(f, f->ended == 4);
+    wait_for(f->loop, f->ended == 4);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(outcomes[i].verdict, CALL_SUCCESS);
     }
@@ -248,12 +248,12 @@ static void test_http_calls_leave_an_instance_that_is_gone(void **state)
     settle(f);
     call(f, "http://both/x", &outcomes[0]);
     call(f, "http://both/x", &outcomes[1]);
-    WAIT_UNTIL(f, f->b.held == 2);
+    wait_for(f->loop, f->b.held == 2);
     assert_true(slice_eq_str(http_request_body(f->b.http_held[0]), "body"));
     assert_string_equal(http_request_header(f->b.http_held[0], "Host"), f->b_address);
     answer_http(&f->b, 0, 200, "");
     answer_http(&f->b, 1, 200, "");
-    WAIT_UNTIL(f, f->ended == 2);
+    wait_for(f->loop, f->ended == 2);
     assert_int_equal(outcomes[0].verdict, CALL_SUCCESS);
     assert_int_equal(outcomes[1].verdict, CALL_SUCCESS);
 }
@@ -266,14 +266,14 @@ static void test_http_calls_in_flight_leave_when_the_connection_breaks(void **st
     for (int i = 0; i < 4; i++) {
         call(f, "http://both/x", &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->a.held == 2 && f->b.held == 2);
+    wait_for(f->loop, f->a.held == 2 && f->b.held == 2);
     stub_close(&f->a);
     answer_http(&f->b, 0, 200, "");
     answer_http(&f->b, 1, 200, "");
-    WAIT_UNTIL(f, f->b.held == 4); /* in line there until then */
+    wait_for(f->loop, f->b.held == 4); /* in line there until then */
     answer_http(&f->b, 2, 200, "");
     answer_http(&f->b, 3, 200, "");
-    WAIT_UNTIL(f, f->ended == 4);
+    wait_for(f->loop, f->ended == 4);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(outcomes[i].verdict, CALL_SUCCESS);
     }

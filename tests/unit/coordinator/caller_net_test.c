@@ -11,7 +11,7 @@ static void test_tcp_call_carries_everything(void **state)
     struct txn_header header = {SLICE_LIT("x-tenant"), SLICE_LIT("t 1")};
     struct outcome outcome;
     call_with(f, "tcp://alpha/shop.Stock/Revert", "PAY", 4000, &header, 1, &outcome);
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     const struct wire_message *message = rpc_request_message(f->a.tcp_held[0]);
     assert_int_equal(message->kind, WIRE_CALL);
     const struct wire_call *got = &message->call;
@@ -28,7 +28,7 @@ static void test_tcp_call_carries_everything(void **state)
     assert_true(slice_eq_str(got->headers[0].value, "t 1"));
     assert_true(trace_parent_is_valid(got->traceparent));
     answer_tcp(&f->a, 0, WIRE_SUCCESS, "fine");
-    WAIT_UNTIL(f, outcome.done);
+    wait_for(f->loop, outcome.done);
     assert_int_equal(outcome.verdict, CALL_SUCCESS);
     assert_string_equal(outcome.message, "fine");
 }
@@ -47,9 +47,9 @@ static void test_tcp_results(void **state)
     for (int i = 0; i < 6; i++) {
         struct outcome outcome;
         call(f, "tcp://alpha/a.B/C", &outcome);
-        WAIT_UNTIL(f, f->a.held == i + 1);
+        wait_for(f->loop, f->a.held == i + 1);
         answer_tcp(&f->a, i, cases[i].result, "why");
-        WAIT_UNTIL(f, outcome.done);
+        wait_for(f->loop, outcome.done);
         assert_int_equal(outcome.verdict, cases[i].verdict);
         assert_string_equal(outcome.message, "why");
     }
@@ -62,17 +62,17 @@ static void test_tcp_error_frame_and_dropped_connection_are_errors(void **state)
     open_tcp(state, &conf);
     struct outcome refused, dropped;
     call(f, "tcp://alpha/a.B/C", &refused);
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     rpc_request_fail(f->a.tcp_held[0], WIRE_ERROR_NOT_FOUND, "method", "no such method");
     f->a.tcp_held[0] = NULL;
-    WAIT_UNTIL(f, refused.done);
+    wait_for(f->loop, refused.done);
     assert_int_equal(refused.verdict, CALL_ERROR);
     assert_string_equal(refused.message, "no such method");
     call(f, "tcp://alpha/a.B/C", &dropped);
-    WAIT_UNTIL(f, f->a.held == 2);
+    wait_for(f->loop, f->a.held == 2);
     rpc_request_drop(f->a.tcp_held[1]);
     f->a.tcp_held[1] = NULL;
-    WAIT_UNTIL(f, dropped.done);
+    wait_for(f->loop, dropped.done);
     assert_int_equal(dropped.verdict, CALL_ERROR);
     assert_non_null(strstr(dropped.message, "connection closed"));
 }
@@ -84,15 +84,15 @@ static void test_deadline_ends_a_call_and_the_late_answer_is_ignored(void **stat
     open_tcp(state, &conf);
     struct outcome late, next;
     call_with(f, "tcp://alpha/a.B/C", "", 50, NULL, 0, &late);
-    WAIT_UNTIL(f, late.done);
+    wait_for(f->loop, late.done);
     assert_int_equal(late.verdict, CALL_ERROR);
     assert_non_null(strstr(late.message, "deadline passed"));
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     answer_tcp(&f->a, 0, WIRE_SUCCESS, "too late");
     call(f, "tcp://alpha/a.B/C", &next);
-    WAIT_UNTIL(f, f->a.held == 2);
+    wait_for(f->loop, f->a.held == 2);
     answer_tcp(&f->a, 1, WIRE_FAILURE, "mine");
-    WAIT_UNTIL(f, next.done);
+    wait_for(f->loop, next.done);
     assert_int_equal(next.verdict, CALL_FAILURE);
     assert_string_equal(next.message, "mine");
 }
@@ -106,10 +106,10 @@ static void test_unreachable_unknown_and_malformed_are_errors(void **state)
     stub_close(&f->b); /* nobody listens any more */
     settle(f);
     call(f, "tcp://beta/a.B/C", &outcome);
-    WAIT_UNTIL(f, outcome.done);
+    wait_for(f->loop, outcome.done);
     assert_non_null(strstr(outcome.message, "cannot connect"));
     call(f, "tcp://gamma/a.B/C", &outcome);
-    WAIT_UNTIL(f, outcome.done);
+    wait_for(f->loop, outcome.done);
     assert_int_equal(outcome.verdict, CALL_ERROR);
     assert_non_null(strstr(outcome.message, "not in the resolver map"));
 }
@@ -126,18 +126,18 @@ static void test_calls_over_the_cap_wait_in_order(void **state)
         char payload[2] = {(char)('0' + i), '\0'};
         call_with(f, "tcp://alpha/a.B/C", payload, 5000, NULL, 0, &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->a.held == 2);
+    wait_for(f->loop, f->a.held == 2);
     settle(f);
     assert_int_equal(f->a.held, 2);
     assert_int_equal(caller_net_stats(f->net).waiting, 2);
     for (int i = 0; i < 4; i++) {
-        WAIT_UNTIL(f, f->a.held > i);
+        wait_for(f->loop, f->a.held > i);
         char want[2] = {(char)('0' + i), '\0'};
         const struct wire_call *got = &rpc_request_message(f->a.tcp_held[i])->call;
         assert_true(slice_eq_str(got->payload, want));
         assert_true(slice_eq_str(got->gid, "gid 1/ä")); /* kept while it waited */
         answer_tcp(&f->a, i, WIRE_SUCCESS, "");
-        WAIT_UNTIL(f, outcomes[i].done);
+        wait_for(f->loop, outcomes[i].done);
         assert_int_equal(outcomes[i].verdict, CALL_SUCCESS);
     }
     assert_int_equal(caller_net_stats(f->net).waiting, 0);
@@ -154,12 +154,12 @@ static void test_full_line_is_an_error_and_others_are_not_concerned(void **state
         call(f, "tcp://alpha/a.B/C", &sick[i]);
     }
     call(f, "tcp://beta/a.B/C", &healthy);
-    WAIT_UNTIL(f, sick[4].done);
+    wait_for(f->loop, sick[4].done);
     assert_int_equal(sick[4].verdict, CALL_ERROR);
     assert_non_null(strstr(sick[4].message, "too many calls"));
-    WAIT_UNTIL(f, f->b.held == 1);
+    wait_for(f->loop, f->b.held == 1);
     answer_tcp(&f->b, 0, WIRE_SUCCESS, "");
-    WAIT_UNTIL(f, healthy.done);
+    wait_for(f->loop, healthy.done);
     assert_int_equal(healthy.verdict, CALL_SUCCESS);
     assert_false(sick[0].done || sick[3].done);
 }
@@ -173,7 +173,7 @@ static void test_deadline_counts_in_line(void **state)
     struct outcome first, second;
     call(f, "tcp://alpha/a.B/C", &first);
     call_with(f, "tcp://alpha/a.B/C", "", 60, NULL, 0, &second);
-    WAIT_UNTIL(f, second.done);
+    wait_for(f->loop, second.done);
     assert_int_equal(second.verdict, CALL_ERROR);
     assert_non_null(strstr(second.message, "in line"));
     assert_false(first.done);
@@ -194,7 +194,7 @@ static void test_lines_take_turns_when_all_together_are_too_many(void **state)
     call(f, "tcp://beta/a.B/C", &b[1]);
     int answered_a = 0, answered_b = 0;
     while (answered_a + answered_b < 5) {
-        WAIT_UNTIL(f, f->a.held > answered_a || f->b.held > answered_b);
+        wait_for(f->loop, f->a.held > answered_a || f->b.held > answered_b);
         assert_int_equal(caller_net_stats(f->net).in_flight, 1);
         if (f->a.held > answered_a) {
             answer_tcp(&f->a, answered_a++, WIRE_SUCCESS, "");
@@ -202,7 +202,7 @@ static void test_lines_take_turns_when_all_together_are_too_many(void **state)
             answer_tcp(&f->b, answered_b++, WIRE_SUCCESS, "");
         }
     }
-    WAIT_UNTIL(f, f->ended == 5);
+    wait_for(f->loop, f->ended == 5);
     assert_true(b[0].order < a[1].order); /* alpha, though first in line, had to let beta through */
     assert_true(a[0].order < b[1].order);
 }
@@ -224,11 +224,11 @@ static void test_bytes_in_flight_are_bounded(void **state)
     }
     assert_int_equal(caller_net_stats(f->net).in_flight, MOST);
     for (int answered = 0; answered < CALLS; answered++) {
-        WAIT_UNTIL(f, f->a.held > answered);
+        wait_for(f->loop, f->a.held > answered);
         assert_true(caller_net_stats(f->net).in_flight <= MOST);
         answer_tcp(&f->a, answered, WIRE_SUCCESS, "");
     }
-    WAIT_UNTIL(f, f->ended == CALLS);
+    wait_for(f->loop, f->ended == CALLS);
     for (int i = 0; i < CALLS; i++) {
         assert_int_equal(outcomes[i].verdict, CALL_SUCCESS);
     }
@@ -243,12 +243,12 @@ static void test_unused_participants_are_forgotten(void **state)
     open_tcp(state, &conf);
     struct outcome outcome;
     call(f, "tcp://alpha/a.B/C", &outcome);
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     settle(f);
     assert_int_equal(caller_net_stats(f->net).participants, 1); /* in use, however long */
     answer_tcp(&f->a, 0, WIRE_SUCCESS, "");
-    WAIT_UNTIL(f, outcome.done);
-    WAIT_UNTIL(f, caller_net_stats(f->net).participants == 0);
+    wait_for(f->loop, outcome.done);
+    wait_for(f->loop, caller_net_stats(f->net).participants == 0);
 }
 
 static void test_number_of_participants_is_bounded(void **state)
@@ -260,16 +260,16 @@ static void test_number_of_participants_is_bounded(void **state)
     struct outcome first, second, third;
     call(f, "tcp://alpha/a.B/C", &first);
     call(f, "tcp://beta/a.B/C", &second);
-    WAIT_UNTIL(f, second.done);
+    wait_for(f->loop, second.done);
     assert_int_equal(second.verdict, CALL_ERROR);
     assert_non_null(strstr(second.message, "too many different participants"));
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     answer_tcp(&f->a, 0, WIRE_SUCCESS, "");
-    WAIT_UNTIL(f, first.done);
+    wait_for(f->loop, first.done);
     call(f, "tcp://beta/a.B/C", &third); /* alpha is idle now and gives way */
-    WAIT_UNTIL(f, f->b.held == 1);
+    wait_for(f->loop, f->b.held == 1);
     answer_tcp(&f->b, 0, WIRE_SUCCESS, "");
-    WAIT_UNTIL(f, third.done);
+    wait_for(f->loop, third.done);
     assert_int_equal(third.verdict, CALL_SUCCESS);
 }
 
@@ -282,7 +282,7 @@ static void test_free_ends_everything_silently(void **state)
     for (int i = 0; i < 4; i++) { /* two in flight, two in line */
         call(f, "tcp://alpha/a.B/C", &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->a.held == 2);
+    wait_for(f->loop, f->a.held == 2);
     call(f, "tcp://gamma/a.B/C", &outcomes[4]); /* refused, not told yet */
     caller_net_free(f->net);
     f->net = NULL;
@@ -301,7 +301,7 @@ static void test_http_call_follows_the_conventions(void **state)
     struct outcome outcome;
     call_with(f, "http://alpha/pay/undo?own=1%202&gid=kept#fragment", "{\"n\":1}", 5000, headers, 3,
               &outcome);
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     struct http_request *got = f->a.http_held[0];
     assert_int_equal(http_request_method(got), HTTP_POST);
     assert_string_equal(http_request_path(got), "/pay/undo");
@@ -314,7 +314,7 @@ static void test_http_call_follows_the_conventions(void **state)
     assert_string_equal(http_request_header(got, "X-Tenant"), "t1");
     assert_true(trace_parent_is_valid(slice_str(http_request_header(got, "traceparent"))));
     answer_http(&f->a, 0, 204, "");
-    WAIT_UNTIL(f, outcome.done);
+    wait_for(f->loop, outcome.done);
     assert_int_equal(outcome.verdict, CALL_SUCCESS);
 }
 
@@ -323,14 +323,14 @@ static void test_http_call_without_payload_is_a_get(void **state)
     struct fixture *f = open_http(state);
     struct outcome outcome;
     call_with(f, "http://alpha", "", 5000, NULL, 0, &outcome);
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     struct http_request *got = f->a.http_held[0];
     assert_int_equal(http_request_method(got), HTTP_GET);
     assert_string_equal(http_request_path(got), "/");
     assert_string_equal(http_request_query(got, "gid"), "gid 1/ä");
     assert_string_equal(http_request_header(got, "Content-Type"), "application/json");
     answer_http(&f->a, 0, 500, "broken");
-    WAIT_UNTIL(f, outcome.done);
+    wait_for(f->loop, outcome.done);
     assert_int_equal(outcome.verdict, CALL_ERROR);
     assert_string_equal(outcome.message, "status 500: broken");
 }
@@ -342,10 +342,10 @@ static void test_http_traceparent_of_the_client_goes_on(void **state)
     struct txn_header header = {SLICE_LIT("traceparent"), slice_str(given)};
     struct outcome outcome;
     call_with(f, "http://alpha/x", "", 5000, &header, 1, &outcome);
-    WAIT_UNTIL(f, f->a.held == 1);
+    wait_for(f->loop, f->a.held == 1);
     assert_string_equal(http_request_header(f->a.http_held[0], "traceparent"), given);
     answer_http(&f->a, 0, 409, "no");
-    WAIT_UNTIL(f, outcome.done);
+    wait_for(f->loop, outcome.done);
     assert_int_equal(outcome.verdict, CALL_FAILURE);
 }
 
@@ -356,14 +356,14 @@ static void test_http_cap_of_connections_holds(void **state)
     for (int i = 0; i < 3; i++) {
         call(f, "http://alpha/x", &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->a.held == 2);
+    wait_for(f->loop, f->a.held == 2);
     settle(f);
     assert_int_equal(f->a.held, 2);
     answer_http(&f->a, 0, 200, "");
-    WAIT_UNTIL(f, f->a.held == 3);
+    wait_for(f->loop, f->a.held == 3);
     answer_http(&f->a, 1, 200, "");
     answer_http(&f->a, 2, 200, "");
-    WAIT_UNTIL(f, f->ended == 3);
+    wait_for(f->loop, f->ended == 3);
 }
 
 static void test_http_free_ends_everything_silently(void **state)
@@ -373,7 +373,7 @@ static void test_http_free_ends_everything_silently(void **state)
     for (int i = 0; i < 3; i++) {
         call(f, "http://alpha/x", &outcomes[i]);
     }
-    WAIT_UNTIL(f, f->a.held == 2);
+    wait_for(f->loop, f->a.held == 2);
     caller_net_free(f->net);
     f->net = NULL;
     settle(f);
@@ -417,9 +417,9 @@ static void test_http_header_tells_a_conflict(void **state)
     for (int i = 0; i < 2; i++) {
         struct outcome outcome;
         call(f, "http://alpha/x", &outcome);
-        WAIT_UNTIL(f, f->a.held == i + 1);
+        wait_for(f->loop, f->a.held == i + 1);
         answer_http_conflict(&f->a, i, i == 0 ? 500 : 200, "FAILURE: was cancelled");
-        WAIT_UNTIL(f, outcome.done);
+        wait_for(f->loop, outcome.done);
         assert_int_equal(outcome.verdict, CALL_CONFLICT);
         assert_non_null(strstr(outcome.message, "was cancelled"));
     }

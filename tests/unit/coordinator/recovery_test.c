@@ -82,7 +82,7 @@ static void store_many(struct fixture *f, int first, int count, int64_t due_ms)
         f->a.port->ops->create(f->a.port, txn, due, on_created, &tally);
         txn_free(txn);
     }
-    wait_until(f, tally.done == count);
+    wait_for(f->loop, tally.done == count);
     assert_int_equal(tally.ok, count);
 }
 
@@ -93,9 +93,9 @@ static void test_two_take_each_exactly_once(void **state)
     store_many(f, 0, MANY, -1);
     driver_start(f, &f->a, &a, 1000, 60000);
     driver_start(f, &f->b, &b, 1000, 60000);
-    wait_until(f, a.total + b.total >= MANY);
+    wait_for(f->loop, a.total + b.total >= MANY);
     int64_t looks = recovery_stats(a.recovery).looks;
-    wait_until(f, recovery_stats(a.recovery).looks >= looks + 2 * PARTITIONS); /* and no more */
+    wait_for(f->loop, recovery_stats(a.recovery).looks >= looks + 2 * PARTITIONS); /* and no more */
     assert_int_equal(a.total + b.total, MANY);
     assert_true(a.total > 0 && b.total > 0);
     for (int i = 0; i < MANY; i++) {
@@ -111,16 +111,16 @@ static void test_takes_no_more_than_there_is_room(void **state)
     struct driver a = {.room = 100}, b = {.room = 50};
     store_many(f, 0, 1000, -1);
     driver_start(f, &f->a, &a, 1000, 60000);
-    wait_until(f, a.total >= 100 && recovery_stats(a.recovery).in_flight == 0);
+    wait_for(f->loop, a.total >= 100 && recovery_stats(a.recovery).in_flight == 0);
     int before = a.total;
     assert_true(before <= 100 + recovery_conf_default.takes_max);
     int64_t looks = recovery_stats(a.recovery).looks;
     driver_start(f, &f->b, &b, 1000, 60000);
-    wait_until(f, b.total >= 50 && recovery_stats(b.recovery).in_flight == 0);
+    wait_for(f->loop, b.total >= 50 && recovery_stats(b.recovery).in_flight == 0);
     assert_int_equal(a.total, before);
     assert_int_equal(recovery_stats(a.recovery).looks, looks); /* full: asks for nothing */
     a.room = INT32_MAX;
-    wait_until(f, a.total + b.total == 1000);
+    wait_for(f->loop, a.total + b.total == 1000);
     for (int i = 0; i < 1000; i++) {
         assert_int_equal(a.adopted[i] + b.adopted[i], 1);
     }
@@ -134,13 +134,13 @@ static void test_leaves_alone_what_lives_here(void **state)
     struct driver a = {.alive = "g3"};
     store_many(f, 0, 10, -1);
     driver_start(f, &f->a, &a, 100, 60000);
-    wait_until(f, a.total >= 9);
+    wait_for(f->loop, a.total >= 9);
     int64_t looks = recovery_stats(a.recovery).looks;
-    wait_until(f, recovery_stats(a.recovery).looks >= looks + 3 * PARTITIONS);
+    wait_for(f->loop, recovery_stats(a.recovery).looks >= looks + 3 * PARTITIONS);
     assert_int_equal(a.total, 9);
     assert_int_equal(a.adopted[3], 0);
     a.alive = NULL;
-    wait_until(f, a.total == 10);
+    wait_for(f->loop, a.total == 10);
     driver_end(f, &f->a, &a);
 }
 
@@ -152,7 +152,7 @@ static void test_looks_when_the_next_one_is_due(void **state)
     int64_t began_ms = clock_mono_ms();
     store_many(f, 0, 20, 150);
     driver_start(f, &f->a, &a, 3600 * 1000, 60000);
-    wait_until(f, a.total == 20);
+    wait_for(f->loop, a.total == 20);
     assert_true(clock_mono_ms() - began_ms >= 150 - 1); /* by two clocks */
     driver_end(f, &f->a, &a);
 }
@@ -163,10 +163,10 @@ static void test_looks_for_what_was_released(void **state)
     struct fixture *f = *state;
     struct driver a = {0};
     driver_start(f, &f->a, &a, 3600 * 1000, 60000);
-    wait_until(f, recovery_stats(a.recovery).looks == PARTITIONS);
+    wait_for(f->loop, recovery_stats(a.recovery).looks == PARTITIONS);
     store_many(f, 7, 1, 100);
     recovery_expect(a.recovery, slice_str("g7"), 100);
-    wait_until(f, a.total == 1);
+    wait_for(f->loop, a.total == 1);
     assert_true(recovery_stats(a.recovery).looks <= PARTITIONS + 3);
     driver_end(f, &f->a, &a);
 }
@@ -184,7 +184,7 @@ static void test_damaged_ones_stand_in_nobodys_way(void **state)
     }
     store_many(f, 0, 50, -1);
     driver_start(f, &f->a, &a, 1000, 60000);
-    wait_until(f, a.total == 50);
+    wait_for(f->loop, a.total == 50);
     driver_end(f, &f->a, &a);
 }
 
@@ -199,12 +199,12 @@ static void test_goes_on_when_redis_comes_back(void **state)
     test_redis_pause(f->server);
     driver_start(f, &f->a, &a, 100, 200);
     int64_t paused_ms = clock_mono_ms();
-    wait_until(f, clock_mono_ms() - paused_ms >= 500);
+    wait_for(f->loop, clock_mono_ms() - paused_ms >= 500);
     int64_t looks = recovery_stats(a.recovery).looks;
     assert_true(looks >= PARTITIONS && looks <= 4 * PARTITIONS); /* backs off */
     test_redis_resume(f->server);
     for (int i = 0; i < 500; i++) {
-        wait_until(f, a.adopted[i] > 0);
+        wait_for(f->loop, a.adopted[i] > 0);
     }
     driver_end(f, &f->a, &a);
 }
@@ -215,7 +215,7 @@ static void test_idle_cost(void **state)
     struct driver a = {0};
     int64_t began_ms = clock_mono_ms();
     driver_start(f, &f->a, &a, 200, 60000);
-    wait_until(f, recovery_stats(a.recovery).looks >= 6 * PARTITIONS);
+    wait_for(f->loop, recovery_stats(a.recovery).looks >= 6 * PARTITIONS);
     int64_t periods = (clock_mono_ms() - began_ms) / 200;
     assert_true(periods >= 4);
     assert_true(recovery_stats(a.recovery).looks <= (periods + 2) * PARTITIONS);
@@ -228,10 +228,10 @@ static void test_stop_drops_what_is_on_its_way(void **state)
     struct driver a = {0};
     store_many(f, 0, 500, -1);
     driver_start(f, &f->a, &a, 1000, 60000);
-    wait_until(f, recovery_stats(a.recovery).in_flight > 0);
+    wait_for(f->loop, recovery_stats(a.recovery).in_flight > 0);
     recovery_stop(a.recovery);
     int before = a.total;
-    wait_until(f, recovery_stats(a.recovery).in_flight == 0);
+    wait_for(f->loop, recovery_stats(a.recovery).in_flight == 0);
     assert_int_equal(a.total, before);
     driver_end(f, &f->a, &a);
 }

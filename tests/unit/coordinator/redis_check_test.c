@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "harness/test_redis.h"
+#include "harness/wait_for.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,11 +52,7 @@ static struct seen look_at(struct test_redis *server, struct redis_promise promi
     struct redis *redis = redis_open(loop, &conf);
     redis_check(redis, loop_now_ms(loop) + 20000, promise, on_verdict, &seen);
     assert_int_equal(seen.count, 0); /* never from inside the call */
-    int64_t end_ms = clock_mono_ms() + 20000;
-    while (seen.count == 0 && clock_mono_ms() < end_ms) {
-        loop_turn(loop, 20);
-    }
-    assert_int_equal(seen.count, 1);
+    wait_for(loop, seen.count == 1);
     redis_close(redis);
     loop_turn(loop, 0);
     loop_free(loop);
@@ -275,11 +272,7 @@ static void test_silent_server(void **state)
     struct redis *redis = redis_open(loop, &conf);
     redis_check(redis, loop_now_ms(loop) + 200, (struct redis_promise){DURABILITY_EVERYSEC, 0},
                 on_verdict, &seen);
-    int64_t end_ms = clock_mono_ms() + 20000;
-    while (seen.count == 0 && clock_mono_ms() < end_ms) {
-        loop_turn(loop, 20);
-    }
-    assert_int_equal(seen.count, 1);
+    wait_for(loop, seen.count == 1);
     assert_int_not_equal(seen.err, ERR_OK);
     assert_int_not_equal(seen.err, ERR_CONFLICT);
     assert_non_null(strstr(seen.refusal, "cannot look at Redis"));

@@ -44,7 +44,7 @@ static struct read_seen read_record(struct fixture *f, const char *gid)
     struct archive *archive = store_redis_archive(f->a.store);
     archive->ops->read(archive, slice_str(gid), on_record, &seen);
     assert_int_equal(seen.count, 0);
-    wait_until(f, seen.count > 0);
+    wait_for(f->loop, seen.count > 0);
     assert_true(seen.ascending);
     return seen;
 }
@@ -161,7 +161,7 @@ static void test_many_reads_do_not_hold_up_transactions(void **state)
     read_many(f, seen);
     assert_int_equal(load(f, &f->a, slice_str("x")).status, STORE_NOT_FOUND);
     assert_in_range(count_seen(seen), READS_AT_ONCE, MANY_READS / 2);
-    wait_until(f, count_seen(seen) == MANY_READS);
+    wait_for(f->loop, count_seen(seen) == MANY_READS);
     for (int i = 0; i < MANY_READS; i++) {
         assert_int_equal(seen[i].status, STORE_OK);
     }
@@ -175,7 +175,7 @@ static void test_reads_that_wait_too_long_are_refused(void **state)
     make_impatient(f);
     test_redis_pause(f->server);
     read_many(f, seen);
-    wait_until(f, count_seen(seen) == MANY_READS);
+    wait_for(f->loop, count_seen(seen) == MANY_READS);
     test_redis_resume(f->server);
     assert_int_equal(seen[0].status, STORE_UNKNOWN); /* nobody knows that it is only a read */
     assert_int_equal(seen[MANY_READS - 1].status, STORE_REFUSED);
@@ -226,7 +226,7 @@ static void list(struct fixture *f, const struct archive_filter *filter, struct 
     seen->count = 0;
     assert_int_equal(archive->ops->list(archive, filter, on_page, seen), ERR_OK);
     assert_int_equal(seen->count, 0);
-    wait_until(f, seen->count > 0);
+    wait_for(f->loop, seen->count > 0);
 }
 
 /* All pages, one after the other. */
@@ -454,7 +454,7 @@ static void test_trim_forgets_what_expired_and_keeps_the_rest(void **state)
     do {
         int before = seen.count;
         store_redis_trim(f->a.store, 0, on_trim, &seen);
-        wait_until(f, seen.count > before);
+        wait_for(f->loop, seen.count > before);
         assert_int_equal(seen.err, ERR_OK);
         steps++;
     } while (seen.more);
@@ -504,7 +504,7 @@ static void reset_due(struct fixture *f, int64_t later_ms, int limit)
     struct archive *archive = store_redis_archive(f->a.store);
     reset_answers = 0;
     archive->ops->reset(archive, later_ms, limit, on_reset, NULL);
-    wait_until(f, reset_answers == 1);
+    wait_for(f->loop, reset_answers == 1);
 }
 
 static void test_reset_moves_what_nobody_owns(void **state)
@@ -518,7 +518,7 @@ static void test_reset_moves_what_nobody_owns(void **state)
         struct store_due due = {.in_ms = 3600000, .release = i % 3 > 0};
         struct seen seen = {0};
         f->a.port->ops->create(f->a.port, txn, due, on_store, &seen);
-        wait_until(f, seen.count == 1);
+        wait_for(f->loop, seen.count == 1);
         txn_free(txn);
     }
     reset_due(f, 7200000, 1000);

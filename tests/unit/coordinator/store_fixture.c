@@ -68,7 +68,7 @@ struct seen create(struct fixture *f, struct side *side, const struct txn *txn, 
     struct store_due due = {.in_ms = due_ms};
     side->port->ops->create(side->port, txn, due, on_store, &seen);
     assert_int_equal(seen.count, 0); /* never from inside the call */
-    wait_until(f, seen.count > 0);
+    wait_for(f->loop, seen.count > 0);
     return seen;
 }
 
@@ -76,7 +76,7 @@ struct seen update(struct fixture *f, struct side *side, const struct store_upda
 {
     struct seen seen = {0};
     side->port->ops->update(side->port, update, on_store, &seen);
-    wait_until(f, seen.count > 0);
+    wait_for(f->loop, seen.count > 0);
     return seen;
 }
 
@@ -86,7 +86,7 @@ struct seen take(struct fixture *f, struct side *side, struct slice gid, bool fo
     struct store_due due = {.in_ms = 60000};
     struct store_take how = {.which = force ? STORE_TAKE_ANY : STORE_TAKE_OVERDUE};
     side->port->ops->take(side->port, gid, how, due, on_store, &seen);
-    wait_until(f, seen.count > 0);
+    wait_for(f->loop, seen.count > 0);
     return seen;
 }
 
@@ -94,7 +94,7 @@ struct seen load(struct fixture *f, struct side *side, struct slice gid)
 {
     struct seen seen = {0};
     side->port->ops->load(side->port, gid, on_store, &seen);
-    wait_until(f, seen.count > 0);
+    wait_for(f->loop, seen.count > 0);
     return seen;
 }
 
@@ -140,6 +140,6 @@ struct archive_backlog count_backlog(struct fixture *f)
     struct archive_backlog backlog = {.due = -1};
     struct archive *archive = store_redis_archive(f->a.store);
     archive->ops->backlog(archive, on_backlog, &backlog);
-    wait_until(f, backlog.due >= 0);
+    wait_for(f->loop, backlog.due >= 0);
     return backlog;
 }

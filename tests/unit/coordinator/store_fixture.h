@@ -2,9 +2,9 @@
 #ifndef STORE_FIXTURE_H
 #define STORE_FIXTURE_H
 
-#include "base/clock.h"
 #include "coordinator/store_redis.h"
 #include "harness/test_redis.h"
+#include "harness/wait_for.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,17 +15,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 30000, PARTITIONS = 4, RETENTION_MS = 3600 * 1000 };
-
-/* Turns the loop until `cond` holds; fails the test when it never does. */
-#define wait_until(f, cond)                                                                        \
-    do {                                                                                           \
-        int64_t end_ms_ = clock_mono_ms() + PATIENCE_MS;                                           \
-        while (!(cond)) {                                                                          \
-            assert_true(clock_mono_ms() < end_ms_);                                                \
-            loop_turn((f)->loop, 20);                                                              \
-        }                                                                                          \
-    } while (0)
+enum { PARTITIONS = 4, RETENTION_MS = 3600 * 1000 };
 
 struct side { /* one coordinator */
     struct redis *redis;

@@ -389,7 +389,7 @@ static struct started start(struct fixture *f, struct side *side)
 {
     struct started started = {0};
     store_redis_start(side->store, on_start, &started);
-    wait_until(f, started.count > 0);
+    wait_for(f->loop, started.count > 0);
     return started;
 }
 

@@ -116,7 +116,7 @@ static void peer_accept(struct peer *p)
         close(p->fd);
         p->fd = -1;
     }
-    WAIT_UNTIL(p->loop, try_accept(p));
+    wait_for(p->loop, try_accept(p));
 }
 
 /* Reads one request with the body "ping". */
@@ -128,7 +128,7 @@ static void peer_read(struct peer *p)
 
 static void assert_outcome(struct peer *p, struct outcome *o, enum err err, const char *text)
 {
-    WAIT_UNTIL(p->loop, o->times > 0);
+    wait_for(p->loop, o->times > 0);
     if (o->times != 1 || o->err != err || strcmp(err ? o->why : o->body, text) != 0) {
         fail_msg("times %d, %s, why '%s', body '%s'; expected %s '%s'", o->times, err_text(o->err),
                  o->why, o->body, err_text(err), text);
@@ -408,7 +408,7 @@ static void test_a_refused_connection_is_an_error(void **state)
     p.listener = -1;
     struct outcome o = {0};
     peer_call(&p, "/", WAIT_MS, &o);
-    WAIT_UNTIL(p.loop, o.times > 0);
+    wait_for(p.loop, o.times > 0);
     assert_int_equal(o.err, ERR_CONNECT);
     assert_non_null(strstr(o.why, "127.0.0.1"));
     peer_close(&p);
@@ -546,7 +546,7 @@ static void test_the_client_may_be_freed_inside_a_callback(void **state)
     peer_accept(&p);
     peer_read(&p);
     raw_text(p.loop, p.fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    WAIT_UNTIL(p.loop, p.client == NULL);
+    wait_for(p.loop, p.client == NULL);
     peer_close(&p);
 }
 

@@ -168,7 +168,7 @@ void raw_expect(struct loop *loop, int fd, struct buf *in, const char *needle, i
 
 void raw_expect_close(struct loop *loop, int fd, struct buf *in)
 {
-    WAIT_UNTIL(loop, !raw_poll(fd, in));
+    wait_for(loop, !raw_poll(fd, in));
 }
 
 char *raw_exchange(struct fixture *fx, const char *data, size_t n)

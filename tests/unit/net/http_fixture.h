@@ -4,6 +4,7 @@
 #define TESTS_HTTP_FIXTURE_H
 
 #include "base/buf.h"
+#include "harness/wait_for.h"
 #include "net/http.h"
 #include "net/loop.h"
 
@@ -26,16 +27,6 @@ struct fixture {
 void fixture_open(struct fixture *fx, const struct http_server_conf *conf);
 void fixture_close(struct fixture *fx);
 struct http_server_conf fixture_conf(void); /* loopback, any port, generous limits */
-
-/* Turns the loop until the condition holds; fails the test after WAIT_MS. */
-#define WAIT_UNTIL(loop, cond)                                                                     \
-    do {                                                                                           \
-        int64_t until_ = loop_now_ms(loop) + WAIT_MS;                                              \
-        while (!(cond)) {                                                                          \
-            assert_true(loop_now_ms(loop) < until_);                                               \
-            loop_turn((loop), 5);                                                                  \
-        }                                                                                          \
-    } while (0)
 
 int raw_connect(int port);
 void raw_send(struct loop *loop, int fd, const char *data, size_t n); /* turns while it cannot */

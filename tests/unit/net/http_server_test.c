@@ -95,12 +95,12 @@ static void test_pipelined_requests_are_answered_in_order(void **state)
              "POST /echo?x=2 HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\ntwo"
              "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n"
              "GET /echo?x=4 HTTP/1.1\r\nHost: t\r\n\r\n");
-    WAIT_UNTIL(fx.loop, fx.held_count == 1);
+    wait_for(fx.loop, fx.held_count == 1);
     loop_turn(fx.loop, 0);
     assert_int_equal(fx.handled, 1);
     assert_int_equal(http_server_in_flight(fx.server), 1);
     http_reply(fx.held[0], 200, "text/plain", slice_str("one"));
-    WAIT_UNTIL(fx.loop, fx.held_count == 2);
+    wait_for(fx.loop, fx.held_count == 2);
     http_reply(fx.held[1], 200, "text/plain", slice_str("three"));
     raw_expect(fx.loop, fd, &in, "x=4 h=- body=", 1);
     const char *one = strstr(in.data, "\r\n\r\none");
@@ -166,7 +166,7 @@ static void assert_refusals(const struct refusal *cases, size_t count)
         free(answer);
     }
     assert_int_equal(fx.handled, 0);
-    WAIT_UNTIL(fx.loop, http_server_connections(fx.server) == 0);
+    wait_for(fx.loop, http_server_connections(fx.server) == 0);
     fixture_close(&fx);
 }
 
@@ -319,7 +319,7 @@ static void test_the_largest_allowed_body_arrives(void **state)
     memset(buf_reserve(&text, size), 'x', size);
     buf_grow(&text, size);
     raw_send(fx.loop, fd, text.data, text.len);
-    WAIT_UNTIL(fx.loop, raw_poll(fd, &in) && in.len > size);
+    wait_for(fx.loop, raw_poll(fd, &in) && in.len > size);
     assert_has(&in, "POST /echo x=- h=- body=xxxx");
     buf_fini(&text);
     close_all(&fx, fd, &in);
@@ -450,7 +450,7 @@ static void test_a_client_that_takes_nothing_is_cut_off(void **state)
     int fd = raw_connect(http_server_port(fx.server));
     raw_text(fx.loop, fd,
              "GET /big HTTP/1.1\r\nHost: t\r\n\r\nGET /big HTTP/1.1\r\nHost: t\r\n\r\n");
-    WAIT_UNTIL(fx.loop, http_server_connections(fx.server) == 0 && fx.handled > 0);
+    wait_for(fx.loop, http_server_connections(fx.server) == 0 && fx.handled > 0);
     assert_int_equal(fx.handled, 1); /* the second one waited for room */
     close_all(&fx, fd, &in);
 }
@@ -463,7 +463,7 @@ static void test_a_large_answer_arrives_whole(void **state)
     int fd = open_default(&fx);
     raw_text(fx.loop, fd,
              "GET /big HTTP/1.1\r\nHost: t\r\n\r\nGET /big HTTP/1.1\r\nHost: t\r\n\r\n");
-    WAIT_UNTIL(fx.loop, raw_poll(fd, &in) && in.len > (size_t)32 << 20);
+    wait_for(fx.loop, raw_poll(fd, &in) && in.len > (size_t)32 << 20);
     assert_int_equal(fx.handled, 2);
     close_all(&fx, fd, &in);
 }
@@ -477,7 +477,7 @@ static void test_a_half_closed_client_still_gets_its_answers(void **state)
     raw_text(fx.loop, fd,
              "GET /hold HTTP/1.1\r\nHost: t\r\n\r\nGET /echo HTTP/1.1\r\nHost: t\r\n\r\n");
     shutdown(fd, SHUT_WR);
-    WAIT_UNTIL(fx.loop, fx.held_count == 1);
+    wait_for(fx.loop, fx.held_count == 1);
     loop_turn(fx.loop, 0);
     http_reply(fx.held[0], 200, "text/plain", slice_str("late"));
     raw_expect_close(fx.loop, fd, &in);
@@ -494,7 +494,7 @@ static void test_a_request_outlives_its_client(void **state)
     struct buf in = {0};
     int fd = open_default(&fx);
     raw_text(fx.loop, fd, "POST /hold HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nkeep");
-    WAIT_UNTIL(fx.loop, fx.held_count == 1);
+    wait_for(fx.loop, fx.held_count == 1);
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     close(fd);
@@ -507,7 +507,7 @@ static void test_a_request_outlives_its_client(void **state)
     assert_int_equal(http_server_in_flight(fx.server), 1);
     http_reply(fx.held[0], 200, "text/plain", slice_str("nobody hears it"));
     assert_int_equal(http_server_in_flight(fx.server), 0);
-    WAIT_UNTIL(fx.loop, http_server_connections(fx.server) == 0);
+    wait_for(fx.loop, http_server_connections(fx.server) == 0);
     fd = raw_connect(http_server_port(fx.server));
     raw_text(fx.loop, fd, "GET /echo HTTP/1.1\r\nHost: t\r\n\r\n");
     raw_expect(fx.loop, fd, &in, "body=", 1);
@@ -526,7 +526,7 @@ static void test_drain_ends_idle_connections_and_lets_requests_finish(void **sta
     raw_text(fx.loop, idle, "GET /echo HTTP/1.1\r\nHost: t\r\n\r\n");
     raw_expect(fx.loop, idle, &idle_in, "body=", 1);
     raw_text(fx.loop, fd, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n");
-    WAIT_UNTIL(fx.loop, fx.held_count == 1);
+    wait_for(fx.loop, fx.held_count == 1);
     http_server_drain(fx.server);
     raw_expect_close(fx.loop, idle, &idle_in);
     assert_int_equal(http_server_in_flight(fx.server), 1);
@@ -568,13 +568,13 @@ static void connections_are_refused(struct http_server_conf *conf, const char *s
     for (int i = 0; i < 2; i++) {
         fds[i] = raw_connect(http_server_port(fx.server));
     }
-    WAIT_UNTIL(fx.loop, http_server_connections(fx.server) == 2);
+    wait_for(fx.loop, http_server_connections(fx.server) == 2);
     expect_refusal(&fx, status);
     assert_int_equal(http_server_connections(fx.server), 2);
     assert_int_equal(http_server_refused(fx.server), 1);
     assert_int_equal(fx.handled, 0);
     close(fds[0]);
-    WAIT_UNTIL(fx.loop, http_server_connections(fx.server) == 1);
+    wait_for(fx.loop, http_server_connections(fx.server) == 1);
     fds[0] = raw_connect(http_server_port(fx.server));
     raw_text(fx.loop, fds[0], "GET /echo HTTP/1.1\r\nHost: t\r\n\r\n");
     raw_expect(fx.loop, fds[0], &in, "body=", 1);
@@ -635,10 +635,10 @@ static void test_unanswered_requests_are_dropped_with_the_server(void **state)
     struct buf in = {0};
     int fd = open_default(&fx);
     raw_text(fx.loop, fd, "POST /hold HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx");
-    WAIT_UNTIL(fx.loop, fx.held_count == 1);
+    wait_for(fx.loop, fx.held_count == 1);
     int half = raw_connect(http_server_port(fx.server));
     raw_text(fx.loop, half, "POST /hold HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nx");
-    WAIT_UNTIL(fx.loop, http_server_connections(fx.server) == 2);
+    wait_for(fx.loop, http_server_connections(fx.server) == 2);
     close(half);
     close_all(&fx, fd, &in); /* asan looks for what is left */
 }

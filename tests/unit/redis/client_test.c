@@ -99,7 +99,7 @@ static void arrays_are_trees_and_strings_are_binary(void **state)
     struct slice words[] = {SLICE_LIT("EVAL"), slice_str(text), SLICE_LIT("0"), {"a\0b", 3}};
     fixture_open(f);
     redis_command(f->redis, in_ms(f, 10000), words, 4, on_tree, &tree);
-    wait_until(f, tree.count);
+    wait_for(f->loop, tree.count);
     assert_true(tree.as_expected);
 }
 
@@ -155,7 +155,7 @@ static void ten_thousand_in_a_pipeline_come_back_in_order(void **state)
     for (int i = 0; i < 10000; i++) {
         redis_command(f->redis, in_ms(f, 20000), words, 2, on_ordered, &order);
     }
-    wait_until(f, order.count == 10000);
+    wait_for(f->loop, order.count == 10000);
     assert_int_equal(order.wrong, 0);
     assert_int_equal(observed.count, 10000);
     assert_int_equal(redis_round_trips(f->redis), 10000);
@@ -183,14 +183,14 @@ static void script_flush_in_between_is_not_noticed(void **state)
         }
         redis_eval(f->redis, in_ms(f, 10000), &call, on_ordered, &order);
     }
-    wait_until(f, order.count == 300);
+    wait_for(f->loop, order.count == 300);
     assert_int_equal(ask(f, "GET n").integer, 300);
     /* The first 50, 100 and 50 calls each found no script, and each went once more. */
     assert_true(redis_round_trips(f->redis) > 304);
     uint64_t before = redis_round_trips(f->redis);
     order = (struct order){.last = 300};
     redis_eval(f->redis, in_ms(f, 10000), &call, on_ordered, &order);
-    wait_until(f, order.count == 1);
+    wait_for(f->loop, order.count == 1);
     assert_int_equal(order.wrong, 0);
     assert_int_equal(redis_round_trips(f->redis), before + 1);
 }
@@ -293,7 +293,7 @@ static void commands_wait_while_the_server_is_away(void **state)
     fixture_open(f);
     assert_int_equal(ask(f, "INCRBY n 5").integer, 5);
     test_redis_kill(s->server);
-    wait_until(f, !redis_is_connected(f->redis));
+    wait_for(f->loop, !redis_is_connected(f->redis));
     struct answer waiting[20] = {0};
     for (int i = 0; i < 20; i++) {
         tell(f, "INCR n", &waiting[i]);
@@ -306,7 +306,7 @@ static void commands_wait_while_the_server_is_away(void **state)
     loop_turn(f->loop, 60);
     assert_int_equal(waiting[0].count, 0);
     test_redis_restart(s->server);
-    wait_until(f, script.count);
+    wait_for(f->loop, script.count);
     for (int i = 0; i < 20; i++) {
         assert_int_equal(waiting[i].count, 1);
         assert_int_equal(waiting[i].integer, 6 + i);
@@ -323,7 +323,7 @@ static void a_stopped_server_is_left_and_found_again(void **state)
     ask(f, "PING");
     test_redis_pause(s->server);
     tell_until(f, "PING", in_ms(f, 250), &lost);
-    wait_until(f, lost.count);
+    wait_for(f->loop, lost.count);
     test_redis_resume(s->server);
     assert_int_equal(lost.err, ERR_TIMEOUT);
     assert_false(redis_is_connected(f->redis));
@@ -343,7 +343,7 @@ static void out_of_memory_is_unavailable(void **state)
     assert_int_equal(a.err, ERR_UNAVAILABLE);
     assert_memory_equal(a.text, "OOM ", 4);
     redis_eval(f->redis, in_ms(f, 10000), &call, on_answer, &script);
-    wait_until(f, script.count);
+    wait_for(f->loop, script.count);
     assert_int_equal(script.err, ERR_UNAVAILABLE);
     assert_int_equal(ask(f, "GET k").type, REDIS_NIL);
 }
@@ -362,7 +362,7 @@ static void failing_persistence_is_unavailable(void **state)
     assert_int_equal(rmdir(dir), 0);
     assert_int_equal(ask(f, "BGSAVE").err, ERR_OK);
     struct answer a = {0};
-    wait_until(f, (a = ask(f, "SET k v")).err != ERR_OK);
+    wait_for(f->loop, (a = ask(f, "SET k v")).err != ERR_OK);
     assert_int_equal(a.err, ERR_UNAVAILABLE);
     assert_memory_equal(a.text, "MISCONF ", 8);
 }
@@ -377,14 +377,14 @@ static void a_busy_server_is_unavailable(void **state)
     fixture_open(f);
     struct slice words[] = {SLICE_LIT("EVAL"), SLICE_LIT("while true do end"), SLICE_LIT("0")};
     redis_command(f->redis, in_ms(f, 60000), words, 3, on_answer, &endless);
-    wait_until(f, redis_round_trips(f->redis) == 1);
+    wait_for(f->loop, redis_round_trips(f->redis) == 1);
     struct redis *busy = f->redis;
     fixture_open(f); /* another connection */
-    wait_until(f, (a = ask(f, "GET k")).err != ERR_OK);
+    wait_for(f->loop, (a = ask(f, "GET k")).err != ERR_OK);
     assert_int_equal(a.err, ERR_UNAVAILABLE);
     assert_memory_equal(a.text, "BUSY ", 5);
     assert_int_equal(ask(f, "SCRIPT KILL").err, ERR_OK);
-    wait_until(f, endless.count);
+    wait_for(f->loop, endless.count);
     assert_int_equal(endless.err, ERR_SCRIPT);
     redis_close(busy);
 }
@@ -411,7 +411,7 @@ static void an_address_that_is_none_fails_its_commands(void **state)
     f->conf.address = "nonsense";
     fixture_open(f);
     tell_until(f, "PING", in_ms(f, 30), &a);
-    wait_until(f, a.count);
+    wait_for(f->loop, a.count);
     assert_int_equal(a.err, ERR_CONNECT);
     assert_non_null(strstr(a.text, "nonsense"));
 }

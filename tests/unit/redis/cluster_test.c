@@ -68,7 +68,7 @@ static struct world *connected(void **state)
     struct world *w = *state;
     map_is(w, 0, 1);
     fixture_open(&w->f);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
     return w;
 }
 
@@ -127,7 +127,7 @@ static struct answer refused(struct world *w, const char *command, int64_t ms, u
         before = commands(w, command);
         answer = (struct answer){0};
         tell_until(&w->f, command, in_ms(&w->f, ms), &answer);
-        wait_until(&w->f, answer.count);
+        wait_for(w->f.loop, answer.count);
     } while (++tries < 10 &&
              (answer.err != ERR_UNAVAILABLE || commands(w, command) - before < least));
     assert_in_range(commands(w, command) - before, least, most);
@@ -163,7 +163,7 @@ static void each_command_goes_to_the_master_of_its_slot(void **state)
     play(w, 1,
          "EXPECT GET a\nEXPECT XREADGROUP GROUP g c STREAMS foo >\n"
          "SEND +high\\r\\n+read\\r\\n\nNOTHING");
-    wait_until(&w->f, low.count + high.count + tagged.count + read.count == 4);
+    wait_for(w->f.loop, low.count + high.count + tagged.count + read.count == 4);
     assert_answer(&low, ERR_OK, "low");
     assert_answer(&high, ERR_OK, "high");
     assert_answer(&tagged, ERR_OK, "tagged");
@@ -180,7 +180,7 @@ static void what_has_no_key_goes_to_one_that_is_connected(void **state)
     for (int i = 0; i < 4; i++) {
         tell(&w->f, "PING", &answers[i]);
     }
-    wait_until(&w->f, answers[3].count && answers[2].count);
+    wait_for(w->f.loop, answers[3].count && answers[2].count);
     assert_int_equal(fake_server_count(w->nodes[0], "PING"), 2);
     assert_int_equal(fake_server_count(w->nodes[1], "PING"), 2);
 }
@@ -195,7 +195,7 @@ static void commands_wait_until_the_map_is_known(void **state)
     map_is(w, 1, 1);
     fake_server_always(w->nodes[1], "PING", "+PONG\\r\\n");
     play(w, 1, "EXPECT GET b\nSEND +low\\r\\n");
-    wait_until(&w->f, low.count && any.count);
+    wait_for(w->f.loop, low.count && any.count);
     assert_answer(&low, ERR_OK, "low");
     assert_answer(&any, ERR_OK, "PONG");
 }
@@ -210,7 +210,7 @@ static void each_node_learns_a_script_by_itself(void **state)
     play(w, 1, "EXPECT " EVALSHA "a x\nSEND -NOSCRIPT no\\r\\n\nEXPECT " EVAL "a x\nSEND +x\\r\\n");
     eval(w, "b", &answers[2]);
     play(w, 0, "EXPECT " EVALSHA "b x\nSEND +x\\r\\n");
-    wait_until(&w->f, answers[0].count + answers[1].count + answers[2].count == 3);
+    wait_for(w->f.loop, answers[0].count + answers[1].count + answers[2].count == 3);
     for (int i = 0; i < 3; i++) {
         assert_answer(&answers[i], ERR_OK, "x");
     }
@@ -226,12 +226,12 @@ static void moved_is_followed_at_once_and_the_map_is_read_again(void **state)
     play(w, 0, "EXPECT GET b");
     send_to(w, 0, points(w, "MOVED", 2));
     play(w, 2, "EXPECT GET b\nSEND +b\\r\\n");
-    wait_until(&w->f,
-               first.count && redis_masters(w->f.redis) == 2); /* not the first one any more */
+    wait_for(w->f.loop,
+             first.count && redis_masters(w->f.redis) == 2); /* not the first one any more */
     assert_answer(&first, ERR_OK, "b");
     tell(&w->f, "GET hello", &next); /* of a slot that nobody has told about */
     play(w, 2, "EXPECT GET hello\nSEND +there\\r\\n");
-    wait_until(&w->f, next.count);
+    wait_for(w->f.loop, next.count);
     assert_int_equal(questions(w), before + 1);
 }
 
@@ -245,7 +245,7 @@ static void moved_without_a_host_means_the_same_host(void **state)
     play(w, 0, "EXPECT " EVALSHA "b x");
     play(w, 0, step);
     play(w, 2, "EXPECT " EVALSHA "b x\nSEND -NOSCRIPT no\\r\\n\nEXPECT " EVAL "b x\nSEND +x\\r\\n");
-    wait_until(&w->f, answer.count);
+    wait_for(w->f.loop, answer.count);
     assert_answer(&answer, ERR_OK, "x");
 }
 
@@ -287,17 +287,17 @@ static void ask_is_followed_for_this_one_command(void **state)
     play(w, 0, "EXPECT GET b");
     send_to(w, 0, points(w, "ASK", 2));
     play(w, 2, "EXPECT ASKING\nEXPECT GET b\nSEND +OK\\r\\n+b\\r\\n");
-    wait_until(&w->f, asked.count);
+    wait_for(w->f.loop, asked.count);
     assert_answer(&asked, ERR_OK, "b");
     eval(w, "b", &script);
     play(w, 0, "EXPECT " EVALSHA "b x");
     send_to(w, 0, points(w, "ASK", 2));
     play(w, 2, "EXPECT ASKING\nEXPECT " EVAL "b x\nSEND +OK\\r\\n+x\\r\\n");
-    wait_until(&w->f, script.count);
+    wait_for(w->f.loop, script.count);
     assert_answer(&script, ERR_OK, "x");
     tell(&w->f, "GET b", &next);
     play(w, 0, "EXPECT GET b\nSEND +here\\r\\n");
-    wait_until(&w->f, next.count);
+    wait_for(w->f.loop, next.count);
     assert_answer(&next, ERR_OK, "here");
 }
 
@@ -313,7 +313,7 @@ static void what_is_refused_for_now_is_tried_again(void **state)
         snprintf(text, sizeof(text), "EXPECT GET b\nSEND -%s\\r\\n\nEXPECT GET b\nSEND +b\\r\\n",
                  texts[i]);
         play(w, 0, text);
-        wait_until(&w->f, good.count);
+        wait_for(w->f.loop, good.count);
         assert_answer(&good, ERR_OK, "b");
         snprintf(text, sizeof(text), "-%s\\r\\n", texts[i]);
         fake_server_always(w->nodes[0], "GET hello", text);
@@ -332,7 +332,7 @@ static void other_errors_are_told_at_once(void **state)
     play(w, 0,
          "EXPECT GET b\nEXPECT SET b 1\nEXPECT DEL b\n"
          "SEND -ERR wrong\\r\\n-OOM command not allowed\\r\\n-NOPERM no\\r\\n");
-    wait_until(&w->f, denied.count);
+    wait_for(w->f.loop, denied.count);
     assert_answer(&script, ERR_SCRIPT, "ERR wrong");
     assert_answer(&oom, ERR_UNAVAILABLE, "OOM");
     assert_answer(&denied, ERR_DENIED, "NOPERM");
@@ -344,21 +344,21 @@ static void a_node_that_dies_is_replaced_by_the_one_that_the_map_names(void **st
     struct answer lost = {0}, waits = {0}, other = {0};
     tell(&w->f, "INCR b", &lost);
     play(w, 0, "EXPECT INCR b\nREFUSE\nRESET");
-    wait_until(&w->f, lost.count);
+    wait_for(w->f.loop, lost.count);
     assert_answer(&lost, ERR_CLOSED, "");
     assert_false(redis_is_connected(w->f.redis));
     unsigned before = questions(w);
     tell(&w->f, "INCR b", &waits);
     tell(&w->f, "INCR a", &other); /* is not held up */
     play(w, 1, "EXPECT INCR a\nSEND :1\\r\\n");
-    wait_until(&w->f, other.count);
-    wait_until(&w->f, questions(w) >= before + 3); /* as long as nobody takes its place */
+    wait_for(w->f.loop, other.count);
+    wait_for(w->f.loop, questions(w) >= before + 3); /* as long as nobody takes its place */
     assert_int_equal(waits.count, 0);
     map_is(w, 2, 1);
     play(w, 2, "EXPECT INCR b\nSEND :2\\r\\n");
-    wait_until(&w->f, waits.count);
+    wait_for(w->f.loop, waits.count);
     assert_answer(&waits, ERR_OK, "");
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
 }
 
 static void a_node_that_comes_back_gets_what_waited_for_it(void **state)
@@ -367,10 +367,10 @@ static void a_node_that_comes_back_gets_what_waited_for_it(void **state)
     struct answer lost = {0}, waits = {0};
     tell(&w->f, "INCR b", &lost);
     play(w, 0, "EXPECT INCR b\nREFUSE\nRESET");
-    wait_until(&w->f, lost.count);
+    wait_for(w->f.loop, lost.count);
     tell(&w->f, "INCR b", &waits);
     play(w, 0, "LISTEN\nEXPECT INCR b\nSEND :2\\r\\n");
-    wait_until(&w->f, waits.count);
+    wait_for(w->f.loop, waits.count);
     assert_answer(&waits, ERR_OK, "");
 }
 
@@ -380,12 +380,12 @@ static void a_dead_master_does_not_cause_a_storm(void **state)
     struct answer lost = {0}, waits[50] = {0};
     tell(&w->f, "INCR b", &lost);
     play(w, 0, "EXPECT INCR b\nREFUSE\nRESET");
-    wait_until(&w->f, lost.count);
+    wait_for(w->f.loop, lost.count);
     unsigned before = questions(w);
     for (int i = 0; i < 50; i++) {
         tell_until(&w->f, "INCR b", in_ms(&w->f, 1000), &waits[i]);
     }
-    wait_until(&w->f, waits[49].count);
+    wait_for(w->f.loop, waits[49].count);
     for (int i = 0; i < 50; i++) {
         assert_answer(&waits[i], ERR_CONNECT, "refused");
     }
@@ -398,12 +398,12 @@ static void a_seed_that_is_away_or_knows_nothing_is_passed_over(void **state)
     map_is(w, 1, 1);
     play(w, 0, "REFUSE");
     fixture_open(&w->f);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
     redis_close(w->f.redis);
     play(w, 0, "LISTEN");
     fake_server_always(w->nodes[0], "CLUSTER SLOTS", "*0\\r\\n");
     fixture_open(&w->f);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
 }
 
 static void a_map_that_makes_no_sense_is_not_used(void **state)
@@ -427,7 +427,7 @@ static void a_map_that_makes_no_sense_is_not_used(void **state)
         }
         fixture_open(&w->f);
         tell_until(&w->f, "GET b", in_ms(&w->f, 100), &answer);
-        wait_until(&w->f, answer.count);
+        wait_for(w->f.loop, answer.count);
         assert_answer(&answer, ERR_CONNECT, "it knows of no slots");
         redis_close(w->f.redis);
         w->f.redis = NULL;
@@ -444,14 +444,14 @@ static void what_will_not_pass_by_itself_is_told_at_once(void **state)
     }
     fixture_open(&w->f);
     tell(&w->f, "GET b", &denied);
-    wait_until(&w->f, denied.count);
+    wait_for(w->f.loop, denied.count);
     assert_answer(&denied, ERR_DENIED, "the user needs +cluster|slots");
     for (int i = 0; i < NODES; i++) {
         fake_server_always(w->nodes[i], "CLUSTER SLOTS",
                            "-ERR This instance has cluster support disabled\\r\\n");
     }
     tell(&w->f, "GET b", &single);
-    wait_until(&w->f, single.count);
+    wait_for(w->f.loop, single.count);
     assert_true(single.err == ERR_SCRIPT || single.err == ERR_DENIED);
 }
 
@@ -463,7 +463,7 @@ static void nobody_there_is_told_at_the_deadline(void **state)
     play(w, 1, "REFUSE");
     fixture_open(&w->f);
     tell_until(&w->f, "GET b", in_ms(&w->f, 300), &answer);
-    wait_until(&w->f, answer.count);
+    wait_for(w->f.loop, answer.count);
     assert_answer(&answer, ERR_CONNECT, "no map of the cluster from 127.0.0.1:");
     assert_int_equal(redis_round_trips(w->f.redis), 0);
 }
@@ -477,7 +477,7 @@ static void every_node_gets_the_handshake(void **state)
     fixture_open(&w->f);
     play(w, 0, "EXPECT AUTH bob secret\nSEND +OK\\r\\n");
     play(w, 1, "EXPECT AUTH bob secret\nSEND +OK\\r\\n");
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
 }
 
 static void count_connects(void *arg)
@@ -495,7 +495,7 @@ static void masters_can_be_asked_one_by_one(void **state)
     redis_on_connect(w->f.redis, count_connects, &connects);
     assert_int_equal(redis_masters(w->f.redis), 0);
     map_is(w, 0, 1);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
     assert_int_equal(connects, 2);
     assert_int_equal(redis_masters(w->f.redis), 2);
     for (size_t i = 0; i < 3; i++) {
@@ -507,7 +507,7 @@ static void masters_can_be_asked_one_by_one(void **state)
                             fake_server_address(w->nodes[i]));
         play(w, i, i == 0 ? "EXPECT INFO\nSEND +0\\r\\n" : "EXPECT INFO\nREFUSE\nRESET");
     }
-    wait_until(&w->f, answers[0].count && answers[1].count && answers[2].count);
+    wait_for(w->f.loop, answers[0].count && answers[1].count && answers[2].count);
     assert_answer(&answers[0], ERR_OK, "0");
     assert_answer(&answers[1], ERR_CLOSED, "");
     assert_answer(&answers[2], ERR_CONNECT, "fewer masters");
@@ -541,7 +541,7 @@ static void callbacks_never_come_inside_the_call(void **state)
     assert_answer(&busy, ERR_BUSY, "too many");
     map_is(w, 0, 0);
     play(w, 0, "EXPECT GET b\nSEND +b\\r\\n");
-    wait_until(&w->f, waits.count);
+    wait_for(w->f.loop, waits.count);
     assert_answer(&waits, ERR_OK, "b");
 }
 
@@ -553,10 +553,10 @@ static void close_cancels_everything_once(void **state)
     tell(&w->f, "GET a", &sent);
     play(w, 1, "EXPECT GET a");
     tell(&w->f, "GET b", &refused);
-    wait_until(&w->f, fake_server_count(w->nodes[0], "GET b") >= 3);
+    wait_for(w->f.loop, fake_server_count(w->nodes[0], "GET b") >= 3);
     tell(&w->f, "INCR b", &lost);
     play(w, 0, "EXPECT INCR b\nREFUSE\nRESET");
-    wait_until(&w->f, lost.count);
+    wait_for(w->f.loop, lost.count);
     tell(&w->f, "INCR b", &stray);
     tell_until(&w->f, "GET b", in_ms(&w->f, 0), &late);
     redis_close(w->f.redis);
@@ -594,14 +594,14 @@ static void close_inside_a_reply_and_inside_a_deadline(void **state)
         map_is(w, 0, 1);
         fixture_open(&w->f);
         if (i == 0) {
-            wait_until(&w->f, redis_is_connected(w->f.redis));
+            wait_for(w->f.loop, redis_is_connected(w->f.redis));
             fake_server_always(w->nodes[0], "GET b", "+b\\r\\n");
         } else {
             fake_server_always(w->nodes[0], "GET b", "-TRYAGAIN later\\r\\n");
         }
         redis_command(w->f.redis, in_ms(&w->f, 60), words, 2, close_in_callback, &closer);
         tell(&w->f, "GET foo", &other);
-        wait_until(&w->f, closer.answer.count && other.count);
+        wait_for(w->f.loop, closer.answer.count && other.count);
         assert_int_equal(closer.answer.count, 1);
         assert_answer(&other, ERR_CANCELLED, "");
     }

@@ -65,7 +65,7 @@ static void commands_of_one_turn_leave_in_one_write(void **state)
     struct fixture *f = open_client(state, &server);
     struct answer answers[101] = {0};
     fake_server_play(server, "ACCEPT");
-    wait_until(f, redis_is_connected(f->redis));
+    wait_for(f->loop, redis_is_connected(f->redis));
     for (int i = 0; i < 100; i++) {
         tell(f, "PING", &answers[i]);
     }
@@ -98,7 +98,7 @@ static void no_callback_comes_inside_the_call(void **state)
     assert_answer(&late, ERR_TIMEOUT, "its deadline had passed before it was sent");
     assert_answer(&busy, ERR_BUSY, "too many commands for Redis are pending");
     fake_server_play(server, "ACCEPT\nEXPECT PING\nSEND +PONG\\r\\n");
-    wait_until(f, waits.count);
+    wait_for(f->loop, waits.count);
     assert_answer(&waits, ERR_OK, "PONG");
 }
 
@@ -109,7 +109,7 @@ static void a_silent_peer_is_given_up_at_the_deadline(void **state)
     struct fixture *f = open_client(state, &server);
     struct answer first = {0}, second = {0}, other = {0};
     fake_server_play(server, "ACCEPT");
-    wait_until(f, redis_is_connected(f->redis));
+    wait_for(f->loop, redis_is_connected(f->redis));
     int64_t begin_ms = clock_mono_ms();
     tell_until(f, "PING", in_ms(f, 300), &first);
     tell_until(f, "PING", in_ms(f, 400), &second);
@@ -123,7 +123,7 @@ static void a_silent_peer_is_given_up_at_the_deadline(void **state)
     assert_answer(&second, ERR_CLOSED, "no reply in time");
     tell(f, "PING", &other);
     fake_server_play(server, "GONE\nACCEPT\nEXPECT PING\nSEND +PONG\\r\\n");
-    wait_until(f, other.count);
+    wait_for(f->loop, other.count);
     assert_answer(&other, ERR_OK, "PONG");
 }
 
@@ -136,13 +136,13 @@ static void a_shorter_deadline_behind_a_longer_one_holds_too(void **state)
     tell(f, "EVAL slow", &slow);
     tell_until(f, "GET a", in_ms(f, 30), &quick);
     tell(f, "GET b", &next);
-    wait_until(f, quick.count);
+    wait_for(f->loop, quick.count);
     assert_answer(&quick, ERR_TIMEOUT, "no reply in time");
     assert_int_equal(slow.count, 0);
     /* The connection lives on, and the late reply is not taken for the next command's. */
     fake_server_play(server, "EXPECT EVAL slow\nEXPECT GET a\nEXPECT GET b\n"
                              "SEND +slow\\r\\n+late\\r\\n+b\\r\\n");
-    wait_until(f, next.count);
+    wait_for(f->loop, next.count);
     assert_answer(&slow, ERR_OK, "slow");
     assert_answer(&next, ERR_OK, "b");
     assert_int_equal(quick.count, 1);
@@ -158,9 +158,9 @@ static void a_late_reply_that_never_comes_ends_the_connection(void **state)
     tell(f, "EVAL slow", &slow);
     tell_until(f, "GET a", in_ms(f, 30), &quick);
     tell(f, "GET b", &next);
-    wait_until(f, quick.count);
+    wait_for(f->loop, quick.count);
     fake_server_play(server, "SEND +slow\\r\\n");
-    wait_until(f, next.count);
+    wait_for(f->loop, next.count);
     assert_answer(&slow, ERR_OK, "slow");
     assert_answer(&next, ERR_CLOSED, "no reply in time");
     assert_true(next.elapsed_us < 9 * 1000 * 1000); /* long before its own deadline */
@@ -176,9 +176,9 @@ static void half_a_reply_and_then_silence_ends_the_connection(void **state)
     tell_until(f, "GET a", in_ms(f, 500), &half);
     tell(f, "GET b", &behind);
     fake_server_play(server, "EXPECT GET a\nEXPECT GET b\nSEND $10\\r\\nhal");
-    wait_until(f, half.count);
+    wait_for(f->loop, half.count);
     assert_answer(&half, ERR_TIMEOUT, "no reply in time");
-    wait_until(f, behind.count);
+    wait_for(f->loop, behind.count);
     assert_answer(&behind, ERR_CLOSED, "no reply in time");
     fake_server_play(server, "GONE\nACCEPT");
 }
@@ -194,7 +194,7 @@ static void a_reply_in_pieces_is_one_reply(void **state)
     fake_server_play(server,
                      "EXPECT GET a\nEXPECT GET b\nSEND $5\nNOTHING\nSEND \\r\\nhel\nNOTHING\n"
                      "SEND lo\\r\nNOTHING\nSEND \\n+se\nNOTHING\nSEND cond\\r\\n");
-    wait_until(f, second.count);
+    wait_for(f->loop, second.count);
     assert_answer(&first, ERR_OK, "hello");
     assert_answer(&second, ERR_OK, "second");
 }
@@ -212,7 +212,7 @@ static void each_callback_comes_once_when_the_connection_drops(void **state)
         fake_server_play(server, "EXPECT INCR n");
     }
     fake_server_play(server, "SEND :1\\r\\n:2\\r\\n:3\\r\\n:\nCLOSE");
-    wait_until(f, answers[9].count);
+    wait_for(f->loop, answers[9].count);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(answers[i].err, ERR_OK);
         assert_int_equal(answers[i].integer, i + 1);
@@ -222,7 +222,7 @@ static void each_callback_comes_once_when_the_connection_drops(void **state)
     }
     tell(f, "GET n", &after);
     fake_server_play(server, "ACCEPT\nEXPECT GET n\nSEND :10\\r\\n");
-    wait_until(f, after.count);
+    wait_for(f->loop, after.count);
     for (int i = 0; i < 10; i++) {
         assert_int_equal(answers[i].count, 1);
     }
@@ -236,7 +236,7 @@ static void a_reset_is_a_closed_connection(void **state)
     fake_server_play(server, "ACCEPT");
     tell(f, "INCR n", &answer);
     fake_server_play(server, "EXPECT INCR n\nRESET");
-    wait_until(f, answer.count);
+    wait_for(f->loop, answer.count);
     assert_answer(&answer, ERR_CLOSED, "Connection reset by peer");
 }
 
@@ -272,7 +272,7 @@ static void errors_are_classified_by_their_first_word(void **state)
         tell(f, "SET k v", &answer);
         snprintf(line, sizeof(line), "EXPECT SET k v\nSEND -%s\\r\\n", cases[i].text);
         fake_server_play(server, line);
-        wait_until(f, answer.count);
+        wait_for(f->loop, answer.count);
         assert_answer(&answer, cases[i].err, cases[i].text);
     }
 }
@@ -287,14 +287,14 @@ static void after_readonly_it_reconnects_when_all_is_answered(void **state)
     tell(f, "GET k", &read);
     fake_server_play(server, "EXPECT SET k v\nEXPECT GET k\n"
                              "SEND -READONLY You can't write against a read only replica.\\r\\n");
-    wait_until(f, write.count);
+    wait_for(f->loop, write.count);
     assert_int_equal(write.err, ERR_UNAVAILABLE);
     assert_false(redis_is_connected(f->redis));
     tell(f, "SET k w", &later);
     fake_server_play(server, "NOTHING\nSEND $1\\r\\nv\\r\\n\nGONE");
     assert_answer(&read, ERR_OK, "v");
     fake_server_play(server, "ACCEPT\nEXPECT SET k w\nSEND +OK\\r\\n");
-    wait_until(f, later.count);
+    wait_for(f->loop, later.count);
     assert_answer(&later, ERR_OK, "OK");
 }
 
@@ -317,7 +317,7 @@ static void noscript_is_answered_with_the_text_once(void **state)
                              "EXPECT EVAL return ARGV[1] 1 key b\n"
                              "EXPECT EVAL return ARGV[1] 1 key c\n"
                              "SEND +b\\r\\n-NOSCRIPT again\\r\\n");
-    wait_until(f, never.count);
+    wait_for(f->loop, never.count);
     assert_answer(&known, ERR_OK, "a");
     assert_answer(&between, ERR_OK, "PONG");
     assert_answer(&unknown, ERR_OK, "b");
@@ -334,13 +334,13 @@ static void noscript_after_the_deadline_sends_nothing_more(void **state)
     fake_server_play(server, "ACCEPT");
     tell(f, "PING", &slow);
     eval(f, "key", "a", in_ms(f, 20), &late);
-    wait_until(f, late.count);
+    wait_for(f->loop, late.count);
     assert_int_equal(late.err, ERR_TIMEOUT);
     fake_server_play(server, "EXPECT PING\nEXPECT " EVALSHA "a\n"
                              "SEND +PONG\\r\\n-NOSCRIPT No matching script.\\r\\n");
     tell(f, "GET k", &next);
     fake_server_play(server, "EXPECT GET k\nSEND $-1\\r\\n");
-    wait_until(f, next.count);
+    wait_for(f->loop, next.count);
     assert_int_equal(next.type, REDIS_NIL);
     assert_int_equal(late.count, 1);
 }
@@ -353,7 +353,7 @@ static void a_script_call_that_waited_for_the_connection_falls_back_too(void **s
     eval(f, "key", "a", in_ms(f, 10000), &answer);
     fake_server_play(server, "ACCEPT\nEXPECT " EVALSHA "a\nSEND -NOSCRIPT none\\r\\n\n"
                              "EXPECT EVAL return ARGV[1] 1 key a\nSEND +a\\r\\n");
-    wait_until(f, answer.count);
+    wait_for(f->loop, answer.count);
     assert_answer(&answer, ERR_OK, "a");
 }
 
@@ -370,7 +370,7 @@ static void garbage_ends_the_connection(void **state)
     assert_memory_equal(answer.text, "protocol error: ", 16);
     tell(f, "PING", &next);
     fake_server_play(server, "ACCEPT\nEXPECT PING\nSEND +PONG\\r\\n");
-    wait_until(f, next.count);
+    wait_for(f->loop, next.count);
     assert_answer(&next, ERR_OK, "PONG");
 }
 
@@ -399,7 +399,7 @@ static void a_reply_that_nobody_asked_for_ends_the_connection(void **state)
     fake_server_play(server, "ACCEPT\nSEND -ERR max number of clients reached\\r\\n\nGONE");
     tell(f, "PING", &next);
     fake_server_play(server, "ACCEPT\nEXPECT PING\nSEND +PONG\\r\\n");
-    wait_until(f, next.count);
+    wait_for(f->loop, next.count);
     assert_answer(&next, ERR_OK, "PONG");
 }
 
@@ -412,13 +412,13 @@ static void a_refused_connection_is_tried_again_with_growing_delay(void **state)
     int64_t begin_ms = clock_mono_ms();
     tell_until(f, "PING", in_ms(f, 150), &expires);
     tell(f, "INCR n", &waits);
-    wait_until(f, expires.count);
+    wait_for(f->loop, expires.count);
     assert_true(clock_mono_ms() - begin_ms >= 150);
     assert_int_equal(expires.err, ERR_CONNECT);
     assert_non_null(strstr(expires.text, "refused"));
     assert_int_equal(redis_round_trips(f->redis), 0);
     fake_server_play(fixture->server, "LISTEN\nACCEPT\nEXPECT INCR n\nSEND :1\\r\\n");
-    wait_until(f, waits.count);
+    wait_for(f->loop, waits.count);
     assert_int_equal(waits.err, ERR_OK);
     assert_int_equal(expires.count, 1);
 }
@@ -450,7 +450,7 @@ static void the_handshake_comes_first_and_waiting_commands_after_the_connect_cal
     fake_server_play(server, "ACCEPT\nEXPECT AUTH bob secret\nNOTHING\nSEND +OK\\r\\n\n"
                              "EXPECT SELECT 3\nNOTHING\nSEND +OK\\r\\n\n"
                              "EXPECT PING\nSEND +PONG\\r\\n");
-    wait_until(f, answer.count);
+    wait_for(f->loop, answer.count);
     assert_answer(&answer, ERR_OK, "PONG");
 }
 
@@ -482,7 +482,7 @@ static void a_silent_handshake_is_given_up(void **state)
     struct fixture *f = open_client(state, &server);
     fake_server_play(server, "ACCEPT\nEXPECT AUTH secret\nGONE\nACCEPT\nEXPECT AUTH secret\n"
                              "SEND +OK\\r\\n");
-    wait_until(f, redis_is_connected(f->redis));
+    wait_for(f->loop, redis_is_connected(f->redis));
 }
 
 static void a_refused_handshake_tells_those_who_wait(void **state)
@@ -496,13 +496,13 @@ static void a_refused_handshake_tells_those_who_wait(void **state)
     tell(f, "PING", &denied);
     fake_server_play(server, "ACCEPT\nEXPECT AUTH secret\n"
                              "SEND -ERR AUTH called without any password configured\\r\\n\nGONE");
-    wait_until(f, denied.count);
+    wait_for(f->loop, denied.count);
     assert_answer(&denied, ERR_DENIED,
                   "AUTH refused: ERR AUTH called without any password configured");
     tell(f, "PING", &no_db);
     fake_server_play(server, "ACCEPT\nEXPECT AUTH secret\nSEND +OK\\r\\n\nEXPECT SELECT 99\n"
                              "SEND -ERR DB index is out of range\\r\\n\nGONE");
-    wait_until(f, no_db.count);
+    wait_for(f->loop, no_db.count);
     assert_answer(&no_db, ERR_SCRIPT, "SELECT refused: ERR DB index is out of range");
     /* What passes by itself keeps them waiting. */
     tell(f, "PING", &good);
@@ -510,7 +510,7 @@ static void a_refused_handshake_tells_those_who_wait(void **state)
                              "SEND -ERR max number of clients reached\\r\\n\nGONE\n"
                              "ACCEPT\nEXPECT AUTH secret\nSEND +OK\\r\\n\nEXPECT SELECT 99\n"
                              "SEND +OK\\r\\n\nEXPECT PING\nSEND +PONG\\r\\n");
-    wait_until(f, good.count);
+    wait_for(f->loop, good.count);
     assert_answer(&good, ERR_OK, "PONG");
 }
 
@@ -522,11 +522,11 @@ static void close_cancels_everything_once(void **state)
     struct fixture *f = open_client(state, &server);
     struct answer sent = {0}, timed_out = {0}, unsent = {0}, failed = {0};
     fake_server_play(server, "ACCEPT");
-    wait_until(f, redis_is_connected(f->redis));
+    wait_for(f->loop, redis_is_connected(f->redis));
     tell(f, "SET a 1", &sent);
     tell_until(f, "SET b 2", in_ms(f, 10), &timed_out);
     fake_server_play(server, "EXPECT SET a 1\nEXPECT SET b 2");
-    wait_until(f, timed_out.count);
+    wait_for(f->loop, timed_out.count);
     tell(f, "SET c 3", &unsent);
     tell(f, "SET d 4", &failed);
     redis_close(f->redis);
@@ -578,7 +578,7 @@ static void check_close_in_callback(void **state, int64_t deadline_ms, const cha
     tell_until(f, "PING", in_ms(f, deadline_ms), &second);
     tell(f, "PING", &third);
     fake_server_play(server, script);
-    wait_until(f, third.count);
+    wait_for(f->loop, third.count);
     assert_int_equal(closer.answer.count, 1);
     assert_answer(&second, ERR_CANCELLED, "the client was closed");
     assert_answer(&third, ERR_CANCELLED, "the client was closed");

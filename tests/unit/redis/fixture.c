@@ -73,6 +73,6 @@ struct answer ask(struct fixture *f, const char *text)
 {
     struct answer answer = {0};
     tell(f, text, &answer);
-    wait_until(f, answer.count > 0);
+    wait_for(f->loop, answer.count > 0);
     return answer;
 }

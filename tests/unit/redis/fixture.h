@@ -2,7 +2,7 @@
 #ifndef REDIS_FIXTURE_H
 #define REDIS_FIXTURE_H
 
-#include "base/clock.h"
+#include "harness/wait_for.h"
 #include "redis/redis.h"
 
 #include <setjmp.h>
@@ -12,18 +12,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-enum { PATIENCE_MS = 20000 };
-
-/* Turns the loop until `cond` holds; fails the test when it never does. */
-#define wait_until(f, cond)                                                                        \
-    do {                                                                                           \
-        int64_t end_ms_ = clock_mono_ms() + PATIENCE_MS;                                           \
-        while (!(cond)) {                                                                          \
-            assert_true(clock_mono_ms() < end_ms_);                                                \
-            loop_turn((f)->loop, 20);                                                              \
-        }                                                                                          \
-    } while (0)
 
 struct fixture {
     struct loop *loop;

@@ -65,11 +65,8 @@ struct pair {
 
 static void await_replica(const struct pair *pair)
 {
-    int64_t end_ms = clock_mono_ms() + PATIENCE_MS;
-    while (!strstr(test_redis_ask(pair->master, "INFO replication"), "state=online")) {
-        assert_true(clock_mono_ms() < end_ms);
-        loop_turn(pair->f.loop, 5);
-    }
+    wait_for(pair->f.loop,
+             strstr(test_redis_ask(pair->master, "INFO replication"), "state=online"));
 }
 
 static int set_up_pair(void **state)
@@ -105,18 +102,16 @@ static void a_script_is_told_when_the_replica_has_it(void **state)
     struct told told = {0};
     fixture_open(f);
     run(f, &add, in_ms(f, PATIENCE_MS), &told);
-    wait_until(f, told.count == 1);
+    wait_for(f->loop, told.count == 1);
     assert_int_equal(told.ok, 1);
     assert_string_equal(test_redis_ask(pair->replica, "GET n"), "1");
     test_redis_pause(pair->replica);
     run(f, &add, in_ms(f, PATIENCE_MS), &told);
-    while (strcmp(test_redis_ask(pair->master, "GET n"), "2") != 0) {
-        loop_turn(f->loop, 5);
-    }
+    wait_for(f->loop, strcmp(test_redis_ask(pair->master, "GET n"), "2") == 0);
     loop_turn(f->loop, 100);
     assert_int_equal(told.count, 1); /* the master has it, that is not enough */
     test_redis_resume(pair->replica);
-    wait_until(f, told.count == 2);
+    wait_for(f->loop, told.count == 2);
     assert_int_equal(told.ok, 2);
     assert_int_equal(told.number, 2);
     assert_string_equal(test_redis_ask(pair->replica, "GET n"), "2");
@@ -131,7 +126,7 @@ static void without_replicas_the_effect_is_unknown(void **state)
     fixture_open(f);
     test_redis_pause(pair->replica);
     run(f, &add, in_ms(f, PATIENCE_MS), &told);
-    wait_until(f, told.count == 1);
+    wait_for(f->loop, told.count == 1);
     assert_string_equal(err_text(told.err), err_text(ERR_TIMEOUT));
     assert_string_equal(told.text, "only 0 of 1 replicas have confirmed it within 100 ms");
     assert_true(redis_is_connected(f->redis));
@@ -139,7 +134,7 @@ static void without_replicas_the_effect_is_unknown(void **state)
     do { /* it catches up */
         told = (struct told){0};
         run(f, &look, in_ms(f, PATIENCE_MS), &told);
-        wait_until(f, told.count == 1);
+        wait_for(f->loop, told.count == 1);
     } while (told.err != ERR_OK);
     assert_int_equal(told.number, 1);
 }
@@ -155,19 +150,19 @@ static void a_reader_waits_for_what_others_have_written(void **state)
     do { /* it has just been connected */
         told = (struct told){0};
         run(f, &look, in_ms(f, PATIENCE_MS), &told);
-        wait_until(f, told.count == 1);
+        wait_for(f->loop, told.count == 1);
     } while (told.err != ERR_OK);
     test_redis_pause(pair->replica);
     assert_string_equal(test_redis_ask(pair->master, "SET n 7"), "OK");
     run(f, &look, in_ms(f, PATIENCE_MS), &told);
-    wait_until(f, told.count == 2);
+    wait_for(f->loop, told.count == 2);
     assert_string_equal(err_text(told.err), err_text(ERR_TIMEOUT));
     /* nor does it help to come back over a new connection */
     tell(f, "QUIT", NULL);
     do {
         told = (struct told){0};
         run(f, &look, in_ms(f, PATIENCE_MS), &told);
-        wait_until(f, told.count > 0);
+        wait_for(f->loop, told.count > 0);
     } while (told.err == ERR_CLOSED);
     assert_string_equal(err_text(told.err), err_text(ERR_TIMEOUT));
 }
@@ -179,12 +174,12 @@ static void scripts_of_one_turn_share_one_wait(void **state)
     struct told told = {0};
     fixture_open(f);
     run(f, &add, in_ms(f, PATIENCE_MS), &told);
-    wait_until(f, told.count == 1);
+    wait_for(f->loop, told.count == 1);
     uint64_t before = redis_round_trips(f->redis);
     for (int i = 0; i < 1000; i++) {
         run(f, &add, in_ms(f, PATIENCE_MS), &told);
     }
-    wait_until(f, told.count == 1001);
+    wait_for(f->loop, told.count == 1001);
     assert_int_equal(told.ok, 1001);
     assert_int_equal(told.number, 1001);
     assert_int_equal(redis_round_trips(f->redis), before + 1001);
@@ -200,7 +195,7 @@ static void a_flushed_script_has_a_wait_of_its_own(void **state)
     for (int i = 0; i < 20; i++) {
         tell(f, "SCRIPT FLUSH", NULL);
         run(f, &add, in_ms(f, PATIENCE_MS), &told);
-        wait_until(f, told.count == i + 1);
+        wait_for(f->loop, told.count == i + 1);
         assert_int_equal(told.ok, i + 1);
         assert_int_equal(told.number, i + 1);
     }
@@ -240,7 +235,7 @@ static struct fixture *connect_to(void **state, struct fake_server **server)
     *server = scripted->server;
     fixture_open(f);
     fake_server_play(*server, "ACCEPT");
-    wait_until(f, redis_is_connected(f->redis));
+    wait_for(f->loop, redis_is_connected(f->redis));
     return f;
 }
 
@@ -257,10 +252,10 @@ static void a_second_wait_follows_when_the_first_is_answered(void **state)
     fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nNOTHING");
     assert_int_equal(first.count, 0);
     fake_server_play(server, "SEND :2\\r\\n");
-    wait_until(f, first.count == 1);
+    wait_for(f->loop, first.count == 1);
     assert_int_equal(first.ok, 1);
     fake_server_play(server, "EXPECT WAIT 2 300\n" ADDED "SEND :1\\r\\n");
-    wait_until(f, second.count == 1);
+    wait_for(f->loop, second.count == 1);
     assert_string_equal(second.text, "only 1 of 2 replicas have confirmed it within 300 ms");
     assert_int_equal(first.count, 1);
     fake_server_play(server, "NOTHING");
@@ -274,12 +269,12 @@ static void a_wait_never_speaks_for_another_connection(void **state)
     struct told lost = {0}, next = {0};
     run(f, &add, in_ms(f, PATIENCE_MS), &lost);
     fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED "CLOSE");
-    wait_until(f, lost.count == 1);
+    wait_for(f->loop, lost.count == 1);
     assert_string_equal(err_text(lost.err), err_text(ERR_CLOSED));
     run(f, &add, in_ms(f, PATIENCE_MS), &next);
     fake_server_play(server,
                      "ACCEPT\nEXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED "SEND :2\\r\\n");
-    wait_until(f, next.count == 1);
+    wait_for(f->loop, next.count == 1);
     assert_int_equal(next.ok, 1);
     assert_int_equal(lost.count, 1);
 }
@@ -291,7 +286,7 @@ static void errors_do_not_wait(void **state)
     struct told told = {0};
     run(f, &add, in_ms(f, PATIENCE_MS), &told);
     fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nSEND -OOM no room\\r\\n");
-    wait_until(f, told.count == 1);
+    wait_for(f->loop, told.count == 1);
     assert_string_equal(err_text(told.err), err_text(ERR_UNAVAILABLE));
 }
 
@@ -302,7 +297,7 @@ static void a_deadline_ends_also_what_is_held(void **state)
     struct told told = {0};
     run(f, &add, in_ms(f, 100), &told);
     fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED);
-    wait_until(f, told.count == 1);
+    wait_for(f->loop, told.count == 1);
     assert_string_equal(err_text(told.err), err_text(ERR_TIMEOUT));
     fake_server_play(server, "SEND :2\\r\\n");
     tell(f, "PING", NULL);
@@ -323,7 +318,7 @@ static void closing_cancels_what_is_held(void **state)
     redis_close(f->redis);
     f->redis = NULL;
     assert_int_equal(told.count, 0);
-    wait_until(f, told.count == 1);
+    wait_for(f->loop, told.count == 1);
     assert_string_equal(err_text(told.err), err_text(ERR_CANCELLED));
 }
 
@@ -336,7 +331,7 @@ static void what_is_not_durable_does_not_wait(void **state)
     struct redis_eval eval = {.script = &look, .keys = &key};
     redis_eval(f->redis, in_ms(f, PATIENCE_MS), &eval, on_told, &told);
     fake_server_play(server, "EXPECT EVALSHA * 1 n\n" ADDED);
-    wait_until(f, told.count == 1);
+    wait_for(f->loop, told.count == 1);
     assert_int_equal(told.ok, 1);
     fake_server_play(server, "NOTHING");
 }

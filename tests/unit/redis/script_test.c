@@ -18,7 +18,7 @@ static void check_scripts(struct fixture *f, const struct redis_script *const *s
             {scripts[i]->text, scripts[i]->len},
         };
         redis_command(f->redis, in_ms(f, 10000), words, 3, on_answer, &answer);
-        wait_until(f, answer.count);
+        wait_for(f->loop, answer.count);
         if (answer.err != ERR_OK || strcmp(answer.text, scripts[i]->sha1) != 0) {
             fail_msg("%s: built with %s, Redis says %s", scripts[i]->name, scripts[i]->sha1,
                      answer.text);

@@ -90,7 +90,7 @@ static void the_master_is_asked_for_and_has_to_say_so(void **state)
     fake_server_play(redis(w, 0), "ACCEPT\nEXPECT ROLE\nNOTHING\nSEND " MASTER "\nNOTHING");
     names(w, 0, 0);
     fake_server_play(redis(w, 0), "EXPECT PING\nSEND +PONG\\r\\n");
-    wait_until(&w->f, answer.count);
+    wait_for(w->f.loop, answer.count);
     assert_answer(&answer, ERR_OK, "PONG");
     assert_true(redis_is_connected(w->f.redis));
 }
@@ -106,7 +106,7 @@ static void the_handshake_is_that_of_the_master(void **state)
     fake_server_play(redis(w, 1), "ACCEPT\nEXPECT AUTH bob secret\nSEND +OK\\r\\n\n"
                                   "EXPECT SELECT 3\nSEND +OK\\r\\n\nEXPECT ROLE\nSEND " MASTER);
     names(w, 0, 1);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
 }
 
 static void a_sentinel_that_does_not_know_the_master_is_passed_over(void **state)
@@ -115,7 +115,7 @@ static void a_sentinel_that_does_not_know_the_master_is_passed_over(void **state
     fixture_open(&w->f);
     fake_server_play(sentinel(w, 0), "ACCEPT\n" ASK "SEND *-1\\r\\n\nGONE");
     is_master(w, 1, 0);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
 }
 
 static void a_sentinel_that_is_silent_or_away_is_passed_over(void **state)
@@ -125,11 +125,11 @@ static void a_sentinel_that_is_silent_or_away_is_passed_over(void **state)
     fixture_open(&w->f);
     fake_server_play(sentinel(w, 0), "ACCEPT\n" ASK "GONE");
     is_master(w, 1, 0);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
     fake_server_play(sentinel(w, 0), "REFUSE");
     fake_server_play(redis(w, 0), "CLOSE");
     is_master(w, 1, 1);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
 }
 
 static void when_no_sentinel_knows_the_master_it_is_said(void **state)
@@ -140,7 +140,7 @@ static void when_no_sentinel_knows_the_master_it_is_said(void **state)
     fixture_open(&w->f);
     tell_until(&w->f, "PING", in_ms(&w->f, 200), &answer);
     fake_server_play(sentinel(w, 0), "ACCEPT\n" ASK "SEND *-1\\r\\n\nGONE");
-    wait_until(&w->f, answer.count);
+    wait_for(w->f.loop, answer.count);
     assert_answer(&answer, ERR_CONNECT, "knows no master 'mymaster'");
     assert_int_equal(redis_round_trips(w->f.redis), 0);
 }
@@ -154,7 +154,7 @@ static void a_sentinel_with_a_password_is_told_as_such(void **state)
     tell_until(&w->f, "PING", in_ms(&w->f, 200), &answer);
     fake_server_play(sentinel(w, 0),
                      "ACCEPT\n" ASK "SEND -NOAUTH Authentication required.\\r\\n\nGONE");
-    wait_until(&w->f, answer.count);
+    wait_for(w->f.loop, answer.count);
     assert_answer(&answer, ERR_CONNECT, "sentinels with a password are not supported");
 }
 
@@ -169,7 +169,7 @@ static void a_replica_that_a_sentinel_names_gets_no_command(void **state)
     fake_server_play(redis(w, 0), "ACCEPT\nEXPECT ROLE\nSEND " REPLICA "\nGONE");
     is_master(w, 1, 1);
     fake_server_play(redis(w, 1), "EXPECT INCR n\nSEND :1\\r\\n");
-    wait_until(&w->f, answer.count);
+    wait_for(w->f.loop, answer.count);
     assert_answer(&answer, ERR_OK, "");
     assert_int_equal(answer.integer, 1);
 }
@@ -180,17 +180,17 @@ static void a_lost_connection_and_readonly_ask_again(void **state)
     struct answer lost = {0}, refused = {0}, last = {0};
     fixture_open(&w->f);
     is_master(w, 0, 0);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
     tell(&w->f, "INCR n", &lost);
     fake_server_play(redis(w, 0), "EXPECT INCR n\nRESET");
-    wait_until(&w->f, lost.count);
+    wait_for(w->f.loop, lost.count);
     tell(&w->f, "INCR n", &refused);
     is_master(w, 1, 1);
     fake_server_play(redis(w, 1), "EXPECT INCR n\nSEND -READONLY replica\\r\\n\nGONE");
     tell(&w->f, "INCR n", &last);
     is_master(w, 0, 0);
     fake_server_play(redis(w, 0), "EXPECT INCR n\nSEND :1\\r\\n");
-    wait_until(&w->f, last.count);
+    wait_for(w->f.loop, last.count);
     assert_answer(&lost, ERR_CLOSED, "");
     assert_answer(&refused, ERR_UNAVAILABLE, "READONLY");
     assert_answer(&last, ERR_OK, "");
@@ -209,7 +209,7 @@ static void a_master_that_was_replaced_meanwhile_gets_no_command(void **state)
     fake_server_play(redis(w, 0), "GONE");
     is_master(w, 1, 1);
     fake_server_play(redis(w, 1), "EXPECT INCR n\nSEND :1\\r\\n");
-    wait_until(&w->f, answer.count);
+    wait_for(w->f.loop, answer.count);
     assert_answer(&answer, ERR_OK, "");
 }
 
@@ -220,7 +220,7 @@ static void another_master_is_followed_within_a_second(void **state)
     struct answer old = {0}, next = {0};
     fixture_open(&w->f);
     is_master(w, 0, 0);
-    wait_until(&w->f, redis_is_connected(w->f.redis));
+    wait_for(w->f.loop, redis_is_connected(w->f.redis));
     names(w, 0, 0); /* the first look */
     tell(&w->f, "GET a", &old);
     fake_server_play(redis(w, 0), "EXPECT GET a");
@@ -230,7 +230,7 @@ static void another_master_is_followed_within_a_second(void **state)
     assert_answer(&old, ERR_OK, "a");
     is_master(w, 1, 1);
     fake_server_play(redis(w, 1), "EXPECT GET b\nSEND +b\\r\\n");
-    wait_until(&w->f, next.count);
+    wait_for(w->f.loop, next.count);
     assert_answer(&next, ERR_OK, "b");
 }
 
@@ -242,7 +242,7 @@ static void role_that_is_not_permitted_is_told(void **state)
     tell(&w->f, "PING", &answer);
     names(w, 0, 0);
     fake_server_play(redis(w, 0), "ACCEPT\nEXPECT ROLE\nSEND -NOPERM no role\\r\\n\nGONE");
-    wait_until(&w->f, answer.count);
+    wait_for(w->f.loop, answer.count);
     assert_answer(&answer, ERR_DENIED, "the user needs +role");
 }
 

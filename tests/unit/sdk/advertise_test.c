@@ -45,13 +45,15 @@ static const char *listed(struct test_redis *redis)
     return test_redis_ask(redis, "ZRANGE saga:services 0 -1");
 }
 
+static const char *listed_until(struct test_redis *redis)
+{
+    static const char *const ask[] = {"ZSCORE", "saga:services", "order tcp://127.0.0.1:9002"};
+    return test_redis_askv(redis, ask, 3);
+}
+
 static void turn_until_listed(struct test_redis *redis, struct saga *saga, const char *member)
 {
-    int64_t until_ms = clock_mono_ms() + DEADLINE_MS;
-    while (strcmp(listed(redis), member) != 0) {
-        assert_true(clock_mono_ms() < until_ms);
-        loop_turn(saga_loop(saga), 10);
-    }
+    wait_for(saga_loop(saga), strcmp(listed(redis), member) == 0);
 }
 
 static void an_instance_is_listed_while_it_is_open(void **state)
@@ -92,18 +94,8 @@ static void the_lease_is_renewed_while_it_lives_and_ends_without_it(void **state
     struct saga *saga = open_party(&party);
     turn_until_listed(redis, saga, "order tcp://127.0.0.1:9002");
     char first[64];
-    snprintf(
-        first, sizeof(first), "%s",
-        test_redis_askv(
-            redis, (const char *[]){"ZSCORE", "saga:services", "order tcp://127.0.0.1:9002"}, 3));
-    int64_t until_ms = clock_mono_ms() + DEADLINE_MS;
-    while (strcmp(first, test_redis_askv(redis,
-                                         (const char *[]){"ZSCORE", "saga:services",
-                                                          "order tcp://127.0.0.1:9002"},
-                                         3)) >= 0) {
-        assert_true(clock_mono_ms() < until_ms);
-        loop_turn(saga_loop(saga), 10);
-    }
+    snprintf(first, sizeof(first), "%s", listed_until(redis));
+    wait_for(saga_loop(saga), strcmp(first, listed_until(redis)) < 0);
     saga_close(saga);
 }
 
@@ -136,10 +128,10 @@ static void withdrawing_takes_it_off_and_it_serves_on(void **state)
     turn_until_listed(redis, saga, "order tcp://127.0.0.1:9002");
     saga_withdraw(saga, on_withdrawn, &count);
     assert_int_equal(count, 0); /* never from inside the call */
-    wait_count(saga_loop(saga), &count, 1);
+    wait_for(saga_loop(saga), count >= 1);
     assert_string_equal(listed(redis), "");
     saga_withdraw(saga, on_withdrawn, &count); /* again: nothing to do */
-    wait_count(saga_loop(saga), &count, 2);
+    wait_for(saga_loop(saga), count >= 2);
     int64_t until_ms = clock_mono_ms() + 400; /* longer than a third of the lease */
     while (clock_mono_ms() < until_ms) {
         loop_turn(saga_loop(saga), 10);
@@ -157,7 +149,7 @@ static void who_is_not_registered_can_withdraw_as_well(void **state)
     struct saga *saga = saga_open(&conf, error, sizeof(error));
     assert_non_null(saga);
     saga_withdraw(saga, on_withdrawn, &count);
-    wait_count(saga_loop(saga), &count, 1);
+    wait_for(saga_loop(saga), count >= 1);
     saga_close(saga);
 }
 

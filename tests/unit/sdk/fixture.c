@@ -101,22 +101,19 @@ void world_close(struct world *world)
     loop_free(world->loop);
 }
 
-void wait_flag(struct loop *loop, const bool *flag)
+struct rpc_server *coordinator_open(struct loop *loop,
+                                    void (*handle)(void *arg, struct rpc_request *request),
+                                    void *arg, char address[64])
 {
-    int64_t until_ms = clock_mono_ms() + DEADLINE_MS;
-    while (!*flag) {
-        assert_true(clock_mono_ms() < until_ms);
-        loop_turn(loop, 100);
-    }
-}
-
-void wait_count(struct loop *loop, const int *count, int at_least)
-{
-    int64_t until_ms = clock_mono_ms() + DEADLINE_MS;
-    while (*count < at_least) {
-        assert_true(clock_mono_ms() < until_ms);
-        loop_turn(loop, 100);
-    }
+    struct reason reason;
+    struct rpc_server_conf conf = {.address = "127.0.0.1:0",
+                                   .program = "coordinator",
+                                   .connections_max = 10,
+                                   .limits = rpc_limits_default};
+    struct rpc_server *server = rpc_server_open(loop, &conf, handle, arg, &reason);
+    assert_non_null(server);
+    snprintf(address, 64, "127.0.0.1:%d", rpc_server_port(server));
+    return server;
 }
 
 struct wire_call branch_call(const char *gid, const char *branch, const char *op)
@@ -160,7 +157,7 @@ struct reply send_call(struct world *world, const struct wire_call *call)
 {
     struct reply reply;
     start(world->client, call, &reply);
-    wait_flag(world->loop, &reply.done);
+    wait_for(world->loop, reply.done);
     return reply;
 }
 

@@ -3,7 +3,7 @@
 #define SDK_FIXTURE_H
 
 #include "harness/test_redis.h"
-#include "net/loop.h"
+#include "harness/wait_for.h"
 #include "saga.h"
 #include "wire/rpc.h"
 
@@ -47,9 +47,10 @@ void world_open(struct world *world, int stock);
 void world_open_conf(struct world *world, int stock, const struct saga_conf *conf);
 void world_close(struct world *world);
 
-/* Turns the loop until *flag; fails the test at the deadline. */
-void wait_flag(struct loop *loop, const bool *flag);
-void wait_count(struct loop *loop, const int *count, int at_least);
+/* A coordinator that the test plays; writes its address. */
+struct rpc_server *coordinator_open(struct loop *loop,
+                                    void (*handle)(void *arg, struct rpc_request *request),
+                                    void *arg, char address[64]);
 
 static inline struct saga_step step_of(const char *action, const char *undo, const char *payload)
 {

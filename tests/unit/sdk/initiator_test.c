@@ -62,16 +62,9 @@ static void on_request(void *arg, struct rpc_request *request)
 
 static void stage_open(struct stage *stage, int64_t timeout_ms)
 {
-    struct reason reason;
     char error[256] = "", address[64];
     *stage = (struct stage){.loop = loop_new()};
-    struct rpc_server_conf server = {.address = "127.0.0.1:0",
-                                     .program = "coordinator",
-                                     .connections_max = 10,
-                                     .limits = rpc_limits_default};
-    stage->server = rpc_server_open(stage->loop, &server, on_request, stage, &reason);
-    assert_non_null(stage->server);
-    snprintf(address, sizeof(address), "127.0.0.1:%d", rpc_server_port(stage->server));
+    stage->server = coordinator_open(stage->loop, on_request, stage, address);
     stage->saga = saga_open(&(struct saga_conf){.program = "test",
                                                 .coordinator = address,
                                                 .timeout_ms = timeout_ms,
@@ -129,7 +122,7 @@ static struct result submit(struct stage *stage, const struct saga_submission *s
     struct result result = {.done = false};
     saga_submit(stage->saga, submission, on_answer, &result);
     assert_false(result.done);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -166,28 +159,28 @@ static void query_and_new_gid(void **state)
     struct result result = {.done = false};
     stage.answer = (struct wire_message){.kind = WIRE_QUERY_REPLY};
     saga_query(stage.saga, saga_text("gq"), on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "||-|"); /* unknown */
     stage.answer.query_reply = (struct wire_query_reply){
         .found = true, .gid = slice_str("gq"), .status = WIRE_STATUS_ABORTING};
     result = (struct result){.done = false};
     saga_query(stage.saga, saga_text("gq"), on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|gq|aborting|");
     stage.answer.query_reply.parked = slice_str("attempts 01.compensate");
     stage.answer.query_reply.parked_since_ms = 99;
     result = (struct result){.done = false};
     saga_query(stage.saga, saga_text("gq"), on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|gq|aborting| parked attempts 01.compensate 99");
     stage.answer = (struct wire_message){.kind = WIRE_NEW_GID_REPLY, .new_gid = slice_str("fresh")};
     result = (struct result){.done = false};
     saga_new_gid(stage.saga, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|fresh|-|");
     result = (struct result){.done = false};
     saga_query(stage.saga, saga_text("gq"), on_answer, &result); /* gets an answer to new_gid */
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_int_equal(result.error, SAGA_E_UNAVAILABLE);
     stage_close(&stage);
 }
@@ -269,8 +262,8 @@ static void without_a_coordinator_the_answer_is_an_error(void **state)
                   error, sizeof(error));
     saga_new_gid(alone, on_answer, &none);
     saga_new_gid(lost, on_answer, &away);
-    wait_flag(loop, &none.done);
-    wait_flag(loop, &away.done);
+    wait_for(loop, none.done);
+    wait_for(loop, away.done);
     assert_int_equal(none.error, SAGA_E_INVALID);
     assert_int_equal(away.error, SAGA_E_UNAVAILABLE);
     saga_close(alone);
@@ -289,7 +282,7 @@ static void closing_cancels_what_is_asked(void **state)
     for (int i = 0; i < 3; i++) {
         saga_submit(stage.saga, &submission, on_answer, &results[i]);
     }
-    wait_count(stage.loop, &stage.asked, 3);
+    wait_for(stage.loop, stage.asked >= 3);
     drop_held(&stage);
     saga_close(stage.saga);
     loop_turn(stage.loop, 0);
@@ -346,14 +339,14 @@ static void participants_answer_requests_of_each_other(void **state)
         struct response response = {.done = false};
         saga_request(client, address, "echo.Echo/Say", saga_text("hi"), on_response, &response);
         assert_false(response.done);
-        wait_flag(loop, &response.done);
+        wait_for(loop, response.done);
         assert_int_equal(response.error, SAGA_E_NONE);
         assert_int_equal(response.result, SAGA_FAILURE);
         assert_string_equal(response.text, "hi|as told");
     }
     struct response response = {.done = false};
     saga_request(client, "127.0.0.1:1", "echo.Echo/Say", saga_text("hi"), on_response, &response);
-    wait_flag(loop, &response.done);
+    wait_for(loop, response.done);
     assert_int_equal(response.error, SAGA_E_UNAVAILABLE);
     response = (struct response){.done = false};
     saga_request(client, address, "echo.Echo/Say", saga_text("hi"), on_response, &response);

@@ -153,7 +153,7 @@ static struct result query(struct hotel *hotel, const char *gid)
 {
     struct result result = {.done = false};
     saga_query(hotel->saga, saga_text(gid), on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     return result;
 }
 
@@ -163,7 +163,7 @@ static struct result submit(struct hotel *hotel, struct saga_submission submissi
     submission.wait = true;
     submission.wait_timeout_ms = WAIT_MS;
     saga_submit(hotel->saga, &submission, on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_int_equal(result.error, SAGA_E_NONE);
     return result;
 }
@@ -202,7 +202,7 @@ static void await_sagad(struct hotel *hotel)
     while (loop_now_ms(hotel->loop) < until_ms) {
         struct result result = {.done = false};
         saga_new_gid(hotel->saga, on_answer, &result);
-        wait_flag(hotel->loop, &result.done);
+        wait_for(hotel->loop, result.done);
         if (result.error == SAGA_E_NONE) {
             return;
         }
@@ -326,7 +326,7 @@ static struct saga_tcc *begin(struct hotel *hotel, const char *gid, int64_t time
                                                  .wait = true,
                                                  .wait_timeout_ms = WAIT_MS},
                        on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_string_equal(result.text, "prepared|");
     return tcc;
 }
@@ -336,7 +336,7 @@ static struct result try_rooms(struct hotel *hotel, struct saga_tcc *tcc, const 
     struct result result = {.done = false};
     struct saga_branch branch = branch_of(hotel->url, hotel->url, hotel->url, rooms);
     saga_tcc_try(tcc, &branch, on_response, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     return result;
 }
 
@@ -344,7 +344,7 @@ static struct result end(struct hotel *hotel, struct saga_tcc *tcc, bool confirm
 {
     struct result result = {.done = false};
     saga_tcc_end(tcc, confirm, on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_int_equal(result.error, SAGA_E_NONE);
     return result;
 }
@@ -353,7 +353,7 @@ static struct result watch(struct hotel *hotel, const char *gid)
 {
     struct result result = {.done = false};
     saga_watch(hotel->saga, saga_text(gid), WAIT_MS, on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     return result;
 }
 
@@ -410,7 +410,7 @@ static void prepare(struct hotel *hotel, const struct saga_submission *submissio
 {
     struct result result = {.done = false};
     saga_prepare(hotel->saga, submission, on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_string_equal(result.text, "prepared|");
 }
 
@@ -431,7 +431,7 @@ static void messages(void **state)
     s.gid = saga_text("aborted");
     prepare(hotel, &s);
     saga_abort(hotel->saga, s.gid, "changed my mind", on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     await_status(hotel, "aborted", "failed|changed my mind");
     assert_int_equal(hotel->checks, 0);
     s.timeout_to_fail_ms = 100; /* nobody says what becomes of it: the check-back does */
@@ -463,7 +463,7 @@ static enum saga_verdict change(struct hotel *hotel, const char *gid)
                                         .args = args,
                                         .arg_count = 1},
                     on_changed, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     return result.verdict;
 }
 
@@ -536,17 +536,17 @@ static void xa_end(struct hotel *hotel, const char *gid, bool commit, const char
     struct saga_submission s = {.gid = saga_text(gid), .wait = true, .wait_timeout_ms = WAIT_MS};
     struct saga_xa_branch branch = {hotel->note, hotel->note, saga_text("")};
     struct saga_xa *xa = saga_xa_begin(hotel->saga, &s, on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_string_equal(result.text, "prepared|");
     for (int i = 0; i < 2; i++) {
         result.done = false;
         saga_xa_register(xa, &branch, on_answer, &result);
-        wait_flag(hotel->loop, &result.done);
+        wait_for(hotel->loop, result.done);
         assert_int_equal(result.error, SAGA_E_NONE);
     }
     result.done = false;
     saga_xa_end(xa, commit, on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_int_equal(result.error, SAGA_E_NONE);
     await_status(hotel, gid, status);
 }
@@ -568,21 +568,21 @@ static void what_cannot_be_done_is_an_error(void **state)
     struct hotel *hotel = *state;
     struct result result = {.done = false};
     saga_abort(hotel->saga, saga_text("nobody"), NULL, on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
     assert_non_null(strstr(result.text, "no such transaction"));
     result.done = false;
     saga_submit(hotel->saga,
                 &(struct saga_submission){.gid = saga_text("nobody"), .trans_type = "tcc"},
                 on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
     struct saga_step step = step_of(hotel->url, NULL, "1");
     struct saga_submission s = {
         .gid = saga_text("m"), .trans_type = "msg", .steps = &step, .step_count = 1};
     result.done = false;
     saga_prepare(hotel->saga, &s, on_answer, &result);
-    wait_flag(hotel->loop, &result.done);
+    wait_for(hotel->loop, result.done);
     assert_non_null(strstr(result.text, "query_prepared"));
 }
 

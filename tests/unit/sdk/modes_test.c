@@ -7,7 +7,7 @@ static struct result submit(struct stage *stage, const struct saga_submission *s
     struct result result = {.done = false};
     stage->log[0] = '\0';
     saga_submit(stage->saga, submission, on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -16,7 +16,7 @@ static struct result prepare(struct stage *stage, const struct saga_submission *
     struct result result = {.done = false};
     stage->log[0] = '\0';
     saga_prepare(stage->saga, submission, on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -92,14 +92,14 @@ static void a_message_is_prepared_then_submitted_or_aborted(void **state)
     assert_string_equal(stage.log, "submit msg g fail=6 delay=5 check=http://q [http://a  p]\n");
     stage.log[0] = '\0';
     saga_abort(stage.saga, saga_text("g"), "changed my mind", on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|g|aborting");
     assert_string_equal(stage.log, "abort g: changed my mind\n");
     s.wait = true;
     assert_int_equal(prepare(&stage, &s).error, SAGA_E_INVALID);
     result.done = false;
     saga_abort(stage.saga, saga_text(""), NULL, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
     stage_close(&stage);
 }
@@ -149,7 +149,7 @@ static struct saga_tcc *begin(struct stage *stage)
     struct saga_submission s = {.gid = saga_text("g"), .timeout_to_fail_ms = 7, .wait = true};
     stage->log[0] = '\0';
     struct saga_tcc *tcc = saga_tcc_begin(stage->saga, &s, on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     assert_string_equal(result.text, "|g|prepared");
     assert_string_equal(stage->log, "prepare tcc g fail=7 delay=0 check=\n");
     stage->log[0] = '\0';
@@ -163,7 +163,7 @@ static struct result try_branch(struct stage *stage, struct saga_tcc *tcc, const
     struct saga_branch branch = branch_of(url, "tcp://x/a.B/Y", "tcp://x/a.B/N", payload);
     saga_tcc_try(tcc, &branch, on_response, &result);
     assert_false(result.done);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -172,7 +172,7 @@ static struct result end(struct stage *stage, struct saga_tcc *tcc, bool confirm
     struct result result = {.done = false};
     stage->log[0] = '\0';
     saga_tcc_end(tcc, confirm, on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -271,13 +271,13 @@ static void a_begin_that_is_refused_leaves_nothing(void **state)
     stage.code = WIRE_ERROR_CONFLICT;
     struct saga_submission s = {.gid = saga_text("g")};
     saga_tcc_begin(stage.saga, &s, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
     result.done = false;
     s.branches = &branch;
     s.branch_count = 1;
     saga_tcc_begin(stage.saga, &s, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
     stage_close(&stage);
 }
@@ -298,7 +298,7 @@ static void a_tcc_may_be_ended_when_its_last_try_answers(void **state)
     struct within within = {.tcc = begin(&stage)};
     struct saga_branch branch = branch_of(stage.try_url, "", "", "yes");
     saga_tcc_try(within.tcc, &branch, end_from_within, &within);
-    wait_flag(stage.loop, &within.ended.done);
+    wait_for(stage.loop, within.ended.done);
     assert_string_equal(within.ended.text, "|g|submitted");
     stage_close(&stage);
 }
@@ -312,7 +312,7 @@ static void a_branch_may_be_registered_and_tried_by_the_program_itself(void **st
     struct saga_branch branch = branch_of(NULL, "http://h/y", "http://h/n", "p");
     struct result result = {.done = false};
     saga_tcc_register(tcc, &branch, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|g|prepared");
     try_branch(&stage, tcc, stage.try_url, "y2"); /* the numbers go on */
     assert_string_equal(stage.log, "register tcc g 01 http://h/y http://h/n p\n"
@@ -321,7 +321,7 @@ static void a_branch_may_be_registered_and_tried_by_the_program_itself(void **st
     branch.try_url = "http://h/t";
     result.done = false;
     saga_tcc_register(tcc, &branch, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
     end(&stage, tcc, true); /* one is not registered */
     assert_non_null(strstr(stage.log, "abort g: registration of branch 03: "));
@@ -338,7 +338,7 @@ static void headers_of_begin_come_with_the_tries(void **state)
     stage_open(&stage);
     struct saga_tcc *tcc = saga_tcc_begin(stage.saga, &s, on_answer, &result);
     header = (struct saga_header){"gone", "by now"};
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     try_branch(&stage, tcc, stage.try_url, "yes");
     assert_non_null(strstr(stage.log, "prepare tcc g fail=0 delay=0 check= x-tenant:7\n"));
     assert_non_null(strstr(stage.log, "call tcc g 01 try yes tenant 7\n"));
@@ -346,7 +346,7 @@ static void headers_of_begin_come_with_the_tries(void **state)
     branch.options.request_timeout_ms = 5;
     struct result refused = {.done = false};
     saga_tcc_try(tcc, &branch, on_response, &refused);
-    wait_flag(stage.loop, &refused.done);
+    wait_for(stage.loop, refused.done);
     assert_int_equal(refused.error, SAGA_E_INVALID);
     assert_non_null(strstr(refused.text, "declared"));
     end(&stage, tcc, false);
@@ -361,7 +361,7 @@ static struct saga_xa *xa_begin(struct stage *stage)
     struct saga_submission s = {.gid = saga_text("g"), .timeout_to_fail_ms = 7, .wait = true};
     stage->log[0] = '\0';
     struct saga_xa *xa = saga_xa_begin(stage->saga, &s, on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     assert_string_equal(result.text, "|g|prepared");
     return xa;
 }
@@ -371,7 +371,7 @@ static struct result xa_register(struct stage *stage, struct saga_xa *xa, const 
     struct result result = {.done = false};
     saga_xa_register(xa, &(struct saga_xa_branch){"http://h/c", "http://h/r", saga_text(payload)},
                      on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -379,7 +379,7 @@ static struct result xa_end(struct stage *stage, struct saga_xa *xa, bool commit
 {
     struct result result = {.done = false};
     saga_xa_end(xa, commit, on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -429,17 +429,17 @@ static void a_watch_ends_with_the_transaction_or_its_time(void **state)
     stage_open(&stage);
     stage.queries_open = 3;
     saga_watch(stage.saga, saga_text("g"), 0, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|g|succeed");
     assert_string_equal(stage.log, "query g\nquery g\nquery g\nquery g\n");
     result.done = false;
     stage.queries_open = 1000;
     saga_watch(stage.saga, saga_text("g"), 50, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|g|submitted");
     result.done = false;
     saga_watch(stage.saga, saga_text(""), 0, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_int_equal(result.error, SAGA_E_INVALID);
     stage_close(&stage);
 }
@@ -453,12 +453,10 @@ static void a_watch_goes_on_while_the_coordinator_is_away(void **state)
     stage.refuse = WIRE_QUERY;
     stage.code = WIRE_ERROR_UNAVAILABLE;
     saga_watch(stage.saga, saga_text("g"), 0, on_answer, &result);
-    while (!strstr(stage.log, "query g\nquery g\n")) {
-        loop_turn(stage.loop, 10);
-    }
+    wait_for(stage.loop, strstr(stage.log, "query g\nquery g\n"));
     assert_false(result.done);
     stage.refuse = WIRE_NONE;
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|g|succeed");
     stage_close(&stage);
 }
@@ -472,9 +470,7 @@ static void closing_cancels_watches(void **state)
     stage_open(&stage);
     stage.queries_open = 1000;
     saga_watch(stage.saga, saga_text("g"), 0, on_answer, &first);
-    while (stage.queries < 4) { /* then its pause is long */
-        loop_turn(stage.loop, 10);
-    }
+    wait_for(stage.loop, stage.queries >= 4); /* then its pause is long */
     for (int i = 0; i < 3; i++) {
         loop_turn(stage.loop, 0);
     }

@@ -56,7 +56,7 @@ static struct outcome change_with(struct world *world, const char *gid, struct s
     struct outcome outcome = {.done = false};
     saga_msg_change(world->saga, saga_text(gid), &eval, on_change, &outcome);
     assert_false(outcome.done);
-    wait_flag(world->loop, &outcome.done);
+    wait_for(world->loop, outcome.done);
     return outcome;
 }
 

@@ -181,7 +181,7 @@ static void n5_action_and_undo_may_race(void **state)
             }
         }
         for (size_t i = 0; i < CALLS; i++) {
-            wait_flag(world->loop, &replies[i].done);
+            wait_for(world->loop, replies[i].done);
         }
         undone_first += n5_check_race(world, gid, replies, CALLS);
     }
@@ -329,7 +329,7 @@ static void only_calls_are_served(void **state)
     rpc_client_call(world->client,
                     &(struct wire_message){.kind = WIRE_QUERY, .query_gid = slice_str("g")},
                     loop_now_ms(world->loop) + DEADLINE_MS, on_query_reply, &done);
-    wait_flag(world->loop, &done);
+    wait_for(world->loop, done);
     assert_reply(take(world, "g", "action"), WIRE_SUCCESS, "left 4"); /* the connection goes on */
     world_close(world);
 }
@@ -339,15 +339,11 @@ static void only_calls_are_served(void **state)
 static struct test_redis *follower_of(struct world *world)
 {
     char extra[128];
-    bool is_online = false;
     snprintf(extra, sizeof(extra), "replicaof 127.0.0.1 %d\n", test_redis_port(world->redis));
     struct test_redis *follower = test_redis_start(extra);
-    for (int64_t end_ms = clock_mono_ms() + DEADLINE_MS; !is_online;) {
-        assert_true(clock_mono_ms() < end_ms);
-        loop_turn(world->loop, 5);
-        is_online = strstr(test_redis_ask(world->redis, "INFO replication"), "state=online") &&
-                    strstr(test_redis_ask(follower, "INFO replication"), "master_link_status:up");
-    }
+    wait_for(world->loop,
+             strstr(test_redis_ask(world->redis, "INFO replication"), "state=online") &&
+                 strstr(test_redis_ask(follower, "INFO replication"), "master_link_status:up"));
     return follower;
 }
 
@@ -407,7 +403,7 @@ static void a_plain_script_waits_for_it_too(void **state)
     struct reply reply = {.done = false};
     struct saga_bytes key = saga_text("{s:1}:n");
     saga_redis_eval(world->saga, script, &key, 1, NULL, 0, on_answer, &reply);
-    wait_flag(world->loop, &reply.done);
+    wait_for(world->loop, reply.done);
     assert_int_equal(reply.result, WIRE_RESULT_ERROR); /* there is no replica */
     world_close(world);
     saga_script_free(script);

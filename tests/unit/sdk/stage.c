@@ -149,16 +149,9 @@ static void on_branch(void *arg, struct saga_call *call)
 
 void stage_open(struct stage *stage)
 {
-    struct reason reason;
     char error[256] = "", address[64];
     *stage = (struct stage){.loop = loop_new(), .workflow_status = WIRE_STATUS_PREPARED};
-    struct rpc_server_conf server = {.address = "127.0.0.1:0",
-                                     .program = "coordinator",
-                                     .connections_max = 10,
-                                     .limits = rpc_limits_default};
-    stage->server = rpc_server_open(stage->loop, &server, on_request, stage, &reason);
-    assert_non_null(stage->server);
-    snprintf(address, sizeof(address), "127.0.0.1:%d", rpc_server_port(stage->server));
+    stage->server = coordinator_open(stage->loop, on_request, stage, address);
     stage->host = saga_open(
         &(struct saga_conf){.program = "host", .listen = "127.0.0.1:0", .loop = stage->loop}, error,
         sizeof(error));

@@ -21,7 +21,7 @@ static struct saga_workflow *begin(struct stage *stage)
     struct saga_workflow_spec s = spec();
     struct saga_workflow *flow = saga_workflow_begin(stage->saga, &s, on_answer, &result);
     assert_false(result.done);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     assert_string_equal(result.text, "|g|prepared");
     stage->log[0] = '\0';
     return flow;
@@ -35,7 +35,7 @@ static struct result step_op(struct stage *stage, struct saga_workflow *flow, co
         .branch_id = branch_id, .op = op, .url = stage->try_url, .payload = saga_text(payload)};
     saga_workflow_step(flow, &work, on_response, &result);
     assert_false(result.done);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -51,7 +51,7 @@ static struct result report(struct stage *stage, struct saga_workflow *flow, con
     struct result result = {.done = false};
     struct saga_report what = {.branch_id = branch_id, .failed = false, .data = saga_text(data)};
     saga_workflow_report(flow, &what, on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -60,7 +60,7 @@ static struct result end(struct stage *stage, struct saga_workflow *flow, const 
     struct result result = {.done = false};
     stage->log[0] = '\0';
     saga_workflow_end(flow, failure, saga_text("all"), on_answer, &result);
-    wait_flag(stage->loop, &result.done);
+    wait_for(stage->loop, result.done);
     return result;
 }
 
@@ -72,7 +72,7 @@ static void steps_are_called_and_reported(void **state)
     struct result begun = {.done = false};
     struct saga_workflow_spec s = spec();
     struct saga_workflow *flow = saga_workflow_begin(stage.saga, &s, on_answer, &begun);
-    wait_flag(stage.loop, &begun.done);
+    wait_for(stage.loop, begun.done);
     struct result first = step(&stage, flow, "01", "yes");
     assert_int_equal(first.result, SAGA_SUCCESS);
     assert_string_equal(first.text, "|got");
@@ -188,7 +188,7 @@ static void one_that_has_ended_is_only_told(void **state)
     struct result result = {.done = false};
     struct saga_workflow_spec s = spec();
     saga_workflow_begin(stage.saga, &s, on_answer, &result);
-    wait_flag(stage.loop, &result.done);
+    wait_for(stage.loop, result.done);
     assert_string_equal(result.text, "|g|failed (stayed)");
     stage_close(&stage);
 }
@@ -222,7 +222,7 @@ static void what_is_wrong_is_refused(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct result result = {.done = false};
         saga_workflow_begin(stage.saga, &bad[i], on_answer, &result);
-        wait_flag(stage.loop, &result.done);
+        wait_for(stage.loop, result.done);
         assert_int_equal(result.error, SAGA_E_INVALID);
     }
     assert_string_equal(stage.log, "");
@@ -232,7 +232,7 @@ static void what_is_wrong_is_refused(void **state)
         struct result result = {.done = false};
         struct saga_work work = {.branch_id = "01", .url = urls[i]};
         saga_workflow_step(flow, &work, on_response, &result);
-        wait_flag(stage.loop, &result.done);
+        wait_for(stage.loop, result.done);
         assert_int_equal(result.error, SAGA_E_INVALID);
         assert_int_equal(result.result, SAGA_ERROR);
         assert_non_null(strstr(result.text, "tcp://HOST:PORT/"));
@@ -264,7 +264,7 @@ static void leaving_and_closing_at_any_time(void **state)
     struct within within = {.flow = begin(&stage)};
     struct saga_work work = {.branch_id = "01", .url = stage.try_url, .payload = saga_text("yes")};
     saga_workflow_step(within.flow, &work, leave_from_within, &within);
-    wait_flag(stage.loop, &within.result.done);
+    wait_for(stage.loop, within.result.done);
     assert_string_equal(within.result.text, "|got");
 
     struct result early = {.done = false}, begun = {.done = false}, known = {.done = false};

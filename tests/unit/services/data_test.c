@@ -217,7 +217,7 @@ static struct response request(struct world *world, const char *method, struct s
     char address[64];
     snprintf(address, sizeof(address), "127.0.0.1:%d", saga_port(world->saga));
     saga_request(world->saga, address, method, payload, on_response, &response);
-    fixture_wait(world->web.loop, &response.done);
+    wait_for(world->web.loop, response.done);
     return response;
 }
 
@@ -253,7 +253,7 @@ static struct asked ask_peer(struct world *world, const char *address, const cha
     data_ask(world->saga, address, method, product_DetailRequest_fields, &request, on_asked,
              &asked);
     assert_false(asked.done);
-    fixture_wait(world->web.loop, &asked.done);
+    wait_for(world->web.loop, asked.done);
     return asked;
 }
 
@@ -303,7 +303,7 @@ static struct taken take(struct world *world, const char *lua, int64_t shard, in
     data_take_id(world->saga, &(struct data_script_call){world->script, keys, 1, NULL, 0}, shard,
                  shards, on_taken, &taken);
     assert_false(taken.done);
-    fixture_wait(world->web.loop, &taken.done);
+    wait_for(world->web.loop, taken.done);
     saga_script_free(world->script);
     return taken;
 }

@@ -38,15 +38,6 @@ void fixture_close(struct fixture *fx)
     counters_free(fx->counters);
 }
 
-void fixture_wait(struct loop *loop, const bool *flag)
-{
-    int64_t until_ms = clock_mono_ms() + DEADLINE_MS;
-    while (!*flag) {
-        assert_true(clock_mono_ms() < until_ms);
-        loop_turn(loop, 100);
-    }
-}
-
 static void copy_header(const struct http_answer *from, const char *name, char *out, size_t size)
 {
     const char *value = from->header(from, name);
@@ -106,7 +97,7 @@ struct answer fixture_ask(struct fixture *fx, const struct ask *ask)
                              .body = slice_str(ask->body),
                              .deadline_ms = clock_mono_ms() + DEADLINE_MS};
     assert_int_equal(http_client_call(fx->client, &call, on_answer, &answer, &reason), ERR_OK);
-    fixture_wait(fx->loop, &answer.done);
+    wait_for(fx->loop, answer.done);
     assert_int_equal(answer.err, ERR_OK);
     if (answer.status >= 400) {
         read_error(&answer);

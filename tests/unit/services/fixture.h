@@ -2,6 +2,7 @@
 #ifndef SERVICES_FIXTURE_H
 #define SERVICES_FIXTURE_H
 
+#include "harness/wait_for.h"
 #include "services/common/data.h"
 #include "services/common/web.h"
 
@@ -38,8 +39,6 @@ struct answer {
 
 void fixture_open(struct fixture *fx, const struct web_route *routes, void *arg);
 void fixture_close(struct fixture *fx);
-/* Turns the loop until *flag; fails the test at the deadline. */
-void fixture_wait(struct loop *loop, const bool *flag);
 
 struct ask {
     enum http_method method;

@@ -2,6 +2,7 @@
 #ifndef TESTS_RPC_FIXTURE_H
 #define TESTS_RPC_FIXTURE_H
 
+#include "harness/wait_for.h"
 #include "wire/rpc.h"
 
 /* cmocka.h needs these before it. */
@@ -15,18 +16,6 @@
 #define S(text) ((struct slice)SLICE_LIT(text))
 
 enum { WAIT_MS = 20000 };
-
-/* Turns the loop until the condition holds; fails the test after WAIT_MS. */
-#define wait_for(loop, condition)                                                                  \
-    do {                                                                                           \
-        int64_t wait_until_ms = clock_mono_ms() + WAIT_MS;                                         \
-        while (!(condition)) {                                                                     \
-            loop_turn(loop, 5);                                                                    \
-            if (clock_mono_ms() > wait_until_ms) {                                                 \
-                fail_msg("waited in vain for: %s", #condition);                                    \
-            }                                                                                      \
-        }                                                                                          \
-    } while (0)
 
 /* What a call came to; `arg` of on_reply. */
 struct outcome {
