@@ -16,7 +16,7 @@
 --
 -- Returns {"OK", now} or {"EXISTS", now, status, rollback_reason}.
 -- Repeated: the second run finds the record and writes nothing.
-local call = redis.call
+local call, KEYS, ARGV = redis.call, KEYS, ARGV -- globals are looked up at each use
 if #KEYS ~= 4 or #ARGV < 8 or #ARGV % 2 ~= 0 then
     return redis.error_reply('ERR txn_create: wants 4 KEYS and 8 ARGV plus pairs, got ' ..
         #KEYS .. ' and ' .. #ARGV)

@@ -27,7 +27,7 @@
 -- Returns {"OK", now}, {"FENCED", now, stored status} or {"NOT_FOUND", now}.
 -- Repeated: the stored lease and status are already those that this update leaves behind, so the
 -- second run answers OK and writes nothing.
-local call = redis.call
+local call, KEYS, ARGV = redis.call, KEYS, ARGV -- globals are looked up at each use
 if #KEYS ~= 3 or #ARGV < 9 then
     return redis.error_reply('ERR txn_update: wants 3 KEYS and at least 9 ARGV, got ' ..
         #KEYS .. ' and ' .. #ARGV)
