@@ -32,6 +32,11 @@ class ModeCase(StackCase):
 
     # ---- requests ----
 
+    def steps(self, *names):
+        """Of a saga: each is /NAME at the participant, its undo /NAME-undo."""
+        return {"steps": [{"action": f"{self.web.url}/{n}", "compensate": f"{self.web.url}/{n}-undo"}
+                          for n in names], "payloads": ["{}"] * len(names)}
+
     def body(self, gid=None, **fields):
         """What every request of the Go SDK carries."""
         return {"gid": gid or self.id_, "trans_type": self.trans_type, "concurrent": False,

@@ -161,13 +161,23 @@ class WireClient:
         if isinstance(address, str):
             host, _, port = address.rpartition(":")
             address = (host, int(port))
-        self.socket = socket.create_connection(address, timeout_s)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.file = self.socket.makefile("rb")
+        connection = socket.create_connection(address, timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._own(connection)
+        self.send_frame(encode((HELLO, encode((1, version), (2, "tests/1"), (3, token)))))
+
+    @classmethod
+    def of(cls, connection):
+        """On a connection that is there, accepted from sagad say; nothing is sent."""
+        peer = cls.__new__(cls)
+        peer._own(connection)
+        return peer
+
+    def _own(self, connection):
+        self.socket, self.file = connection, connection.makefile("rb")
         self.last_id = 0
         self.answers = {}
         self.hello = None
-        self.send_frame(encode((HELLO, encode((1, version), (2, "tests/1"), (3, token)))))
 
     def send_frame(self, body):
         self.socket.sendall(varint(len(body)) + body)
@@ -303,8 +313,7 @@ class WireParticipant:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
-        peer = WireClient.__new__(WireClient)
-        peer.socket, peer.file = connection, connection.makefile("rb")
+        peer = WireClient.of(connection)
         try:
             peer.send_frame(encode((HELLO, encode((1, 1), (2, "participant/1")))))
             while True:

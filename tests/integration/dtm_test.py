@@ -12,6 +12,7 @@ from harness import web
 from harness.case import StackCase
 from harness.dtm import PATIENT, SLACK_S
 from harness.process import best_of, wait_for
+from harness.stack import is_sanitized
 from harness.web import Answer
 from harness.wire import WireClient, WireError, encode, varint
 
@@ -257,7 +258,7 @@ class RetryTest(DtmCase):
 
     def assert_timely(self, rule):
         """It is decided in time, by the best of a few tries."""
-        within_s = 2 + (LATE_S if not self.is_sanitized() else LATE_SANITIZED_S)
+        within_s = 2 + (LATE_S if not is_sanitized() else LATE_SANITIZED_S)
         self.web.rules["/b"] = rule
         self.assertLessEqual(best_of(5, within_s, self.time_out), within_s)
 
@@ -275,10 +276,6 @@ class RetryTest(DtmCase):
         # Both times are the wall clock's, cut to milliseconds; the timer runs by another clock.
         self.assertGreaterEqual(decided_ms, 1995)
         return decided_ms / 1000
-
-    def is_sanitized(self):
-        with open(self.sagad.process.popen.args[0], "rb") as program:
-            return b"__asan_init" in program.read()
 
     def test_timeout_while_it_waits_for_a_retry(self):
         self.assert_timely(Answer(500, ""))

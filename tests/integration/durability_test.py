@@ -73,10 +73,6 @@ class ReplicaCase(ModeCase):
         keys = self.redis.client.keys(f"saga:*:tx:{gid}")
         return self.redis.client.hash(keys[0]) if keys else {}
 
-    def steps(self, *names):
-        return {"steps": [{"action": f"{self.web.url}/{n}", "compensate": f"{self.web.url}/{n}-undo"}
-                          for n in names], "payloads": ["{}"] * len(names)}
-
 
 class SubmitTest(ReplicaCase):
     def test_a_submit_is_acknowledged_when_the_replica_has_it(self):
@@ -161,30 +157,32 @@ class FailoverTest(ReplicaCase):
 
     numbers = itertools.count()
 
-    def submit_until(self, ending, acknowledged):
+    def submit_until(self, ending, acknowledged, unanswered):
         with WireClient(self.sagad.rpc.address, timeout_s=30) as client:
             while not ending.is_set():
                 gid = f"f-{next(self.numbers)}"
                 try:
                     client.submit(gid, [(f"{self.web.url}/a", "", b"{}")])
                 except (OSError, EOFError, WireError):
+                    unanswered.append(gid)
                     continue
                 acknowledged.append(gid)
 
     def test_what_was_acknowledged_is_there(self):
         self.web.rules["/a"] = Answer(status=500)  # so that none ends before
-        ending, acknowledged = threading.Event(), []
-        threads = [threading.Thread(target=self.submit_until, args=(ending, acknowledged))
-                   for _ in range(4)]
+        ending, acknowledged, unanswered = threading.Event(), [], []
+        threads = [threading.Thread(target=self.submit_until,
+                                    args=(ending, acknowledged, unanswered)) for _ in range(4)]
         for thread in threads:
             thread.start()
         wait_for(lambda: len(acknowledged) > 300, "some are acknowledged")
+        self.replica.ask("REPLICAOF", "NO", "ONE")  # the old master goes on for a while
+        wait_for(lambda: len(unanswered) >= 8 or len(acknowledged) > 2000, "it is asked further")
         self.redis.kill()
         self.sagad.kill()
         ending.set()
         for thread in threads:
             thread.join()
-        self.replica.ask("REPLICAOF", "NO", "ONE")
         there = {key.partition(":tx:")[2] for key in self.replica.client.keys("saga:*:tx:*")}
         self.assertEqual(set(), set(acknowledged) - there)
         self.web.rules.clear()

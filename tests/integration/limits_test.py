@@ -143,8 +143,7 @@ class TcpCallsTest(LimitCase):
         self.await_metrics(branch_calls_in_flight=2, branch_calls_waiting=3)
         connection, _ = listener.accept()
         self.addCleanup(connection.close)
-        peer = WireClient.__new__(WireClient)
-        peer.socket, peer.file = connection, connection.makefile("rb")
+        peer = WireClient.of(connection)
         self.addCleanup(peer.file.close)
         peer.send_frame(wire.encode((wire.HELLO, wire.encode((1, 1), (2, "p/1")))))
         peer.read_frame()  # the hello
@@ -237,8 +236,7 @@ class ConnectionsTest(LimitCase):
             for _ in range(2):
                 self.connect(port, "127.0.0.2")
             refused = self.connect(port, "127.0.0.3")
-            peer = WireClient.__new__(WireClient)
-            peer.socket, peer.file, peer.answers = refused, refused.makefile("rb"), {}
+            peer = WireClient.of(refused)
             self.assert_busy("too many connections", lambda: peer.receive(1))
             peer.file.close()
             self.assertTrue(client.new_gid())

@@ -8,6 +8,7 @@ measured is the store's and the coordinators' work), starts both, and tells the 
 submits meanwhile, and whether the oldest ended first. Ends with 1 when one did not succeed.
 """
 import argparse
+import binascii
 import itertools
 import os
 import pathlib
@@ -20,14 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTITIONS, BATCH, SUBMIT_PAUSE_S = 16, 1000, 0.005
 
 
-def crc16(text):
-    """As Redis Cluster's."""
-    crc = 0
-    for byte in text.encode():
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-    return crc
+def partition_of(gid):
+    return binascii.crc_hqx(gid.encode(), 0) % PARTITIONS
 
 
 def create_all(client, count):
@@ -36,7 +31,7 @@ def create_all(client, count):
     commands = []
     for i in range(count):
         gid = f"overdue-{i}"
-        prefix = f"saga:{{{crc16(gid) % PARTITIONS}}}:"
+        prefix = f"saga:{{{partition_of(gid)}}}:"
         commands.append(("EVALSHA", sha, 4, f"{prefix}tx:{gid}", f"{prefix}log:{gid}",
                          f"{prefix}due", f"{prefix}recent", gid, "1.0", "submitted", "saga", 0,
                          -1000 - (count - i), 86400000, "", "01", "", "02", ""))
@@ -61,7 +56,7 @@ def submit_meanwhile(wire_client, address, ending, latencies):
 
 def finished_at(client, count):
     """When the overdue ones ended, in their order."""
-    keys = [f"saga:{{{crc16(gid) % PARTITIONS}}}:tx:{gid}"
+    keys = [f"saga:{{{partition_of(gid)}}}:tx:{gid}"
             for gid in (f"overdue-{i}" for i in range(count))]
     times = []
     for at in range(0, count, BATCH):

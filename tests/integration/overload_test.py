@@ -15,7 +15,7 @@ import unittest
 from harness import mall, web, wire
 from harness.case import StackCase
 from harness.process import wait_for
-from harness.stack import BUILD
+from harness.stack import is_sanitized
 
 LONG = "--long" in sys.argv
 SCALE = 10 if LONG else 1
@@ -24,7 +24,8 @@ CONNECTIONS = 10000  # of each of the two APIs
 CLIENTS_MB, LIVE_MB = 64, 64
 CAPACITY_HZ, OFFERED_HZ = 150, 1500
 HTTP_TIMEOUT_S = 2
-# What a healthy client must get an answer within, on a machine that does all this and more besides.
+# What nine of ten healthy clients must get an answer within, on a machine that does all this and more
+# besides.
 PATIENCE_S = 5
 
 
@@ -70,16 +71,19 @@ class OverloadCase(StackCase):
     def submit_patiently(self, client, step):
         """Asks again, as clients do, while Redis has no time: it shares the processors with the crowd."""
         gid = self.gid()
-        while True:
+
+        def ask():
             try:
                 return client.submit(gid, [step], wait=True, wait_timeout_ms=30000).status
             except wire.WireError as error:
                 if error.code != "UNAVAILABLE":
                     raise
+                return None
+        return wait_for(ask, "a healthy client is served", 60)
 
     def assert_served(self, count=50):
         took = self.healthy(count)
-        self.assertLess(took[-1], PATIENCE_S, "a healthy client waits too long")
+        self.assertLess(took[len(took) * 9 // 10], PATIENCE_S, "healthy clients wait too long")
         self.took = sorted(self.took + took)
 
     def peak_mb(self):
@@ -91,12 +95,8 @@ class OverloadCase(StackCase):
         grown = self.peak_mb() - self.before_mb
         self.say(f"healthy clients: p50 {self.took[len(self.took) // 2] * 1000:.1f} ms, max "
                  f"{self.took[-1] * 1000:.1f} ms; sagad grew by {grown:.0f} MB, allowed are {mb:.0f}")
-        if not self.is_sanitized():
+        if not is_sanitized():
             self.assertLess(grown, mb)
-
-    def is_sanitized(self):
-        """Sanitizers keep what was freed."""
-        return b"__asan_init" in pathlib.Path(BUILD, self.sagad.binary).read_bytes()
 
     def assert_recovered(self, deadline_s=60):
         def idle():
@@ -137,17 +137,17 @@ class ConnectionsTest(OverloadCase):
         self.assertEqual(0, self.sagad.metrics()["sagad_connections_refused_total"])
         self.assert_memory_below(2 * each * 12 / 1024)  # 12 KB for each
         idle += [self.connect(self.sagad.http.number, "127.0.2.1") for _ in range(300)]
-        wait_for(lambda: b"503" in idle[-1].recv(100) or True, "the last one is told or waits")
+        self.assertIn(b" 503 ", idle[-1].recv(100))  # the last one is told
         self.client.new_gid()  # who is in is served
         while idle:
             idle.pop().close()
         self.assert_recovered()
 
 
-def offer(address, url, seconds, refused, accepted):
-    """Submits at OFFERED_HZ, whatever the answers are; a process of its own."""
+def offer(address, url, seconds, counts):
+    """Submits at OFFERED_HZ, whatever the answers are, and counts them; a process of its own."""
     with wire.WireClient(address) as client:
-        start, sent, answered = time.monotonic(), [], 0
+        start, sent = time.monotonic(), []
         while (now := time.monotonic() - start) < seconds:
             while len(sent) < now * OFFERED_HZ:
                 gid = f"offer-{url.rpartition(':')[2]}-{len(sent)}"
@@ -156,11 +156,10 @@ def offer(address, url, seconds, refused, accepted):
         for request in sent:
             try:
                 client.receive(request)
-                answered += 1
+                answer = "accepted"
             except wire.WireError as error:
-                assert error.code == "BUSY", error
-                refused.value += 1
-        accepted.value = answered
+                answer = error.code
+            counts[answer].value += 1  # any other answer ends the process
 
 
 class Slow(wire.WireParticipant):
@@ -172,8 +171,7 @@ class Slow(wire.WireParticipant):
         super().__init__()
 
     def _serve(self, connection):
-        peer = wire.WireClient.__new__(wire.WireClient)
-        peer.socket, peer.file = connection, connection.makefile("rb")
+        peer = wire.WireClient.of(connection)
         try:
             peer.send_frame(wire.encode((wire.HELLO, wire.encode((1, 1), (2, "slow/1")))))
             while True:
@@ -192,9 +190,10 @@ class ThroughputTest(OverloadCase):
     def test_ten_times_of_what_a_participant_bears(self):
         slow, seconds = Slow(), 5 * SCALE
         self.addCleanup(slow.close)
-        refused, accepted = multiprocessing.Value("i"), multiprocessing.Value("i")
+        counts = {answer: multiprocessing.Value("i")
+                  for answer in ("accepted", "BUSY", "UNAVAILABLE")}
         load = multiprocessing.Process(target=offer, daemon=True, args=(
-            self.sagad.rpc.address, slow.url + "/a.B/C", seconds, refused, accepted))
+            self.sagad.rpc.address, slow.url + "/a.B/C", seconds, counts))
         load.start()
         self.addCleanup(load.join)
         end = time.monotonic() + seconds
@@ -202,12 +201,15 @@ class ThroughputTest(OverloadCase):
             self.assert_served(100)
         load.join(60)
         self.assertEqual(0, load.exitcode)
-        self.say(f"{accepted.value} accepted, {refused.value} refused, {len(slow.gids)} called")
-        self.assertGreater(accepted.value, 0)
-        self.assertLess(len(slow.gids), accepted.value, "it bears more than the test thinks")
+        accepted, unclear = counts["accepted"].value, counts["UNAVAILABLE"].value
+        self.say(f"{accepted} accepted, {counts['BUSY'].value} refused, {unclear} unclear, "
+                 f"{len(slow.gids)} called")
+        self.assertGreater(accepted, 0)
+        self.assertLess(len(slow.gids), accepted, "it bears more than the test thinks")
         slow.hurry.set()
         self.assert_recovered(deadline_s=60 * SCALE)
-        self.assertEqual(accepted.value, len(slow.gids))
+        self.assertLessEqual(accepted, len(slow.gids))
+        self.assertLessEqual(len(slow.gids), accepted + unclear)
         self.assert_memory_below(LIVE_MB)
 
 
@@ -314,7 +316,7 @@ class VanishingTest(OverloadCase):
         self.assert_served()
         self.assert_recovered()
         records = self.redis.client.hashes(f"saga:*:tx:{name}-*")
-        self.assertEqual({"succeed"}, {record["status"] for record in records.values()} or {"succeed"})
+        self.assertEqual({"succeed"}, {record["status"] for record in records.values()})
         self.say(f"of {count} clients {len(records)} were read before they were gone")
         self.assert_memory_below(32)
 

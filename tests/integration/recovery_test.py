@@ -68,25 +68,32 @@ class TakeOverTimeTest(LoadCase):
     def test_after_a_kill(self):
         """After most kills, and on a busy machine of more kills: what is wrong is late each time."""
         took_ms, late = [], 0
-        while len(took_ms) < self.KILLS or (2 * late >= len(took_ms) < self.KILLS_MAX):
-            took_ms.append(self.kill_once())
-            late = sum(took > self.LEASE_MS + 1000 for took in took_ms)
+        for _ in range(3 * self.KILLS_MAX):
+            took = self.kill_once()
+            if took is not None:
+                took_ms.append(took)
+                late += took > self.LEASE_MS + 1000
+            if len(took_ms) >= self.KILLS and (2 * late < len(took_ms)
+                                               or len(took_ms) == self.KILLS_MAX):
+                break
         self.settle()
+        print(f"ms from the kill to the last end: {took_ms}", flush=True)
+        self.assertGreaterEqual(len(took_ms), self.KILLS)
         self.assertLess(2 * late, len(took_ms), took_ms)
-        self.assertGreater(max(took_ms), 0)
+        self.assertLess(max(took_ms), self.LEASE_MS + 10000)
 
     def kill_once(self):
-        """How long the last one that the dead coordinator had took to its end; 0: it had none."""
+        """How long the last one that the dead coordinator had took to its end, by the other one;
+        None: it had none."""
         sagad = self.stack["sagad1"]
         number = sagad.process.pid
         sagad.kill()
         killed_ms = self.now_ms()
         affected = self.owned_by(number)
+        ended = [wait_for(lambda k=key: self.ended(k), "it ends") for key in affected]
         sagad.start()
         self.load.await_more(30)
-        wait_for(lambda: not affected & self.owned_by(number), "others own them")
-        ended = [wait_for(lambda k=key: self.ended(k), "it ends") for key in affected]
-        return max((int(record["finished"]) - killed_ms for record in ended), default=0)
+        return max((int(record["finished"]) - killed_ms for record in ended), default=None)
 
     def ended(self, key):
         record = self.records().hash(key)
