@@ -173,7 +173,8 @@ struct saga_eval {
 void saga_call_eval(struct saga_call *call, const struct saga_eval *eval);
 /* The answer that follows from an outcome: OK, DUP, NULL → SUCCESS with `payload`; FAIL, VOID →
  * FAILURE with the reason (an undo never answers FAILURE but ERROR); CONFLICT, LATE → CONFLICT,
- * with an alert in the log; BROKEN → ERROR. */
+ * with an alert in the log; BROKEN → ERROR. The outcome may be one of your own, of a store that is
+ * not this Redis. */
 void saga_call_settle(struct saga_call *call, const struct saga_outcome *outcome,
                       struct saga_bytes payload);
 

@@ -19,10 +19,10 @@ void saga_call_settle(struct saga_call *call, const struct saga_outcome *outcome
                     text);
         return;
     case SAGA_CONFLICT:
-        gate_log(&call->run, "alert: confirm and cancel of one branch were both called", text);
+        gate_log(call->call, "alert: confirm and cancel of one branch were both called", text);
         break;
     case SAGA_LATE:
-        gate_log(&call->run, "alert: a record of the barrier may have expired", text);
+        gate_log(call->call, "alert: a record of the barrier may have expired", text);
         break;
     case SAGA_BROKEN:
         if (call->saga->closing) { /* another instance can do it at once */

@@ -58,7 +58,7 @@ static void on_reply(void *arg, const struct redis_result *result)
     snprintf(text, sizeof(text), "redis: %s%s%s", err_text(result->err),
              result->message[0] ? ": " : "", result->message);
     if (result->err == ERR_SCRIPT || result->err == ERR_DENIED) {
-        gate_log(run, "script failed", slice_str(text)); /* repeating will hardly help */
+        gate_log(run->branch, "script failed", slice_str(text)); /* repeating will hardly help */
     }
     struct saga_outcome outcome = broken(text);
     run->ended(run->owner, &outcome);
@@ -202,11 +202,10 @@ static const char *log_text(struct slice text, char *out, size_t size)
     return out;
 }
 
-void gate_log(const struct gate_run *run, const char *what, struct slice why)
+void gate_log(const struct wire_call *branch, const char *what, struct slice why)
 {
-    char gid[TEXT_MAX], branch[TEXT_MAX], op[64], text[TEXT_MAX];
-    const struct wire_call *b = run->branch;
+    char gid[TEXT_MAX], id[TEXT_MAX], op[64], text[TEXT_MAX];
     log_error("saga", "msg=\"%s\" gid=\"%s\" branch=\"%s\" op=\"%s\" why=\"%s\"", what,
-              log_text(b->gid, gid, sizeof(gid)), log_text(b->branch_id, branch, sizeof(branch)),
-              log_text(b->op, op, sizeof(op)), log_text(why, text, sizeof(text)));
+              log_text(branch->gid, gid, sizeof(gid)), log_text(branch->branch_id, id, sizeof(id)),
+              log_text(branch->op, op, sizeof(op)), log_text(why, text, sizeof(text)));
 }

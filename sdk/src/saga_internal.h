@@ -123,7 +123,7 @@ void gate_start(struct gate_run *run, const struct saga_eval *eval, const char *
 /* Asks for the change of the message that `branch` names. */
 void gate_check_start(struct gate_run *run, const char *tag, const char *wrong,
                       int64_t deadline_ms);
-void gate_log(const struct gate_run *run, const char *what, struct slice why);
+void gate_log(const struct wire_call *branch, const char *what, struct slice why);
 void participant_fini(struct saga *saga); /* drops the calls, frees everything of this part */
 
 /* A request to the coordinator. `wanted`: the kind of its answer; `wait_ms`: how much longer than a

@@ -358,6 +358,44 @@ static struct reply take_until_confirmed(struct world *world, const char *gid)
     return reply;
 }
 
+static void on_own_store(void *arg, struct saga_call *call)
+{
+    const struct saga_outcome *outcome = arg;
+    saga_call_settle(call, outcome, saga_text("done"));
+}
+
+/* A participant whose store is not this Redis makes the outcome itself; no script has run. */
+static void an_outcome_of_ones_own_is_settled_like_a_scripts(void **state)
+{
+    struct world *world = *state;
+    static const struct {
+        enum saga_verdict verdict;
+        enum wire_result action, undo;
+    } cases[] = {{SAGA_OK, WIRE_SUCCESS, WIRE_SUCCESS},
+                 {SAGA_DUP, WIRE_SUCCESS, WIRE_SUCCESS},
+                 {SAGA_NULL, WIRE_SUCCESS, WIRE_SUCCESS},
+                 {SAGA_FAIL, WIRE_FAILURE, WIRE_RESULT_ERROR},
+                 {SAGA_VOID, WIRE_FAILURE, WIRE_RESULT_ERROR},
+                 {SAGA_CONFLICT, WIRE_RESULT_CONFLICT, WIRE_RESULT_CONFLICT},
+                 {SAGA_LATE, WIRE_RESULT_CONFLICT, WIRE_RESULT_CONFLICT},
+                 {SAGA_BROKEN, WIRE_RESULT_ERROR, WIRE_RESULT_ERROR}};
+    world_open(world, 5);
+    struct saga_outcome outcome;
+    saga_on_branch(world->saga, "shop.Stock/Own", on_own_store, &outcome);
+    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+        struct wire_call call = branch_call("g", "01", i % 2 ? "compensate" : "action");
+        enum wire_result wanted = i % 2 ? cases[i / 2].undo : cases[i / 2].action;
+        call.method = slice_str("shop.Stock/Own");
+        outcome = (struct saga_outcome){cases[i / 2].verdict, saga_text("my own words")};
+        bool good = wanted == WIRE_SUCCESS;
+        struct reply reply = send_call(world, &call);
+        assert_int_equal(reply.result, wanted);
+        assert_string_equal(reply.payload, good ? "done" : "");
+        assert_string_equal(reply.message, good ? "" : "my own words");
+    }
+    world_close(world);
+}
+
 static void an_answer_waits_for_the_replica(void **state)
 {
     struct world *world = *state;
@@ -429,6 +467,7 @@ int main(void)
         cmocka_unit_test(ids_that_no_coordinator_makes_are_refused),
         cmocka_unit_test(methods_are_what_they_are_registered_as),
         cmocka_unit_test(only_calls_are_served),
+        cmocka_unit_test(an_outcome_of_ones_own_is_settled_like_a_scripts),
         cmocka_unit_test(an_answer_waits_for_the_replica),
         cmocka_unit_test(a_plain_script_waits_for_it_too),
     };
