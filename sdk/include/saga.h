@@ -145,7 +145,8 @@ enum saga_verdict {
     SAGA_FAIL,     /* refused by the business rules, nothing written */
     SAGA_VOID,     /* action or try that comes after its undo, also again: nothing written */
     SAGA_CONFLICT, /* confirm after cancel or cancel after confirm */
-    SAGA_LATE,     /* undo without record, later than the barrier's life: nothing written */
+    SAGA_LATE,     /* undo or check-back without record, so late that it may have expired: nothing
+                      written */
     SAGA_BROKEN,   /* Redis away, or the script itself failed; `text` says it */
 };
 

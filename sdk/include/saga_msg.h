@@ -33,7 +33,8 @@ void saga_msg_change(struct saga *saga, struct saga_bytes gid, const struct saga
 /* Answers a call of `query_prepared` and ends it: SUCCESS when the change was made, else FAILURE,
  * and then it never will be. `tag` is that of the change's saga_eval; the call brings the gid
  * alone, so it must follow from that, or be the same for all. A question that comes when the record
- * may have expired (barrier_ttl_ms) is answered ERROR, with an alert in the log. */
+ * may have expired (barrier_ttl_ms) is answered CONFLICT, with an alert in the log: the message is
+ * parked, and a person decides. */
 void saga_call_check_back(struct saga_call *call, const char *tag);
 
 #ifdef __cplusplus

@@ -265,7 +265,7 @@ static void scripts_of_one_call_have_barriers_of_their_own(void **state)
 
 /* ---- lateness is told to the operator ---- */
 
-static void a_late_undo_is_an_error_with_an_alert(void **state)
+static void a_late_undo_is_a_conflict_with_an_alert(void **state)
 {
     struct world *world = *state;
     char path[128], line[4096] = "";
@@ -397,7 +397,7 @@ int main(void)
         cmocka_unit_test(a_wrong_eval_is_refused),
         cmocka_unit_test(without_redis_scripts_are_refused),
         cmocka_unit_test(scripts_of_one_call_have_barriers_of_their_own),
-        cmocka_unit_test(a_late_undo_is_an_error_with_an_alert),
+        cmocka_unit_test(a_late_undo_is_a_conflict_with_an_alert),
         cmocka_unit_test(commands_and_plain_scripts_answer),
         cmocka_unit_test(closing_cancels_commands),
         cmocka_unit_test(a_script_is_gate_and_body_with_the_servers_sha),
