@@ -150,8 +150,9 @@ void saga_request(struct saga *saga, const char *address, const char *method,
  */
 struct saga_tcc;
 /* `begin` tells gid, times and `wait` (of the end); it has no steps and no branches. When the
- * answer is an error, `tcc` is gone as soon as the callback returns; begin again with the same gid
- * if you like. */
+ * answer is an error, `tcc` is gone as soon as the callback returns, unless that has called
+ * saga_tcc_end: after SAGA_E_UNAVAILABLE it may be prepared all the same. Or begin again with the
+ * same gid. */
 struct saga_tcc *saga_tcc_begin(struct saga *saga, const struct saga_submission *begin,
                                 saga_answer_cb cb, void *arg);
 /* Registers the branch, then calls its try: "tcp://HOST:PORT/package.Service/Method", because names
@@ -164,10 +165,10 @@ void saga_tcc_try(struct saga_tcc *tcc, const struct saga_branch *branch, saga_r
  * is NULL. Whether the try has succeeded only the program knows, and says with the end. */
 void saga_tcc_register(struct saga_tcc *tcc, const struct saga_branch *branch, saga_answer_cb cb,
                        void *arg);
-/* Called when begin has answered. Confirms when `confirm` and every try has succeeded by now, else
- * cancels; once decided it stays so. The answer comes when that is stored, or, with `wait` in
- * begin, when all is confirmed. `tcc` is gone then, unless the error is SAGA_E_BUSY or
- * SAGA_E_UNAVAILABLE: call it again. */
+/* Called when begin has answered, or in its callback. Confirms when `confirm`, begin and every try
+ * have succeeded by now, else cancels; once decided it stays so. The answer comes when that is
+ * stored, or, with `wait` in begin, when all is confirmed. `tcc` is gone then, unless the error is
+ * SAGA_E_BUSY or SAGA_E_UNAVAILABLE: call it again. */
 void saga_tcc_end(struct saga_tcc *tcc, bool confirm, saga_answer_cb cb, void *arg);
 
 /*

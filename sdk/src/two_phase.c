@@ -34,12 +34,14 @@ void two_phases_free(struct saga *saga)
 static void on_begun(void *arg, const struct saga_answer *answer)
 {
     struct two_phase *all = arg;
+    saga_answer_cb cb = all->cb;
     all->asking = false;
     all->prepared = answer->error == SAGA_E_NONE;
-    if (all->cb) {
-        all->cb(all->arg, answer);
+    all->refused = answer->error == SAGA_E_INVALID;
+    if (cb) {
+        cb(all->arg, answer);
     }
-    if (answer->error != SAGA_E_NONE) {
+    if (!all->prepared && !all->asking) { /* else its end has been asked for: it stays until then */
         two_phase_leave(all);
     }
 }
@@ -74,7 +76,7 @@ void two_phase_begin(struct two_phase *all, struct saga *saga, const char *type,
 static const char *join_wrong(const struct two_phase *all)
 {
     if (!all->prepared) {
-        return "its begin has not answered yet";
+        return "it is not prepared: its begin has not answered yet, or with an error";
     }
     if (all->gone || all->decision != OPEN) {
         return "it is at its end: no more branches";
@@ -175,7 +177,8 @@ void two_phase_end(struct two_phase *all, bool wanted, saga_answer_cb cb, void *
 {
     check(!all->asking && !all->gone); /* one at a time, and not after the end */
     if (all->decision == OPEN) {
-        all->decision = wanted && all->succeeded == all->branches ? DONE : UNDONE;
+        bool all_done = all->prepared && all->succeeded == all->branches;
+        all->decision = wanted && all_done ? DONE : UNDONE;
     }
     all->asking = true;
     all->cb = cb;
@@ -189,6 +192,8 @@ void two_phase_end(struct two_phase *all, bool wanted, saga_answer_cb cb, void *
     struct wire_message undo = {.kind = WIRE_ABORT,
                                 .abort = {.gid = all->gid, .reason = slice_str(why)}};
     bool submits = all->decision == DONE;
-    coordinator_ask(all->saga, submits ? &submit : &undo, WIRE_SUBMIT_REPLY,
-                    submits ? end_wait_ms(all) : 0, NULL, on_ended, all);
+    /* The gid of a begin that was refused may be that of another transaction. */
+    coordinator_ask(
+        all->saga, submits ? &submit : &undo, WIRE_SUBMIT_REPLY, submits ? end_wait_ms(all) : 0,
+        all->refused ? "its begin was refused: there is nothing to end" : NULL, on_ended, all);
 }

@@ -2,8 +2,8 @@
  * What a tcc whose tries the program calls and an xa have in common: they are begun, branches are
  * registered one by one, and at the end all are done or all undone. Not installed.
  *
- * It lives from begin until its end was answered, or begin refused, and nothing that joins is under
- * way any more.
+ * It lives from begin until its end was answered, or begin with an error (and the callback did not
+ * ask for the end), and nothing that joins is under way any more.
  */
 #ifndef SAGA_TWO_PHASE_H
 #define SAGA_TWO_PHASE_H
@@ -22,9 +22,9 @@ struct two_phase {
     struct wire_options options; /* of begin */
     bool wait;                   /* of begin, for the end */
     int64_t wait_timeout_ms;
-    bool prepared;
-    bool asking; /* the answer to begin or end is to come */
-    bool gone;   /* ended; freed with the last that joins */
+    bool prepared, refused; /* what begin has answered; neither: perhaps it is prepared */
+    bool asking;            /* the answer to begin or end is to come */
+    bool gone;              /* ended; freed with the last that joins */
     enum { OPEN, DONE, UNDONE } decision;
     int branches, succeeded, joining;
     char why[TWO_PHASE_WHY_MAX]; /* the first branch that did not succeed */

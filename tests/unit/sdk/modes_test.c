@@ -282,6 +282,89 @@ static void a_begin_that_is_refused_leaves_nothing(void **state)
     stage_close(&stage);
 }
 
+/* Ends what may be prepared, from the callback of its begin. */
+struct failing {
+    struct stage *stage;
+    enum wire_kind refuse; /* from then on */
+    struct saga_tcc *tcc;
+    struct saga_xa *xa;
+    enum saga_error begun;
+    struct result ended, again;
+};
+
+static void end_what_is_not_begun(void *arg, const struct saga_answer *answer)
+{
+    struct failing *failing = arg;
+    failing->begun = answer->error;
+    failing->stage->refuse = failing->refuse;
+    if (failing->xa) {
+        saga_xa_end(failing->xa, true, on_answer, &failing->ended);
+    } else {
+        saga_tcc_end(failing->tcc, true, on_answer, &failing->ended);
+    }
+}
+
+static void a_begin_that_is_not_known_may_be_cancelled(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage.code = WIRE_ERROR_UNAVAILABLE;
+    struct saga_submission s = {.gid = saga_text("g")};
+    for (int i = 0; i < 2; i++) {
+        struct failing failing = {.stage = &stage};
+        stage.refuse = WIRE_PREPARE;
+        stage.log[0] = '\0';
+        if (i == 0) {
+            failing.tcc = saga_tcc_begin(stage.saga, &s, end_what_is_not_begun, &failing);
+        } else {
+            failing.xa = saga_xa_begin(stage.saga, &s, end_what_is_not_begun, &failing);
+        }
+        wait_for(stage.loop, failing.ended.done);
+        assert_int_equal(failing.begun, SAGA_E_UNAVAILABLE);
+        assert_string_equal(failing.ended.text, "|g|aborting");
+        assert_non_null(strstr(stage.log, "abort g: cancelled by its initiator\n"));
+    }
+    stage_close(&stage);
+}
+
+static void its_cancel_is_repeated_like_any_end(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct failing failing = {.stage = &stage, .refuse = WIRE_ABORT};
+    stage_open(&stage);
+    stage.refuse = WIRE_PREPARE;
+    stage.code = WIRE_ERROR_UNAVAILABLE;
+    struct saga_submission s = {.gid = saga_text("g")};
+    failing.tcc = saga_tcc_begin(stage.saga, &s, end_what_is_not_begun, &failing);
+    wait_for(stage.loop, failing.ended.done);
+    assert_int_equal(failing.ended.error, SAGA_E_UNAVAILABLE);
+    stage.refuse = WIRE_NONE;
+    saga_tcc_end(failing.tcc, true, on_answer, &failing.again);
+    wait_for(stage.loop, failing.again.done);
+    assert_string_equal(failing.again.text, "|g|aborting");
+    assert_null(strstr(stage.log, "submit "));
+    stage_close(&stage);
+}
+
+/* Its gid may be that of another transaction, which must live on. */
+static void a_begin_that_is_refused_has_nothing_to_cancel(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct failing failing = {.stage = &stage};
+    stage_open(&stage);
+    stage.refuse = WIRE_PREPARE;
+    stage.code = WIRE_ERROR_CONFLICT;
+    struct saga_submission s = {.gid = saga_text("g")};
+    failing.tcc = saga_tcc_begin(stage.saga, &s, end_what_is_not_begun, &failing);
+    wait_for(stage.loop, failing.ended.done);
+    assert_int_equal(failing.ended.error, SAGA_E_INVALID);
+    assert_null(strstr(stage.log, "abort "));
+    stage_close(&stage);
+}
+
 static void end_from_within(void *arg, const struct saga_response *response)
 {
     struct within *within = arg;
@@ -512,6 +595,9 @@ int main(void)
         cmocka_unit_test(a_message_is_prepared_then_submitted_or_aborted),
         cmocka_unit_test(steps_and_branches_have_options_of_their_own),
         cmocka_unit_test(a_tcc_whose_tries_succeed_is_confirmed),
+        cmocka_unit_test(a_begin_that_is_not_known_may_be_cancelled),
+        cmocka_unit_test(its_cancel_is_repeated_like_any_end),
+        cmocka_unit_test(a_begin_that_is_refused_has_nothing_to_cancel),
         cmocka_unit_test(a_tcc_may_be_ended_when_its_last_try_answers),
         cmocka_unit_test(a_branch_may_be_registered_and_tried_by_the_program_itself),
         cmocka_unit_test(headers_of_begin_come_with_the_tries),
