@@ -114,8 +114,9 @@ void saga_new_gid(struct saga *saga, saga_answer_cb cb, void *arg); /* asks the 
 void saga_submit(struct saga *saga, const struct saga_submission *submission, saga_answer_cb cb,
                  void *arg);
 void saga_query(struct saga *saga, struct saga_bytes gid, saga_answer_cb cb, void *arg);
-/* Asks until it has ended, or `wait_ms` are over (0: for ever), also while the coordinator is away;
- * then answers as saga_query. */
+/* Asks until it has ended, is parked (`parked` says why; its status stays as it is), or `wait_ms`
+ * are over (0: for ever), also while the coordinator is away; then answers as saga_query. Of a
+ * parked one watch again when an operator has seen to it. */
 void saga_watch(struct saga *saga, struct saga_bytes gid, int64_t wait_ms, saga_answer_cb cb,
                 void *arg);
 /* Turns it round: a saga while it runs, a msg or tcc while it is prepared. The answer comes when

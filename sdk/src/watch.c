@@ -1,4 +1,4 @@
-/* Waiting for the end of a transaction that somebody submitted: asks again and again. */
+/* Waiting until a transaction has ended, or waits for an operator: asks again and again. */
 #include "base/mem.h"
 #include "saga_internal.h"
 
@@ -31,7 +31,7 @@ static void watch_end(struct saga_watch *watch, const struct saga_answer *answer
     free(watch);
 }
 
-/* Nothing will change any more, or nothing can be learnt. */
+/* Nothing will change by itself any more, or nothing can be learnt. */
 static bool is_over(const struct saga_answer *answer)
 {
     switch (answer->error) {
@@ -41,7 +41,7 @@ static bool is_over(const struct saga_answer *answer)
     case SAGA_E_UNAVAILABLE: return false;
     case SAGA_E_NONE: break;
     }
-    return !answer->status || strcmp(answer->status, "succeed") == 0 ||
+    return !answer->status || answer->parked.len > 0 || strcmp(answer->status, "succeed") == 0 ||
            strcmp(answer->status, "failed") == 0;
 }
 

@@ -527,6 +527,22 @@ static void a_watch_ends_with_the_transaction_or_its_time(void **state)
     stage_close(&stage);
 }
 
+static void a_watch_tells_of_a_parked_transaction(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct result result = {.done = false};
+    stage_open(&stage);
+    stage.queries_open = 1000; /* it never ends by itself */
+    saga_watch(stage.saga, saga_text("g"), 0, on_answer, &result);
+    wait_for(stage.loop, stage.queries >= 2);
+    assert_false(result.done);
+    stage.parked = slice_str("conflict 01.compensate");
+    wait_for(stage.loop, result.done);
+    assert_string_equal(result.text, "|g|submitted parked conflict 01.compensate");
+    stage_close(&stage);
+}
+
 static void a_watch_goes_on_while_the_coordinator_is_away(void **state)
 {
     (void)state;
@@ -608,6 +624,7 @@ int main(void)
         cmocka_unit_test(an_end_that_is_not_known_is_repeated_and_does_not_turn),
         cmocka_unit_test(a_begin_that_is_refused_leaves_nothing),
         cmocka_unit_test(a_watch_ends_with_the_transaction_or_its_time),
+        cmocka_unit_test(a_watch_tells_of_a_parked_transaction),
         cmocka_unit_test(a_watch_goes_on_while_the_coordinator_is_away),
         cmocka_unit_test(closing_cancels_watches),
         cmocka_unit_test(closing_in_the_middle_cancels_what_is_asked),

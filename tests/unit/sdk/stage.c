@@ -104,7 +104,8 @@ static void on_request(void *arg, struct rpc_request *request)
             .kind = WIRE_QUERY_REPLY,
             .query_reply = {.found = true,
                             .gid = gid,
-                            .status = ended ? WIRE_STATUS_SUCCEED : WIRE_STATUS_SUBMITTED}};
+                            .status = ended ? WIRE_STATUS_SUCCEED : WIRE_STATUS_SUBMITTED,
+                            .parked = stage->parked}};
         rpc_request_reply(request, &state);
         return;
     }
@@ -184,6 +185,11 @@ void on_answer(void *arg, const struct saga_answer *answer)
     snprintf(result->text, TEXT_SIZE, "%s|%.*s|%s", answer->message ? answer->message : "",
              (int)answer->gid.len, answer->gid.ptr ? answer->gid.ptr : "",
              answer->status ? answer->status : "-");
+    if (answer->parked.len > 0) {
+        size_t used = strlen(result->text);
+        snprintf(result->text + used, TEXT_SIZE - used, " parked %.*s", (int)answer->parked.len,
+                 answer->parked.ptr);
+    }
     if (answer->result.len > 0) {
         size_t used = strlen(result->text);
         snprintf(result->text + used, TEXT_SIZE - used, " (%.*s)", (int)answer->result.len,

@@ -14,6 +14,7 @@ struct stage {
     enum wire_kind refuse;     /* requests of this kind are refused … */
     enum wire_error_code code; /* … with this */
     int queries, queries_open; /* so many queries find it still running */
+    struct slice parked;       /* what the queries tell of it */
     /* How a workflow stands: */
     enum wire_status workflow_status;
     struct wire_branch_op done[4];
