@@ -89,7 +89,8 @@ int rpc_server_in_flight(const struct rpc_server *server);
 void rpc_server_free(struct rpc_server *server);
 
 const struct wire_message *rpc_request_message(const struct rpc_request *request);
-/* Sends the reply (its id is set here) and ends the request. Dropped when the peer has gone. */
+/* Sends the reply (its id is set here) and ends the request. Dropped when the peer has gone. One
+ * over frame_max becomes WIRE_ERROR_INTERNAL: the request may have been done. */
 void rpc_request_reply(struct rpc_request *request, struct wire_message *reply);
 void rpc_request_fail(struct rpc_request *request, enum wire_error_code code, const char *field,
                       const char *message);

@@ -295,6 +295,19 @@ const struct wire_message *rpc_request_message(const struct rpc_request *request
     return &request->message;
 }
 
+/* Not WIRE_ERROR_LIMIT: that says that a request was too much and nothing was done. */
+static void reply_too_long(struct rpc_request *request, size_t bytes)
+{
+    struct peer *peer = request->peer;
+    struct reason why;
+    (void)reason_set(&why, ERR_LIMIT,
+                     "the reply has %zu bytes, a frame at most %zu (frame_max); what was asked for "
+                     "may have been done",
+                     bytes, peer->server->limits.frame_max);
+    log_warn("rpc", "msg=\"reply not sent\" peer=%s why=\"%s\"", conn_peer(peer->conn), why.text);
+    rpc_request_fail(request, WIRE_ERROR_INTERNAL, NULL, why.text);
+}
+
 void rpc_request_reply(struct rpc_request *request, struct wire_message *reply)
 {
     struct peer *peer = request->peer;
@@ -304,8 +317,7 @@ void rpc_request_reply(struct rpc_request *request, struct wire_message *reply)
         buf_clear(out);
         wire_encode(out, reply);
         if (out->len > peer->server->limits.frame_max) {
-            rpc_request_fail(request, WIRE_ERROR_LIMIT, NULL,
-                             "the reply is longer than a frame may be");
+            reply_too_long(request, out->len);
             return;
         }
         conn_send_framed(peer->conn, buf_slice(out));

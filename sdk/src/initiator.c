@@ -49,8 +49,8 @@ static enum saga_error error_of_err(enum err err)
     case ERR_CANCELLED: return SAGA_E_CANCELLED;
     case ERR_INVALID:
     case ERR_LIMIT:
+    case ERR_DENIED: return SAGA_E_INVALID; /* never sent, or not executed: rpc.h */
     case ERR_PROTOCOL:
-    case ERR_DENIED: return SAGA_E_INVALID;
     case ERR_TIMEOUT:
     case ERR_CONNECT:
     case ERR_CLOSED:

@@ -2,6 +2,9 @@
 #include "fixture.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
+
+enum { TOO_LONG = 5 * 1024 * 1024 /* for a frame */ };
 
 struct stage {
     struct loop *loop;
@@ -208,6 +211,34 @@ static void errors_say_whether_to_try_again(void **state)
     stage_close(&stage);
 }
 
+/* The request may have been done: "refused" would be a lie. */
+static void a_reply_that_cannot_be_had_or_read_says_nothing(void **state)
+{
+    (void)state;
+    char *long_text = mem_alloc(TOO_LONG + 1);
+    memset(long_text, 'x', TOO_LONG);
+    long_text[TOO_LONG] = '\0';
+    const struct {
+        struct slice reason;
+        const char *why;
+    } cases[] = {{slice_make(long_text, TOO_LONG), "may have been done"},
+                 {slice_str("\xff"), "bad reply: rollback_reason: not UTF-8"}};
+    struct stage stage;
+    stage_open(&stage, 0);
+    struct saga_submission submission = small_saga();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        stage.answer = (struct wire_message){.kind = WIRE_SUBMIT_REPLY,
+                                             .submit_reply = {.gid = slice_str("g1"),
+                                                              .status = WIRE_STATUS_SUBMITTED,
+                                                              .rollback_reason = cases[i].reason}};
+        struct result result = submit(&stage, &submission);
+        assert_int_equal(result.error, SAGA_E_UNAVAILABLE);
+        assert_non_null(strstr(result.text, cases[i].why));
+    }
+    stage_close(&stage);
+    free(long_text);
+}
+
 static void what_cannot_be_sent_is_refused_here(void **state)
 {
     (void)state;
@@ -377,6 +408,7 @@ int main(void)
         cmocka_unit_test(a_submit_arrives_whole_and_its_answer_comes_back),
         cmocka_unit_test(query_and_new_gid),
         cmocka_unit_test(errors_say_whether_to_try_again),
+        cmocka_unit_test(a_reply_that_cannot_be_had_or_read_says_nothing),
         cmocka_unit_test(what_cannot_be_sent_is_refused_here),
         cmocka_unit_test(a_silent_coordinator_is_given_the_time_that_was_asked_for),
         cmocka_unit_test(without_a_coordinator_the_answer_is_an_error),
