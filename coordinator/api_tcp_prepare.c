@@ -2,6 +2,17 @@
  * steps and its end. */
 #include "coordinator/api_tcp_call.h"
 
+/* Clients look before they do what they could not report. */
+_Static_assert((int)WIRE_BRANCH_ID_MAX == (int)TXN_BRANCH_ID_MAX &&
+                   (int)WIRE_OP_MAX == (int)TXN_BRANCH_OP_MAX &&
+                   (int)WIRE_STEPS_MAX == (int)TXN_BRANCHES_MAX &&
+                   (int)WIRE_SECOND_PHASE_MAX == (int)TXN_SECOND_PHASE_MAX &&
+                   (int)WIRE_PAYLOAD_MAX == (int)TXN_PAYLOAD_MAX &&
+                   (int)WIRE_PAYLOADS_MAX == (int)TXN_PAYLOADS_MAX,
+               "what a client may report is kept");
+_Static_assert((int)WIRE_STEPS_MAX + (int)WIRE_SECOND_PHASE_MAX <= (int)WIRE_BRANCH_OPS_MAX,
+               "an answer tells of every report");
+
 /* ---- register_branch ---- */
 
 static enum err branch_urls_of(const struct wire_register *from, struct store_branch *out,

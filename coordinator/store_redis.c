@@ -595,6 +595,7 @@ static void store_redis_add_branch(struct store *port, struct slice gid,
 {
     struct store_redis *store = store_of(port);
     struct scratch *scratch = &store->scratch;
+    bool second_phase = txn_op_is_second_phase(branch->op);
     store_keys_begin(store, 1, gid.len);
     store_key_tx(store, gid);
     scratch_begin(scratch, record_branch_bytes(branch) + branch->id.len + branch->op.len + 64);
@@ -605,8 +606,9 @@ static void store_redis_add_branch(struct store *port, struct slice gid,
         scratch_add(scratch, branch->id);
     }
     record_add_branch(scratch, branch);
-    scratch_add_int(scratch, TXN_BRANCHES_MAX);
+    scratch_add_int(scratch, second_phase ? TXN_SECOND_PHASE_MAX : TXN_BRANCHES_MAX);
     scratch_add_int(scratch, TXN_PAYLOADS_MAX);
+    scratch_add_str(scratch, second_phase ? "second_phase" : "branches");
     request_send(request_new(store, gid, cb, arg), &script_txn_register);
 }
 

@@ -24,7 +24,9 @@ enum {
     TXN_RETRY_LIMIT_MAX = 1000000,
     TXN_REASON_MAX = 1024, /* bytes of rollback_reason; longer ones are cut */
     TXN_BRANCH_OPS = 3,
-    TXN_BRANCH_ID_MAX = 64, /* bytes */
+    TXN_SECOND_PHASE_MAX = 200, /* undos, confirms and commits that a workflow reports, besides its
+                                   TXN_BRANCHES_MAX other steps */
+    TXN_BRANCH_ID_MAX = 64,     /* bytes */
     TXN_BRANCH_OP_MAX = 32,
     TXN_RESULT_MAX = 4096, /* bytes of what an action answers, when results are kept */
 };
@@ -131,6 +133,8 @@ enum err txn_url_check(struct slice url, const char *field, struct reason *reaso
 enum err txn_branch_id_check(struct slice id, struct reason *reason) MUST_CHECK;
 /* The name of an op that a workflow reports: 1 to 32 letters, digits, '-' or '_'. */
 enum err txn_branch_op_check(struct slice op) MUST_CHECK;
+/* Whether it is the undo, confirm or commit of any type. */
+bool txn_op_is_second_phase(struct slice op);
 /* Everything about a submission; the reason names the field, the value and what is allowed. */
 enum err txn_spec_check(const struct txn_spec *spec, struct reason *reason) MUST_CHECK;
 

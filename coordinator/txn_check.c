@@ -383,12 +383,8 @@ static enum err options_check(const struct txn_options *options, struct reason *
 
 enum err txn_branch_id_check(struct slice id, struct reason *reason)
 {
-    bool good =
-        id.len > 0 && id.len <= TXN_BRANCH_ID_MAX && is_digit(id.ptr[0]) && !slice_eq_str(id, "00");
-    for (size_t i = 0; good && i < id.len; i++) {
-        good = is_word(id.ptr[i]) || id.ptr[i] == '-';
-    }
-    if (good) {
+    if (slice_is_name(id) && id.len <= TXN_BRANCH_ID_MAX && is_digit(id.ptr[0]) &&
+        !slice_eq_str(id, "00")) {
         return ERR_OK;
     }
     char shown[SHOWN_SIZE];
@@ -400,11 +396,18 @@ enum err txn_branch_id_check(struct slice id, struct reason *reason)
 
 enum err txn_branch_op_check(struct slice op)
 {
-    bool good = op.len > 0 && op.len <= TXN_BRANCH_OP_MAX;
-    for (size_t i = 0; good && i < op.len; i++) {
-        good = is_word(op.ptr[i]) || op.ptr[i] == '-';
+    return slice_is_name(op) && op.len <= TXN_BRANCH_OP_MAX ? ERR_OK : ERR_INVALID;
+}
+
+bool txn_op_is_second_phase(struct slice op)
+{
+    for (int type = TXN_SAGA; type <= TXN_WORKFLOW; type++) {
+        enum txn_op found;
+        if (txn_op_parse((enum txn_type)type, op, &found) == ERR_OK && found != OP_ACTION) {
+            return true;
+        }
     }
-    return good ? ERR_OK : ERR_INVALID;
+    return false;
 }
 
 static enum err check_back_check(const struct txn_spec *spec, enum txn_type type,

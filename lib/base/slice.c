@@ -25,6 +25,17 @@ bool slice_has_prefix(struct slice a, const char *prefix)
     return a.len >= len && slice_eq(slice_make(a.ptr, len), slice_make(prefix, len));
 }
 
+bool slice_is_name(struct slice a)
+{
+    size_t i = 0;
+    while (i < a.len &&
+           ((a.ptr[i] >= 'a' && a.ptr[i] <= 'z') || (a.ptr[i] >= 'A' && a.ptr[i] <= 'Z') ||
+            (a.ptr[i] >= '0' && a.ptr[i] <= '9') || a.ptr[i] == '-' || a.ptr[i] == '_')) {
+        i++;
+    }
+    return a.len > 0 && i == a.len;
+}
+
 char *slice_dup(struct slice a)
 {
     return mem_dup(a.ptr, a.len);

@@ -28,7 +28,8 @@ struct slice slice_str(const char *text); /* of a C string; NULL gives the empty
 bool slice_eq(struct slice a, struct slice b);
 bool slice_eq_str(struct slice a, const char *text);
 bool slice_has_prefix(struct slice a, const char *prefix);
-char *slice_dup(struct slice a); /* heap copy with a NUL behind it */
+bool slice_is_name(struct slice a); /* ASCII letters, digits, '-' and '_'; not empty */
+char *slice_dup(struct slice a);    /* heap copy with a NUL behind it */
 /* Same result in the same time whatever the bytes are; for secrets. Lengths may leak. */
 bool slice_eq_secret(struct slice a, struct slice b);
 

@@ -16,10 +16,17 @@
 
 enum {
     WIRE_VERSION = 1,
-    WIRE_STEPS_MAX = 100,                    /* steps of one submit */
-    WIRE_HEADERS_MAX = 32,                   /* branch headers */
-    WIRE_HISTORY_MAX = 1000,                 /* entries of one query reply; the newest */
-    WIRE_BRANCH_OPS_MAX = 3 * WIRE_STEPS_MAX /* branch ops of one query reply */
+    WIRE_STEPS_MAX = 100,                     /* steps of one submit */
+    WIRE_HEADERS_MAX = 32,                    /* branch headers */
+    WIRE_HISTORY_MAX = 1000,                  /* entries of one query reply; the newest */
+    WIRE_BRANCH_OPS_MAX = 3 * WIRE_STEPS_MAX, /* branch ops of one query reply */
+    /* Of what a workflow reports: */
+    WIRE_BRANCH_ID_MAX = 64, /* bytes */
+    WIRE_OP_MAX = 32,
+    WIRE_SECOND_PHASE_MAX =
+        2 * WIRE_STEPS_MAX,         /* undos, confirms, commits; WIRE_STEPS_MAX others */
+    WIRE_PAYLOAD_MAX = 256 * 1024,  /* bytes of one; of all payloads, too */
+    WIRE_PAYLOADS_MAX = 1024 * 1024 /* bytes of all together */
 };
 
 enum wire_kind {

@@ -31,7 +31,7 @@ struct saga_workflow;
 struct saga_workflow_spec {
     struct saga_bytes gid;
     const char *name;          /* at most 256 bytes */
-    struct saga_bytes data;    /* at most 256 KB, as all bytes here; steps together 1 MB */
+    struct saga_bytes data;    /* at most 256 KB, as all bytes here */
     const char *resume;        /* url of the resume; NULL: nobody is called */
     int64_t retry_interval_ms; /* resumed so long after the begin, then after twice that, …; longer
                                   than a run takes. 0: the coordinator's default */
@@ -46,11 +46,13 @@ struct saga_workflow_spec {
 struct saga_workflow *saga_workflow_begin(struct saga *saga, const struct saga_workflow_spec *spec,
                                           saga_answer_cb cb, void *arg);
 
-/* The branch id and the op name a step, in every run the same. */
+/* The branch id and the op name a step, in every run the same. A workflow has at most 100 steps,
+ * and besides them 200 with the ops compensate, cancel, rollback, confirm and commit, so that there
+ * is always a way back. What they answered is kept: 256 KB each, 1 MB together. */
 struct saga_work {
-    const char
-        *branch_id;  /* "01", …: letters, digits, '-', '_', a digit first; at most 100 steps */
-    const char *op;  /* NULL: "action"; "compensate" undoes it, in the same branch */
+    const char *branch_id; /* "01", …: 1 to 64 letters, digits, '-', '_', a digit first; not "00" */
+    /* NULL: "action"; "compensate" undoes it, in the same branch. 1 to 32 such characters. */
+    const char *op;
     const char *url; /* tcp://HOST:PORT/package.Service/Method */
     struct saga_bytes payload;
     int64_t timeout_ms; /* 0: saga_conf.timeout_ms */
@@ -58,7 +60,12 @@ struct saga_work {
 /* Calls the participant and reports SAGA_SUCCESS with its payload, or SAGA_FAILURE of an action or
  * try with its message; the callback comes when that is stored. What was reported before is
  * answered from there, without a call. With an error the step is open, whatever the participant
- * said: call it again, or leave. Several may be under way. */
+ * said: call it again, or leave. Several may be under way.
+ *
+ * SAGA_E_INVALID: what is over a limit is refused before the participant is called; but for a reply
+ * that cannot be kept, and `message` says that it was done: report the step by yourself, with what
+ * is to be kept of it, or undo it. A reply of a compensate, cancel, rollback, confirm or commit
+ * that does not fit is left out of the report. */
 void saga_workflow_step(struct saga_workflow *flow, const struct saga_work *work,
                         saga_response_cb cb, void *arg);
 

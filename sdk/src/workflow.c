@@ -15,6 +15,10 @@ struct done {
     struct done *next;
 };
 
+/* Undos, confirms and commits have room of their own: what was begun can be brought to an end. */
+enum phase { FIRST, SECOND, PHASES };
+static const size_t phase_most[PHASES] = {WIRE_STEPS_MAX, WIRE_SECOND_PHASE_MAX};
+
 struct saga_workflow {
     struct saga *saga;
     struct saga_workflow *prev, *next; /* in saga->workflows */
@@ -24,6 +28,8 @@ struct saga_workflow {
     size_t header_count;
     int64_t started_ms; /* as the coordinator tells it */
     struct done *done;
+    size_t reports[PHASES]; /* that were done, or may come of what is under way */
+    size_t bytes;           /* of the data of what was done */
     bool prepared;
     bool asking; /* the answer to begin or end is to come */
     bool gone;   /* freed with the last step */
@@ -81,6 +87,17 @@ static const struct saga_op *done_find(const struct saga_workflow *flow, struct 
     return NULL;
 }
 
+static enum phase phase_of(struct slice op)
+{
+    static const char *const second[] = {"compensate", "confirm", "cancel", "commit", "rollback"};
+    for (size_t i = 0; i < sizeof(second) / sizeof(second[0]); i++) {
+        if (slice_eq_str(op, second[i])) {
+            return SECOND;
+        }
+    }
+    return FIRST;
+}
+
 static void done_add(struct saga_workflow *flow, struct slice branch_id, struct slice op,
                      const char *status, struct slice data)
 {
@@ -93,6 +110,8 @@ static void done_add(struct saga_workflow *flow, struct slice branch_id, struct 
                                 .status = status,
                                 .result = bytes_of(arena_copy(&flow->arena, data))};
     LL_PREPEND(flow->done, done);
+    flow->reports[phase_of(op)]++;
+    flow->bytes += data.len;
 }
 
 static const char *status_of(bool failed)
@@ -185,30 +204,18 @@ static const char *flow_wrong(const struct saga_workflow *flow)
                            : NULL;
 }
 
-static void report_send(struct saga_workflow *flow, struct slice branch_id, struct slice op,
-                        bool failed, struct slice data, saga_answer_cb cb, void *arg)
-{
-    struct wire_message request = {
-        .kind = WIRE_REGISTER,
-        .register_branch = {.gid = flow->gid,
-                            .trans_type = slice_str("workflow"),
-                            .branch_id = branch_id,
-                            .payload = data,
-                            .op = op,
-                            .status = failed ? WIRE_STATUS_FAILED : WIRE_STATUS_SUCCEED}};
-    coordinator_ask(flow->saga, &request, WIRE_SUBMIT_REPLY, 0, flow_wrong(flow), cb, arg);
-}
-
 /* A step on its way to the coordinator, by the participant or not. */
 struct step {
     struct saga_workflow *flow;
     struct arena arena;
     struct slice branch_id, op, data;
     bool failed;
+    bool counted;              /* in flow->reports: it is not among those that were done */
     saga_response_cb answered; /* of a step */
     saga_answer_cb reported;   /* of a report */
     void *arg;
     struct loop_task task;
+    struct reason wrong;
 };
 
 static struct step *step_new(struct saga_workflow *flow, const char *branch_id, const char *op,
@@ -218,20 +225,76 @@ static struct step *step_new(struct saga_workflow *flow, const char *branch_id, 
     *step = (struct step){.flow = flow, .arg = arg};
     step->branch_id = arena_copy(&step->arena, slice_str(branch_id));
     step->op = arena_copy(&step->arena, slice_str(op ? op : default_op));
+    step->counted = !done_find(flow, step->branch_id, step->op);
+    flow->reports[phase_of(step->op)] += step->counted;
     work_begins(flow);
     return step;
 }
 
+static void step_uncount(struct step *step)
+{
+    step->flow->reports[phase_of(step->op)] -= step->counted;
+    step->counted = false;
+}
+
 static void step_free(struct step *step)
 {
+    step_uncount(step);
     work_ends(step->flow);
     arena_fini(&step->arena);
     free(step);
 }
 
+/* Why the coordinator would not take its report, as far as that can be known before; or NULL. */
+static const char *step_wrong(struct step *step)
+{
+    char shown[WIRE_BRANCH_ID_MAX + 1];
+    struct slice id = step->branch_id;
+    enum phase phase = phase_of(step->op);
+    if (flow_wrong(step->flow)) {
+        return flow_wrong(step->flow);
+    }
+    if (!slice_is_name(id) || id.len > WIRE_BRANCH_ID_MAX || id.ptr[0] < '0' || id.ptr[0] > '9' ||
+        slice_eq_str(id, "00")) {
+        (void)reason_set(&step->wrong, ERR_INVALID,
+                         "branch_id: '%s' must be 1 to %d letters, digits, '-' or '_', begin with "
+                         "a digit and not be 00",
+                         slice_printable(id, shown, sizeof(shown)), WIRE_BRANCH_ID_MAX);
+        return step->wrong.text;
+    }
+    if (!slice_is_name(step->op) || step->op.len > WIRE_OP_MAX) {
+        (void)reason_set(&step->wrong, ERR_INVALID,
+                         "op: '%s' must be 1 to %d letters, digits, '-' or '_'",
+                         slice_printable(step->op, shown, sizeof(shown)), WIRE_OP_MAX);
+        return step->wrong.text;
+    }
+    if (step->counted && step->flow->reports[phase] > phase_most[phase]) {
+        (void)reason_set(&step->wrong, ERR_LIMIT, "a workflow has at most %zu %s",
+                         phase_most[phase],
+                         phase == SECOND ? "undos, confirms and commits"
+                                         : "steps, besides undos, confirms and commits");
+        return step->wrong.text;
+    }
+    return NULL;
+}
+
+static void report_send(struct step *step, const char *wrong, saga_answer_cb cb)
+{
+    struct wire_message request = {
+        .kind = WIRE_REGISTER,
+        .register_branch = {.gid = step->flow->gid,
+                            .trans_type = slice_str("workflow"),
+                            .branch_id = step->branch_id,
+                            .payload = step->data,
+                            .op = step->op,
+                            .status = step->failed ? WIRE_STATUS_FAILED : WIRE_STATUS_SUCCEED}};
+    coordinator_ask(step->flow->saga, &request, WIRE_SUBMIT_REPLY, 0, wrong, cb, step);
+}
+
 static void step_keep(struct step *step)
 {
     done_add(step->flow, step->branch_id, step->op, status_of(step->failed), step->data);
+    step_uncount(step); /* done_add has counted it for good */
 }
 
 static void on_report(void *arg, const struct saga_answer *answer)
@@ -253,7 +316,7 @@ void saga_workflow_report(struct saga_workflow *flow, const struct saga_report *
     step->reported = cb;
     step->failed = report->failed;
     step->data = arena_copy(&step->arena, slice_of(report->data));
-    report_send(flow, step->branch_id, step->op, step->failed, step->data, on_report, step);
+    report_send(step, step_wrong(step), on_report);
 }
 
 /* ---- steps ---- */
@@ -302,6 +365,24 @@ static bool is_refusable(struct slice op)
     return slice_eq_str(op, "action") || slice_eq_str(op, "try");
 }
 
+static bool step_data_fits(const struct step *step)
+{
+    return step->data.len <= WIRE_PAYLOAD_MAX &&
+           step->flow->bytes + step->data.len <= WIRE_PAYLOADS_MAX;
+}
+
+/* The participant has done it, and the program cannot be told what it answered in its next life. */
+static void step_answer_too_long(struct step *step)
+{
+    (void)reason_set(&step->wrong, ERR_LIMIT,
+                     "done, but its reply of %zu bytes cannot be kept: at most %d, and %d of all "
+                     "steps together; report it by saga_workflow_report, or undo it",
+                     step->data.len, WIRE_PAYLOAD_MAX, WIRE_PAYLOADS_MAX);
+    struct saga_response response = {
+        .error = SAGA_E_INVALID, .result = SAGA_ERROR, .message = step->wrong.text};
+    step_answer(step, &response);
+}
+
 static void on_called(void *arg, const struct saga_response *response)
 {
     struct step *step = arg;
@@ -319,8 +400,14 @@ static void on_called(void *arg, const struct saga_response *response)
     step->failed = response->result == SAGA_FAILURE;
     step->data = arena_copy(&step->arena, step->failed ? slice_str(response->message)
                                                        : slice_of(response->payload));
-    report_send(step->flow, step->branch_id, step->op, step->failed, step->data, on_step_reported,
-                step);
+    if (!step_data_fits(step)) {
+        if (!step->failed && phase_of(step->op) == FIRST) {
+            step_answer_too_long(step);
+            return;
+        }
+        step->data = (struct slice){0}; /* that it was refused, undone or confirmed must be kept */
+    }
+    report_send(step, flow_wrong(step->flow), on_step_reported);
 }
 
 static void step_call(struct step *step, const struct saga_work *work)
@@ -328,7 +415,7 @@ static void step_call(struct step *step, const struct saga_work *work)
     struct saga_workflow *flow = step->flow;
     struct participant_url url;
     const char *url_wrong = participant_url_init(&url, work->url);
-    const char *wrong = flow_wrong(flow);
+    const char *wrong = step_wrong(step);
     struct wire_call call = {.gid = flow->gid,
                              .branch_id = step->branch_id,
                              .op = step->op,

@@ -298,6 +298,19 @@ class WorkflowTest(NativeCase):
         self.client.finish(self.id_, result=b"x" * 256 * 1024)
         self.assertEqual(256 * 1024, len(self.begin().result))
 
+    def test_undos_have_room_of_their_own(self):
+        self.begin()
+        for i in range(1, 101):
+            self.client.report(self.id_, f"{i:02}")
+        self.assertIn("it has 100 branches",
+                      self.refused("CONFLICT", self.client.report, self.id_, "101").text)
+        for i in range(1, 201):
+            self.client.report(self.id_, f"{i:02}", op="compensate" if i < 101 else "rollback")
+        self.assertIn("it has 200 undos", self.refused("CONFLICT", self.client.report, self.id_,
+                                                       "201", op="cancel").text)
+        self.assertEqual(300, len(self.begin().results))
+        self.client.finish(self.id_)
+
     def test_what_is_not_its_own_is_refused(self):
         self.client.ask(PREPARE, self.id_, "tcc")
         self.refused("CONFLICT", self.begin)

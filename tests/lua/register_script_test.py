@@ -18,9 +18,14 @@ def tearDownModule():
     server.stop()
 
 
-def register(kind="tcc", name="01", value=BRANCH, most=100, bytes_most=100000, keys=(TX,)):
+def register(kind="tcc", name="01", value=BRANCH, most=100, bytes_most=100000, keys=(TX,),
+             counter="branches"):
     return redis("EVAL", script("txn_register"), len(keys), *keys, kind, name, value, most,
-                 bytes_most)
+                 bytes_most, counter)
+
+
+def report(name, data="", **limits):
+    return register("workflow", name, "succeed " + data, **limits)
 
 
 class Register(unittest.TestCase):
@@ -95,7 +100,7 @@ class Register(unittest.TestCase):
         for _ in range(2):
             self.assertEqual(register("workflow", "01.action", "succeed x")[0], b"OK")
         self.assertEqual(self.field("01.action"), "succeed x")
-        self.assertEqual(self.field("branches"), "1 9")
+        self.assertEqual(self.field("branches"), "1 1")
 
     def test_there_are_at_most_so_many(self):
         self.prepared()
@@ -106,10 +111,31 @@ class Register(unittest.TestCase):
     def test_they_have_at_most_so_many_bytes_together(self):
         self.prepared(kind="workflow")
         for name, size in (("01.action", 60), ("02.action", 40)):
-            self.assertEqual(register("workflow", name, "x" * size, bytes_most=100)[0], b"OK")
+            self.assertEqual(report(name, "x" * size, bytes_most=100)[0], b"OK")
         self.assert_conflict("its branches would have 101 bytes together; at most 100",
-                             kind="workflow", name="03.action", value="x", bytes_most=100)
-        self.assertEqual(register("workflow", "02.action", "x" * 40, bytes_most=100)[0], b"OK")
+                             kind="workflow", name="03.action", value="succeed x", bytes_most=100)
+        self.assertEqual(report("02.action", "x" * 40, bytes_most=100)[0], b"OK")
+
+    def test_a_report_without_data_has_room_whatever_was_kept(self):
+        self.prepared(kind="workflow")
+        self.assertEqual(report("01.action", "x" * 100, bytes_most=100)[0], b"OK")
+        for value in ("failed ", "failed", "succeed "):
+            name = value.strip() + "-%d.action" % len(value)
+            self.assertEqual(register("workflow", "0" + name, value, bytes_most=100)[0], b"OK")
+        self.assertEqual(self.field("branches"), "4 100")
+
+    def test_undos_have_room_of_their_own(self):
+        self.prepared(kind="workflow")
+        self.assertEqual(report("01.action", "a", most=1)[0], b"OK")
+        self.assert_conflict("it has 1 branches", kind="workflow", name="02.action",
+                             value="succeed ", most=1)
+        undo = {"counter": "second_phase", "most": 2}
+        for _ in range(2):
+            self.assertEqual(report("01.compensate", "b", **undo)[0], b"OK")
+        self.assertEqual(report("02.compensate", "", **undo)[0], b"OK")
+        self.assert_conflict("it has 2 undos, confirms and commits", kind="workflow",
+                             name="03.compensate", value="succeed ", **undo)
+        self.assertEqual((self.field("branches"), self.field("second_phase")), ("1 2", "2"))
 
     def test_a_count_without_bytes_is_one_of_an_older_version(self):
         self.prepared("branches", "2")
@@ -119,10 +145,10 @@ class Register(unittest.TestCase):
     def test_wrong_keys_and_arguments_are_named(self):
         self.prepared()
         for call in ({"keys": ()}, {"keys": (TX, TX)}, {"name": "status"}, {"most": "x"},
-                     {"bytes_most": "x"}):
+                     {"bytes_most": "x"}, {"counter": "x"}):
             with self.assertRaisesRegex(RedisError, "ERR txn_register: "):
                 register(**call)
-        with self.assertRaisesRegex(RedisError, "ERR txn_register: wants 1 KEYS and 5 ARGV"):
+        with self.assertRaisesRegex(RedisError, "ERR txn_register: wants 1 KEYS and 6 ARGV"):
             redis("EVAL", script("txn_register"), 1, TX, "tcc", "01", BRANCH)
         self.assertEqual(redis("HLEN", TX), 3)
 

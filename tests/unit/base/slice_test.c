@@ -25,6 +25,22 @@ static void slices_compare_by_bytes(void **state)
     assert_false(slice_eq_secret(BYTES("token"), BYTES("toke")));
 }
 
+static void a_name_has_letters_digits_and_two_signs(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"a", "01", "Az-09_", "-", "_"};
+    static const char *const bad[] = {"",  " ", "a b", "a.b", "\xc3\xa4", "a\n",
+                                      "@", "[", "`",   "{",   "/",        ":"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_true(slice_is_name(slice_str(good[i])));
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_false(slice_is_name(slice_str(bad[i])));
+    }
+    assert_false(slice_is_name(BYTES("a\0b")));
+    assert_false(slice_is_name(slice_str(NULL)));
+}
+
 static void a_copy_is_terminated(void **state)
 {
     (void)state;
@@ -151,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_compare_by_bytes),
+        cmocka_unit_test(a_name_has_letters_digits_and_two_signs),
         cmocka_unit_test(a_copy_is_terminated),
         cmocka_unit_test(whole_numbers_within_int64_are_read),
         cmocka_unit_test(valid_utf8_is_told_from_invalid),

@@ -563,6 +563,52 @@ static void an_xa(void **state)
     assert_string_equal(hotel->notes, "01.rollback  \n02.rollback  \n");
 }
 
+static struct result work_step(struct hotel *hotel, struct saga_workflow *flow, int number,
+                               const char *op)
+{
+    char id[16];
+    struct result result = {.done = false};
+    snprintf(id, sizeof(id), "%02d", number);
+    struct saga_work work = {
+        .branch_id = id, .op = op, .url = hotel->url, .payload = saga_text("1")};
+    saga_workflow_step(flow, &work, on_response, &result);
+    wait_for(hotel->loop, result.done);
+    return result;
+}
+
+/* Whoever has done as many steps as there may be can still end what they began. */
+static void a_workflow_of_a_hundred_steps_finds_its_way_back(void **state)
+{
+    struct hotel *hotel = *state;
+    enum { STEPS = 100 };
+    static const char *const ends[] = {"confirm", "cancel", "commit", "rollback"};
+    struct result result = {.done = false};
+    struct saga_workflow_spec spec = {.gid = saga_text("long"), .name = "stay"};
+    test_redis_ask(hotel->redis, "SET {h}:free %d", STEPS + 1);
+    struct saga_workflow *flow = saga_workflow_begin(hotel->saga, &spec, on_answer, &result);
+    wait_for(hotel->loop, result.done);
+    for (int i = 1; i <= STEPS; i++) {
+        assert_string_equal(work_step(hotel, flow, i, "action").text, "|room");
+    }
+    assert_int_equal(work_step(hotel, flow, STEPS + 1, "action").error, SAGA_E_INVALID);
+    assert_string_equal(books(hotel), "1 0 100"); /* it has not taken the last room */
+    for (int i = STEPS; i > 0; i--) {
+        assert_string_equal(work_step(hotel, flow, i, "compensate").text, "|");
+    }
+    assert_string_equal(books(hotel), "101 0 0");
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        result.done = false;
+        saga_workflow_report(flow, &(struct saga_report){.branch_id = "01", .op = ends[i]},
+                             on_answer, &result);
+        wait_for(hotel->loop, result.done);
+        assert_int_equal(result.error, SAGA_E_NONE);
+    }
+    result.done = false;
+    saga_workflow_end(flow, "no room for all", saga_text(""), on_answer, &result);
+    wait_for(hotel->loop, result.done);
+    assert_string_equal(query(hotel, "long").text, "failed|no room for all");
+}
+
 static void what_cannot_be_done_is_an_error(void **state)
 {
     struct hotel *hotel = *state;
@@ -603,6 +649,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(a_result_is_kept_and_named_by_a_later_payload, ten_rooms),
         cmocka_unit_test_setup(a_step_has_headers_and_times_of_its_own, ten_rooms),
         cmocka_unit_test_setup(an_xa, ten_rooms),
+        cmocka_unit_test_setup(a_workflow_of_a_hundred_steps_finds_its_way_back, ten_rooms),
         cmocka_unit_test_setup(what_cannot_be_done_is_an_error, ten_rooms),
     };
     return cmocka_run_group_tests(tests, hotel_open, hotel_close);

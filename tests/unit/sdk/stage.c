@@ -144,7 +144,10 @@ static void on_branch(void *arg, struct saga_call *call)
         saga_call_reply(call, SAGA_ONGOING, saga_text(""), NULL);
         return;
     }
-    saga_call_reply(call, payload.ptr[0] == 'n' ? SAGA_FAILURE : SAGA_SUCCESS, saga_text("got"),
+    static const char bytes[256 * 1024 + 1];
+    size_t len = payload.ptr[0] == 'b' ? sizeof(bytes) : payload.ptr[0] == 'f' ? 256 * 1024 : 0;
+    saga_call_reply(call, payload.ptr[0] == 'n' ? SAGA_FAILURE : SAGA_SUCCESS,
+                    len ? (struct saga_bytes){bytes, len} : saga_text("got"),
                     payload.ptr[0] == 'n' ? "no stock" : NULL);
 }
 

@@ -178,6 +178,167 @@ static void what_is_not_clear_is_not_reported(void **state)
     stage_close(&stage);
 }
 
+/* Its report would be refused, and what it has done could never be told. */
+static void what_could_not_be_reported_is_not_called(void **state)
+{
+    (void)state;
+    static const char long_id[] =
+        "01345678901234567890123456789012345678901234567890123456789012345";
+    static const char long_op[] = "a12345678901234567890123456789012";
+    static const struct {
+        const char *id, *op, *why;
+    } cases[] = {{"a1", NULL, "branch_id: 'a1' must be 1 to 64 letters"},
+                 {"00", NULL, "branch_id: '00' must"},
+                 {"", NULL, "branch_id: '' must"},
+                 {NULL, NULL, "branch_id: '' must"},
+                 {"01.02", NULL, "branch_id: '01.02' must"},
+                 {long_id, NULL, "branch_id: '01"},
+                 {"01", "", "op: '' must be 1 to 32 letters"},
+                 {"01", "go on", "op: 'go on' must"},
+                 {"01", long_op, "op: 'a1"}};
+    struct stage stage;
+    stage_open(&stage);
+    struct saga_workflow *flow = begin(&stage);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct result result = step_op(&stage, flow, cases[i].id, cases[i].op, "yes");
+        assert_int_equal(result.error, SAGA_E_INVALID);
+        assert_non_null(strstr(result.text, cases[i].why));
+    }
+    assert_int_equal(report(&stage, flow, "a1", "x").error, SAGA_E_INVALID);
+    assert_string_equal(stage.log, "");
+    saga_workflow_leave(flow);
+    stage_close(&stage);
+}
+
+/* A program that starts its next step when the last one answers. */
+struct march {
+    struct stage *stage;
+    struct saga_workflow *flow;
+    const char *op;
+    int done, refused;
+    char why[TEXT_SIZE];
+};
+
+static void march_on(struct march *march);
+
+static void on_march(void *arg, const struct saga_response *response)
+{
+    struct march *march = arg;
+    if (response->error == SAGA_E_NONE) {
+        march->done++;
+        march_on(march);
+        return;
+    }
+    assert_int_equal(response->error, SAGA_E_INVALID);
+    snprintf(march->why, sizeof(march->why), "%s", response->message);
+    march->refused = march->done + 1;
+}
+
+static void march_on(struct march *march)
+{
+    char id[16];
+    snprintf(id, sizeof(id), "%02d", march->done + 1);
+    march->stage->log[0] = '\0';
+    struct saga_work work = {.branch_id = id,
+                             .op = march->op,
+                             .url = march->stage->try_url,
+                             .payload = saga_text("yes")};
+    saga_workflow_step(march->flow, &work, on_march, march);
+}
+
+static void there_is_room_for_the_way_back(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *op, *why;
+        int most;
+    } cases[] = {{"action", "a workflow has at most 100 steps, besides undos", 100},
+                 {"compensate", "a workflow has at most 200 undos, confirms and commits", 200}};
+    struct stage stage;
+    stage_open(&stage);
+    struct saga_workflow *flow = begin(&stage);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct march march = {.stage = &stage, .flow = flow, .op = cases[i].op};
+        march_on(&march);
+        wait_for(stage.loop, march.refused > 0);
+        assert_int_equal(march.done, cases[i].most);
+        assert_non_null(strstr(march.why, cases[i].why));
+        assert_string_equal(stage.log, ""); /* it was not called */
+    }
+    assert_int_equal(step(&stage, flow, "100", "yes").result, SAGA_SUCCESS); /* is known */
+    assert_int_equal(report(&stage, flow, "100", "got").error, SAGA_E_NONE);
+    assert_int_equal(report(&stage, flow, "101", "got").error, SAGA_E_INVALID);
+    saga_workflow_leave(flow);
+    stage_close(&stage);
+}
+
+static void steps_that_are_under_way_count(void **state)
+{
+    (void)state;
+    enum { STEPS = 102 };
+    struct result results[STEPS] = {{.done = false}};
+    struct stage stage;
+    stage_open(&stage);
+    struct saga_workflow *flow = begin(&stage);
+    for (int i = 0; i < STEPS; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "%02d", i + 1);
+        struct saga_work work = {
+            .branch_id = id, .url = stage.try_url, .payload = saga_text(i == 0 ? "later" : "yes")};
+        saga_workflow_step(flow, &work, on_response, &results[i]);
+    }
+    int refused = 0;
+    for (int i = 0; i < STEPS; i++) {
+        wait_for(stage.loop, results[i].done);
+        refused += results[i].error == SAGA_E_INVALID;
+    }
+    assert_int_equal(refused, 2);
+    assert_int_equal(results[STEPS - 1].error, SAGA_E_INVALID);
+    assert_int_not_equal(results[0].error, SAGA_E_NONE); /* its room is free again */
+    assert_int_equal(step(&stage, flow, "01", "yes").result, SAGA_SUCCESS);
+    saga_workflow_leave(flow);
+    stage_close(&stage);
+}
+
+static void a_reply_that_cannot_be_kept_is_told_and_not_reported(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    struct saga_workflow *flow = begin(&stage);
+    struct result action = step(&stage, flow, "01", "big");
+    assert_int_equal(action.error, SAGA_E_INVALID);
+    assert_non_null(strstr(action.text, "done, but its reply of 262145 bytes cannot be kept"));
+    assert_null(strstr(stage.log, "register "));
+    assert_int_equal(report(&stage, flow, "01", "its number").error, SAGA_E_NONE);
+    assert_string_equal(step(&stage, flow, "01", "big").text, "|its number");
+    stage.log[0] = '\0';
+    assert_int_equal(step_op(&stage, flow, "01", "compensate", "big").result, SAGA_SUCCESS);
+    assert_non_null(strstr(stage.log, "register workflow g 01    compensate=succeed\n"));
+    saga_workflow_leave(flow);
+    stage_close(&stage);
+}
+
+static void all_replies_together_have_a_limit(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    struct saga_workflow *flow = begin(&stage);
+    for (int i = 0; i < 4; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "%02d", i + 1);
+        assert_int_equal(step(&stage, flow, id, "fill").result, SAGA_SUCCESS);
+    }
+    assert_int_equal(step(&stage, flow, "05", "yes").error, SAGA_E_INVALID);
+    struct result refusal = step(&stage, flow, "05", "no"); /* of which the word must be kept */
+    assert_int_equal(refusal.result, SAGA_FAILURE);
+    assert_string_equal(refusal.text, "|");
+    assert_int_equal(step_op(&stage, flow, "05", "compensate", "yes").result, SAGA_SUCCESS);
+    saga_workflow_leave(flow);
+    stage_close(&stage);
+}
+
 static void one_that_has_ended_is_only_told(void **state)
 {
     (void)state;
@@ -296,6 +457,11 @@ int main(void)
         cmocka_unit_test(a_step_that_was_done_is_not_called_again),
         cmocka_unit_test(what_the_program_does_itself_is_reported),
         cmocka_unit_test(what_is_not_clear_is_not_reported),
+        cmocka_unit_test(what_could_not_be_reported_is_not_called),
+        cmocka_unit_test(there_is_room_for_the_way_back),
+        cmocka_unit_test(steps_that_are_under_way_count),
+        cmocka_unit_test(a_reply_that_cannot_be_kept_is_told_and_not_reported),
+        cmocka_unit_test(all_replies_together_have_a_limit),
         cmocka_unit_test(one_that_has_ended_is_only_told),
         cmocka_unit_test(an_end_that_is_refused_or_not_known),
         cmocka_unit_test(what_is_wrong_is_refused),
