@@ -4,9 +4,22 @@
 #   OPS_PASSWORD SAGAD_PASSWORD ORDER_PASSWORD PRODUCT_PASSWORD USER_PASSWORD SCORE_PASSWORD
 set -euo pipefail
 
-hashed() {
-  printf '%s' "${!1:?$1 is not set: give each program a password}" | sha256sum | cut -d' ' -f1
+hash_of() { # NAME of the variable
+  if [ -z "${!1:-}" ]; then
+    echo "redis-acl.sh: $1 is not set: give each program a password" >&2
+    return 1
+  fi
+  printf '%s' "${!1}" | sha256sum | cut -d' ' -f1
 }
+
+# All in assignments, before anything is printed: one that fails ends the script. Inside a
+# here-document it would not, and that user would get the hash of an empty password.
+ops=$(hash_of OPS_PASSWORD)
+sagad=$(hash_of SAGAD_PASSWORD)
+order=$(hash_of ORDER_PASSWORD)
+product=$(hash_of PRODUCT_PASSWORD)
+user=$(hash_of USER_PASSWORD)
+score=$(hash_of SCORE_PASSWORD)
 
 # sagad may also take messages out of the outbox of the order service (docs/outbox.md).
 
@@ -17,11 +30,11 @@ program="-@all +@read +@write +@scripting +@connection +time +wait -@dangerous +
 # The default user keeps every right, behind a password: Redis 7.0 loads its append-only file with the
 # rights of the default user, and drops what that user may not do.
 cat <<EOF
-user default on #$(hashed OPS_PASSWORD) ~* &* +@all
-user ops on #$(hashed OPS_PASSWORD) ~* &* +@all
-user sagad on #$(hashed SAGAD_PASSWORD) resetchannels ~saga:* ~{ord:*}:outbox* $program +info +config|get +memory|usage
-user order on #$(hashed ORDER_PASSWORD) resetchannels ~{ord:* ~saga:services $program
-user product on #$(hashed PRODUCT_PASSWORD) resetchannels ~{prd:* ~saga:services $program
-user user on #$(hashed USER_PASSWORD) resetchannels ~{usr:* ~saga:services $program
-user score on #$(hashed SCORE_PASSWORD) resetchannels ~{scr:* ~saga:services $program
+user default on #$ops ~* &* +@all
+user ops on #$ops ~* &* +@all
+user sagad on #$sagad resetchannels ~saga:* ~{ord:*}:outbox* $program +info +config|get +memory|usage
+user order on #$order resetchannels ~{ord:* ~saga:services $program
+user product on #$product resetchannels ~{prd:* ~saga:services $program
+user user on #$user resetchannels ~{usr:* ~saga:services $program
+user score on #$score resetchannels ~{scr:* ~saga:services $program
 EOF

@@ -216,12 +216,15 @@ check_name() { # NAME [what it was given for]
 
 # ---- commands ----
 
+# An assignment ends the script when making one fails; an echo would print an empty one.
 write_secrets() {
-  local name
+  local name secret
   for name in OPS SAGAD ORDER PRODUCT USER SCORE; do
-    echo "export ${name}_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
+    secret=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    echo "export ${name}_PASSWORD=$secret"
   done
-  echo "export JWT_SECRET=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')"
+  secret=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+  echo "export JWT_SECRET=$secret"
 }
 
 write_env() {
