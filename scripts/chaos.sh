@@ -5,9 +5,9 @@
 #            [--coordinators 2] [--workers N] [--clients 24] [--rate 200] [--self-check]
 #            [--preset release]
 #   chaos.sh --check D        the checker alone, on the folder of a run
-# Builds what is missing, shows what happens, ends with 1 when something was wrong; then the folder
-# stays. The same seed in the same mode breaks the same things at the same offsets; each coordinator
-# has two workers when the seed is odd.
+# Builds what is missing, shows what happens, ends with 1 when something was wrong, then the folder
+# stays; with 2 when it was called wrong. The same seed in the same mode breaks the same things at the
+# same offsets; each coordinator has two workers when the seed is odd.
 # Clock steps need the package libfaketime, a full disk needs root; else they are left out.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,7 +15,11 @@ export PYTHONPATH=$root/tests
 chaos=(python3 -B "$root/tests/chaos/chaos.py")
 
 if [ "${1:-}" = --check ]; then
-  dir=${2:?chaos.sh: --check needs the folder of a run}
+  dir=${2:-}
+  if [ ! -f "$dir/clients.jsonl" ] || [ ! -f "$dir/dump.json" ]; then
+    echo "chaos.sh: --check needs the folder of a run, with clients.jsonl and dump.json: '$dir'" >&2
+    exit 2
+  fi
   exec python3 -B "$root/tests/chaos/checker.py" "$dir/clients.jsonl" "$dir/dump.json"
 fi
 

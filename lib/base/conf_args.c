@@ -23,7 +23,8 @@ struct args {
     const struct conf_program *program;
     int argc;
     char **argv;
-    int index; /* of the next argument */
+    int index;            /* of the next argument */
+    struct slice written; /* the name as it was given, for messages */
     char name[CONF_NAME_MAX];
     struct slice value;
 };
@@ -66,7 +67,7 @@ static enum arg_kind arg_value(struct args *args, enum arg_kind kind, bool is_bo
         return kind;
     }
     if (!next || strncmp(next, "--", 2) == 0) {
-        conf_report(report, "command line: --%s needs a value", args->name);
+        conf_report(report, "command line: --%.*s needs a value", SLICE_ARG(args->written));
         return ARG_WRONG;
     }
     args->value = slice_str(next);
@@ -91,12 +92,13 @@ static enum arg_kind arg_option(struct args *args, const char *text, struct conf
 {
     struct slice key;
     size_t len = strcspn(text, "=");
-    arg_name(args, slice_make(text, len));
+    args->written = slice_make(text, len);
+    arg_name(args, args->written);
     args->value = text[len] == '=' ? slice_str(text + len + 1) : slice_make(NULL, 0);
     enum arg_kind kind = arg_special(args->name);
     const struct conf_option *option = conf_find(args->program, slice_str(args->name), &key);
     if (kind == ARG_OPTION && !option) {
-        conf_report_unknown(report, args->program, "command line", "--", slice_str(args->name));
+        conf_report_unknown(report, args->program, "command line", "--", args->written);
         return ARG_WRONG;
     }
     if (kind == ARG_OPTION || kind == ARG_CONFIG) {
@@ -104,7 +106,7 @@ static enum arg_kind arg_option(struct args *args, const char *text, struct conf
         return text[len] == '=' ? kind : arg_value(args, kind, is_bool, report);
     }
     if (text[len] == '=') {
-        conf_report(report, "command line: --%s takes no value", args->name);
+        conf_report(report, "command line: --%.*s takes no value", SLICE_ARG(args->written));
         return ARG_WRONG;
     }
     return kind;

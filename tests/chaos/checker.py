@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What clients were told, and what Redis holds when all is over: do they agree?
 
-    checker.py LOG DUMP        prints each violation; ends with 1 when there is one
+    checker.py LOG DUMP        prints each violation; ends with 1 when there is one, with 2 when it
+                               cannot read them
 
 A pure function: check(log, dump) → [Violation]. The log is a list of lines (dicts), in the order in
 which they were written; "n" is the number of a line:
@@ -432,10 +433,23 @@ def read_log(path):
         return [json.loads(line) for line in file]
 
 
+def read(reader, path):
+    """1 is for violations: what cannot be read ends with 2."""
+    try:
+        return reader(path)
+    except OSError as error:
+        fault = error.strerror
+    except ValueError as error:
+        fault = f"is not what a run leaves: {error}"
+    print(f"checker.py: {path}: {fault}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main():
     if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    violations = check(read_log(sys.argv[1]), read_dump(sys.argv[2]))
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    violations = check(read(read_log, sys.argv[1]), read(read_dump, sys.argv[2]))
     for violation in violations:
         print(f"{violation.rule}: {violation.subject}: {violation.text}")
     print(f"{len(violations)} violations")

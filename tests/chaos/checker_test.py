@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """The checker passes a clean run and finds each planted damage, by the rule that it breaks."""
+import json
+import pathlib
 import random
+import subprocess
+import tempfile
 import unittest
 
 import checker
@@ -291,6 +295,50 @@ class CheckerTest(unittest.TestCase):
         self.assertEqual([], self.check())
         del self.world.keys["saga:{3}:log:s3"]
         self.assertEqual({"history"}, {violation.rule for violation in self.check()})
+
+
+class CommandTest(unittest.TestCase):
+    """scripts/chaos.sh --check FOLDER."""
+
+    SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "chaos.sh"
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="sagad-check-")
+        self.addCleanup(folder.cleanup)
+        self.dir = pathlib.Path(folder.name)
+
+    def check(self, *words):
+        """(exit code, standard output, errors)"""
+        done = subprocess.run([self.SCRIPT, "--check", *words], capture_output=True, text=True,
+                              timeout=60, check=False)
+        self.assertNotIn("Traceback", done.stderr)
+        return done.returncode, done.stdout, done.stderr
+
+    def write(self, log, dump):
+        (self.dir / "clients.jsonl").write_text(log, encoding="utf-8")
+        (self.dir / "dump.json").write_text(dump, encoding="utf-8")
+
+    def test_no_folder_and_one_that_no_run_left_are_wrong_usage(self):
+        for words in ((), ("/nonexist",), (self.dir,)):
+            code, out, errors = self.check(*words)
+            self.assertEqual((2, ""), (code, out), errors)
+            self.assertIn("needs the folder of a run, with clients.jsonl and dump.json", errors)
+
+    def test_half_a_file_is_named(self):
+        self.write('{"n": 1, "ask', "{}")
+        code, _, errors = self.check(self.dir)
+        self.assertEqual(2, code, errors)
+        self.assertIn(f"checker.py: {self.dir}/clients.jsonl: is not what a run leaves", errors)
+
+    def test_a_run_is_checked_and_a_violation_ends_with_1(self):
+        world = World()
+        log = "".join(json.dumps(line) + "\n" for line in world.log)
+        self.write(log, json.dumps({"keys": world.keys}))
+        self.assertEqual((0, "0 violations\n", ""), self.check(self.dir))
+        world.seats["a1"] = "2"
+        self.write(log, json.dumps({"keys": world.keys}))
+        code, out, _ = self.check(self.dir)
+        self.assertEqual(1, code, out)
 
 
 if __name__ == "__main__":

@@ -248,6 +248,20 @@ static void a_wrong_command_line_is_a_usage_error(void **state)
                  "command line: unexpected argument '--'; options begin with --\n");
 }
 
+static void an_option_is_named_as_it_was_written(void **state)
+{
+    (void)state;
+    expect_error(load("--quite-different", "2", NULL), CONF_USAGE,
+                 "command line: unknown option '--quite-different'; sagad --help lists all\n");
+    expect_error(load("--retry-intervl", "2s", NULL), CONF_USAGE,
+                 "command line: unknown option '--retry-intervl'; did you mean "
+                 "'--retry_interval'?\n");
+    expect_error(load("--retry-interval", NULL), CONF_USAGE,
+                 "command line: --retry-interval needs a value\n");
+    expect_error(load("--check-config=x", NULL), CONF_USAGE,
+                 "command line: --check-config takes no value\n");
+}
+
 static void a_file_that_cannot_be_read_is_an_error(void **state)
 {
     (void)state;
@@ -398,6 +412,7 @@ int main(void)
         TEST(a_wrong_value_names_source_option_value_and_what_is_allowed),
         TEST(all_errors_are_told_at_once),
         TEST(a_wrong_command_line_is_a_usage_error),
+        TEST(an_option_is_named_as_it_was_written),
         TEST(a_file_that_cannot_be_read_is_an_error),
         TEST(check_config_checks_and_says_so),
         TEST(the_program_judges_the_whole_and_check_config_looks_at_it),
