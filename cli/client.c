@@ -96,6 +96,25 @@ bool cli_answer_is_ok(const struct cli_answer *answer)
     return false;
 }
 
+/* It is the address that is wrong then, not what was asked. */
+static bool is_no_such_path(const struct cli_answer *answer)
+{
+    struct slice message = json_string(json_get(answer->json, "message"));
+    return message.len == 0 || slice_has_prefix(message, "no such path");
+}
+
+int cli_answer_code(const struct cli_answer *answer)
+{
+    switch (answer->status) {
+    case 200: return CLI_OK;
+    case 400:
+    case 413: return CLI_USAGE;
+    case 404: return is_no_such_path(answer) ? CLI_SERVER : CLI_NOT_SO;
+    case 409: return CLI_NOT_SO;
+    default: return CLI_SERVER;
+    }
+}
+
 static void stop_pause(void *arg)
 {
     *(bool *)arg = true;
@@ -109,10 +128,8 @@ int cli_tell(struct cli *cli, const char *path, struct buf *body)
     if (cli->json) {
         cli_print_body(&answer);
     }
-    int code = cli_answer_is_ok(&answer)                      ? CLI_OK
-               : answer.status == 404 || answer.status == 409 ? CLI_NOT_SO
-               : answer.status == 400                         ? CLI_USAGE
-                                                              : CLI_SERVER;
+    (void)cli_answer_is_ok(&answer);
+    int code = cli_answer_code(&answer);
     cli_answer_fini(&answer);
     return code;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 enum { TIMEOUT_MS = 10000, WATCH_MS = 200, WAIT_S = 600, FILE_MAX = 16 * 1024 * 1024 };
+enum { GID_SHOWN_MAX = 600 };
 
 void cli_print_body(const struct cli_answer *answer)
 {
@@ -31,13 +32,20 @@ static int query(struct cli *cli, const char *gid, struct cli_answer *answer)
     cli_request(cli, path.data, NULL, TIMEOUT_MS, answer);
     buf_fini(&path);
     if (!cli_answer_is_ok(answer)) {
-        return CLI_SERVER;
+        return cli_answer_code(answer);
     }
     if (!json_get(answer->json, "transaction")) {
         fprintf(stderr, "sagactl: there is no transaction with this gid\n");
         return CLI_NOT_SO;
     }
     return CLI_OK;
+}
+
+/* What has become of it: CLI_OK, CLI_NOT_SO or CLI_PARKED. */
+static int outcome(const struct json *document)
+{
+    bool parked = json_get(json_get(document, "transaction"), "parked");
+    return status_is(document, "failed") ? CLI_NOT_SO : parked ? CLI_PARKED : CLI_OK;
 }
 
 static int run_get(struct cli *cli, const char *gid)
@@ -50,29 +58,33 @@ static int run_get(struct cli *cli, const char *gid)
         } else {
             cli_view_transaction(cli, answer.json);
         }
-        code = status_is(answer.json, "failed") ? CLI_NOT_SO : CLI_OK;
+        code = outcome(answer.json);
     }
     cli_answer_fini(&answer);
     return code;
 }
 
-/* Prints the history as it grows, until the end. */
+/* Prints the history as it grows, until it has ended or waits for an operator. */
 static int run_watch(struct cli *cli, const char *gid)
 {
     size_t shown = 0;
     for (;;) {
         struct cli_answer answer;
         int code = query(cli, gid, &answer);
-        bool failed = code == CLI_OK && status_is(answer.json, "failed");
-        bool ended = failed || code != CLI_OK || status_is(answer.json, "succeed");
-        if (code == CLI_OK && !cli->json) {
+        bool found = code == CLI_OK;
+        code = found ? outcome(answer.json) : code;
+        bool over = code != CLI_OK || status_is(answer.json, "succeed");
+        if (found && !cli->json) {
             shown = cli_view_history(cli, answer.json, shown);
-        } else if (code == CLI_OK && ended) {
+        } else if (found && over) {
             cli_print_body(&answer);
         }
+        if (code == CLI_PARKED && !cli->json) {
+            cli_view_parked(answer.json);
+        }
         cli_answer_fini(&answer);
-        if (ended) {
-            return failed ? CLI_NOT_SO : code;
+        if (over) {
+            return code;
         }
         cli_pause(cli, WATCH_MS);
     }
@@ -95,6 +107,7 @@ static int run_list(struct cli *cli, const char *argument)
     }
     cli_request(cli, path.data, NULL, TIMEOUT_MS, &answer);
     buf_fini(&path);
+    int code = cli_answer_code(&answer);
     bool ok = cli_answer_is_ok(&answer);
     if (ok && cli->json) {
         cli_print_body(&answer);
@@ -102,7 +115,7 @@ static int run_list(struct cli *cli, const char *argument)
         cli_view_list(cli, answer.json);
     }
     cli_answer_fini(&answer);
-    return ok ? CLI_OK : CLI_SERVER;
+    return code;
 }
 
 static int run_services(struct cli *cli, const char *argument)
@@ -110,6 +123,7 @@ static int run_services(struct cli *cli, const char *argument)
     (void)argument;
     struct cli_answer answer;
     cli_request(cli, "/api/services", NULL, TIMEOUT_MS, &answer);
+    int code = cli_answer_code(&answer);
     bool ok = cli_answer_is_ok(&answer);
     if (ok && cli->json) {
         cli_print_body(&answer);
@@ -117,7 +131,7 @@ static int run_services(struct cli *cli, const char *argument)
         cli_view_services(answer.json);
     }
     cli_answer_fini(&answer);
-    return ok ? CLI_OK : CLI_SERVER;
+    return code;
 }
 
 /* For the shell, in single quotes; a quote inside ends them, is escaped and begins them again. */
@@ -205,16 +219,21 @@ static bool read_file(const char *name, struct buf *out)
     return out->len <= FILE_MAX;
 }
 
-static bool new_gid(struct cli *cli, struct buf *gid)
+/* Printed before anything is sent with it: whoever is interrupted then can ask for it, and does not
+ * submit the same thing again under another one. */
+static int new_gid(struct cli *cli, struct buf *gid)
 {
     struct cli_answer answer;
     cli_request(cli, "/api/dtmsvr/newGid", NULL, TIMEOUT_MS, &answer);
-    bool ok = cli_answer_is_ok(&answer);
-    if (ok) {
+    int code = cli_answer_code(&answer);
+    if (cli_answer_is_ok(&answer)) {
+        char shown[GID_SHOWN_MAX];
         buf_add_slice(gid, json_string(json_get(answer.json, "gid")));
+        fprintf(stderr, "sagactl: the gid is %s\n",
+                slice_printable(buf_slice(gid), shown, sizeof(shown)));
     }
     cli_answer_fini(&answer);
-    return ok;
+    return code;
 }
 
 static void add_member(struct buf *body, const char *name, struct slice value)
@@ -249,7 +268,7 @@ static int gid_choose(struct cli *cli, struct slice own, bool make, struct buf *
                         "--gid\n");
         return CLI_USAGE;
     }
-    return new_gid(cli, gid) ? CLI_OK : CLI_SERVER;
+    return new_gid(cli, gid);
 }
 
 /* Reads a document and gives it a gid when it has none. CLI_OK or the exit code after a message. */
@@ -278,12 +297,23 @@ static int document_read(struct cli *cli, const char *name, bool make, struct bu
     return code;
 }
 
-static int code_of(const struct cli_answer *answer)
+/* What is not in the answer, and matters for what to do next. */
+static void tell_outcome(const struct cli *cli, const struct cli_answer *answer, int code,
+                         struct slice gid)
 {
-    return answer->status == 200 ? CLI_OK : answer->status == 409 ? CLI_NOT_SO : CLI_SERVER;
+    char shown[GID_SHOWN_MAX];
+    slice_printable(gid, shown, sizeof(shown));
+    if (code == CLI_SERVER && answer->status != 401 && answer->status != 429) {
+        fprintf(stderr,
+                "sagactl: whether it was stored is not known: repeat it with the same gid, %s, "
+                "which is harmless\n",
+                shown);
+    } else if (answer->status == 425 && !cli->wait) {
+        fprintf(stderr, "sagactl: accepted, and not decided yet: sagactl watch %s\n", shown);
+    }
 }
 
-/* Posts a document; prints its gid, or the answer. */
+/* Posts a document; prints its gid when it is accepted, or the answer. */
 static int post_file(struct cli *cli, const char *path, const char *name, bool make,
                      struct buf *gid)
 {
@@ -292,12 +322,17 @@ static int post_file(struct cli *cli, const char *path, const char *name, bool m
     if (code == CLI_OK) {
         struct cli_answer answer;
         cli_request(cli, path, &body, WAIT_S * 1000, &answer);
-        if (cli->json) {
+        /* 425: accepted, and not decided yet. */
+        code = answer.status == 425 ? CLI_OK : cli_answer_code(&answer);
+        if (cli->json && answer.status != 0) {
             cli_print_body(&answer);
-        } else if (cli_answer_is_ok(&answer)) {
+        } else if (code == CLI_OK) {
             printf("%s\n", gid->data);
+            fflush(stdout);
+        } else {
+            (void)cli_answer_is_ok(&answer);
         }
-        code = code_of(&answer);
+        tell_outcome(cli, &answer, code, buf_slice(gid));
         cli_answer_fini(&answer);
     }
     buf_fini(&body);
@@ -383,28 +418,30 @@ static int run_force_stop(struct cli *cli, const char *gid)
 }
 
 const struct cli_command cli_commands[] = {
-    {"submit", "FILE",
+    {"submit", "FILE", "--gid --wait",
      "submit the JSON of a transaction (\"-\": standard input), or let a prepared one go on",
      run_submit},
-    {"prepare", "FILE", "store a tcc, msg, xa or workflow that waits for its submit or abort",
-     run_prepare},
-    {"register", "FILE",
+    {"prepare", "FILE", "--gid",
+     "store a tcc, msg, xa or workflow that waits for its submit or abort", run_prepare},
+    {"register", "FILE", "--gid",
      "add the branch of this JSON to a prepared tcc or xa, the step to a workflow", run_register},
-    {"get", "GID", "statuses, branches and timeline of a transaction", run_get},
-    {"list", NULL, "transactions, newest first", run_list},
-    {"watch", "GID", "follow a transaction to its end", run_watch},
-    {"keys", "GID", "the redis-cli commands that show a transaction", run_keys},
-    {"services", NULL, "participants that are known by name, and how it goes with each instance",
-     run_services},
-    {"abort", "GID", "turn a running or prepared transaction round", run_abort},
-    {"retry", "[GID]", "try now what waits for its next attempt, or for an operator", run_retry},
-    {"resolve", "GID", "say that a parked op was done by hand: --branch, --op, --as, --reason",
-     cli_run_resolve},
-    {"force-stop", "GID", "end it as failed without calling anybody: the books are yours then",
+    {"get", "GID", "", "statuses, branches and timeline of a transaction", run_get},
+    {"list", NULL, "--status --type --limit --parked", "transactions, newest first", run_list},
+    {"watch", "GID", "", "follow a transaction to its end, or until it is parked", run_watch},
+    {"keys", "GID", "", "the redis-cli commands that show a transaction", run_keys},
+    {"services", NULL, "",
+     "participants that are known by name, and how it goes with each instance", run_services},
+    {"abort", "GID", "--reason", "turn a running or prepared transaction round", run_abort},
+    {"retry", "[GID]", "--all-parked",
+     "try now what waits for its next attempt, or for an operator", run_retry},
+    {"resolve", "GID", "--branch --op --as --reason",
+     "say that a parked op was done by hand: --branch, --op, --as, --reason", cli_run_resolve},
+    {"force-stop", "GID", "", "end it as failed without calling anybody: the books are yours then",
      run_force_stop},
-    {"retry-all", NULL, "try now all that wait for their next attempt", cli_run_retry_all},
-    {"topics", NULL, "topics of messages, with those who have subscribed", cli_run_topics},
-    {"subscribe", "TOPIC", "send the messages of this topic to --url as well", cli_run_subscribe},
-    {"unsubscribe", "TOPIC", "send them there no more", cli_run_unsubscribe},
-    {NULL, NULL, NULL, NULL},
+    {"retry-all", NULL, "", "try now all that wait for their next attempt", cli_run_retry_all},
+    {"topics", NULL, "", "topics of messages, with those who have subscribed", cli_run_topics},
+    {"subscribe", "TOPIC", "--url --reason", "send the messages of this topic to --url as well",
+     cli_run_subscribe},
+    {"unsubscribe", "TOPIC", "--url", "send them there no more", cli_run_unsubscribe},
+    {NULL, NULL, NULL, NULL, NULL},
 };

@@ -61,7 +61,7 @@ static void print_help(void)
            "  --json          the server's JSON instead of text\n"
            "  --gid GID       submit, prepare, register: for a file without one (of the first two\n"
            "                  a missing gid is made)\n"
-           "  --wait          submit: watch it to its end\n"
+           "  --wait          submit: watch it to its end, or until it is parked\n"
            "  --status S      list: only prepared, submitted, aborting, succeed or failed\n"
            "  --type T        list: only of this type\n"
            "  --limit N       list: at most N (default 20)\n"
@@ -74,8 +74,10 @@ static void print_help(void)
            "                  remark\n"
            "  --version, --help\n\n"
            "The environment variable SAGA_TOKEN holds the token, when the coordinator wants one.\n"
-           "Exit codes: 0 done, 1 the transaction failed or is not there, 2 wrong usage, 3 the\n"
-           "coordinator does not answer or refuses.\n");
+           "Exit codes: 0 done, or it runs; 1 the transaction failed, is not there, or its\n"
+           "status forbids it; 2 wrong usage or request; 3 the coordinator does not answer, or\n"
+           "not now: repeat it with the same gid; 4 the transaction is parked, and waits for an\n"
+           "operator.\n");
 }
 
 static bool read_limit(const char *text, int64_t *out)
@@ -122,7 +124,34 @@ static const struct cli_command *find_command(const char *name)
     return NULL;
 }
 
-static int run(struct cli *cli, int argc, char **argv)
+static bool command_has(const struct cli_command *command, const char *option)
+{
+    const char *word = command->options;
+    bool has = strcmp(option, "http") == 0 || strcmp(option, "json") == 0;
+    while (*word && !has) {
+        size_t len = strcspn(word, " ");
+        has = len == strlen("--") + strlen(option) && memcmp(word + 2, option, len - 2) == 0;
+        word += len + strspn(word + len, " ");
+    }
+    return has;
+}
+
+/* Who gives an option to a command that does not have it expects something else of it: that
+ * force-stop ends one branch alone, say. `given` has a bit for each of the long options. */
+static bool options_fit(const struct cli_command *command, unsigned given)
+{
+    for (size_t i = 0; long_options[i].name; i++) {
+        if ((given >> i & 1) && !command_has(command, long_options[i].name)) {
+            fprintf(stderr, "sagactl: %s has no option --%s; it has %s%s--http --json\n",
+                    command->name, long_options[i].name, command->options,
+                    command->options[0] ? " " : "");
+            return false;
+        }
+    }
+    return true;
+}
+
+static int run(struct cli *cli, unsigned given, int argc, char **argv)
 {
     const struct cli_command *command = argc > 0 ? find_command(argv[0]) : NULL;
     if (argc == 0) {
@@ -138,6 +167,9 @@ static int run(struct cli *cli, int argc, char **argv)
                 command->argument ? command->argument : "");
         return CLI_USAGE;
     }
+    if (!options_fit(command, given)) {
+        return CLI_USAGE;
+    }
     cli_open(cli);
     int code = command->run(cli, argv[1]);
     cli_close(cli);
@@ -151,13 +183,15 @@ int main(int argc, char **argv)
                       .token = getenv("SAGA_TOKEN"),
                       .colour = isatty(STDOUT_FILENO) == 1,
                       .limit = 20};
-    int option;
+    int option, index = 0;
+    unsigned given = 0;
     log_set_level(LOG_ERROR);
-    while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "h", long_options, &index)) != -1) {
         int code = read_option(&cli, option);
         if (code >= 0) {
             return code;
         }
+        given |= 1U << index;
     }
-    return run(&cli, argc - optind, argv + optind);
+    return run(&cli, given, argc - optind, argv + optind);
 }

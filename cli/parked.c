@@ -15,8 +15,8 @@ static void print_failed(const struct json *list)
     }
 }
 
-/* One page; false: the coordinator does not answer or refuses. */
-static bool retry_page(struct cli *cli, struct buf *position, double *good, int *bad)
+/* One page. CLI_OK or the exit code after a message. */
+static int retry_page(struct cli *cli, struct buf *position, double *good, int *bad)
 {
     struct cli_answer answer;
     struct buf path = {0}, body = {0};
@@ -25,9 +25,9 @@ static bool retry_page(struct cli *cli, struct buf *position, double *good, int 
         http_url_add_query(&path, "position", buf_slice(position));
     }
     cli_request(cli, path.data, &body, TIMEOUT_MS, &answer);
-    bool ok = cli_answer_is_ok(&answer);
+    int code = cli_answer_code(&answer);
     buf_clear(position);
-    if (ok) {
+    if (cli_answer_is_ok(&answer)) {
         const struct json *failed = json_get(answer.json, "failed");
         *good += json_double(json_get(answer.json, "succeed_count"));
         *bad += (int)json_count(failed);
@@ -36,26 +36,25 @@ static bool retry_page(struct cli *cli, struct buf *position, double *good, int 
     }
     cli_answer_fini(&answer);
     buf_fini(&path);
-    return ok;
+    return code;
 }
 
 int cli_run_retry_parked(struct cli *cli)
 {
     struct buf position = {0};
     double good = 0;
-    int bad = 0;
-    bool ok = true, more = true;
-    while (ok && more) {
-        ok = retry_page(cli, &position, &good, &bad);
-        more = position.len > 0;
-    }
+    int bad = 0, code;
+    do {
+        code = retry_page(cli, &position, &good, &bad);
+    } while (code == CLI_OK && position.len > 0);
     buf_fini(&position);
+    bool ok = code == CLI_OK;
     if (ok && cli->json) {
         printf("{\"succeed_count\":%.0f,\"failed_count\":%d}\n", good, bad);
     } else if (ok) {
         printf("%.0f parked transactions are tried again now\n", good);
     }
-    return !ok ? CLI_SERVER : bad > 0 ? CLI_NOT_SO : CLI_OK;
+    return ok && bad > 0 ? CLI_NOT_SO : code;
 }
 
 int cli_run_resolve(struct cli *cli, const char *gid)

@@ -43,8 +43,8 @@ int cli_run_topics(struct cli *cli, const char *argument)
 {
     (void)argument;
     struct buf position = {0};
-    bool ok = true, more = true;
-    while (ok && more) {
+    int code;
+    do {
         struct cli_answer answer;
         struct buf path = {0};
         buf_printf(&path, "/api/dtmsvr/scanKV?cat=topics&limit=%d", PAGE);
@@ -52,7 +52,8 @@ int cli_run_topics(struct cli *cli, const char *argument)
             http_url_add_query(&path, "position", buf_slice(&position));
         }
         cli_request(cli, path.data, NULL, TIMEOUT_MS, &answer);
-        ok = cli_answer_is_ok(&answer);
+        code = cli_answer_code(&answer);
+        bool ok = cli_answer_is_ok(&answer);
         if (ok && cli->json) {
             cli_print_body(&answer);
         } else if (ok) {
@@ -60,12 +61,11 @@ int cli_run_topics(struct cli *cli, const char *argument)
         }
         buf_clear(&position);
         buf_add_slice(&position, json_string(json_get(answer.json, "next_position")));
-        more = position.len > 0;
         cli_answer_fini(&answer);
         buf_fini(&path);
-    }
+    } while (code == CLI_OK && position.len > 0);
     buf_fini(&position);
-    return ok ? CLI_OK : CLI_SERVER;
+    return code;
 }
 
 static int change(struct cli *cli, const char *path, const char *topic)
@@ -101,22 +101,24 @@ int cli_run_retry_all(struct cli *cli, const char *argument)
 {
     (void)argument;
     double count = 0;
-    bool ok = true, more = true;
-    while (ok && more) {
+    bool more;
+    int code;
+    do {
         struct cli_answer answer;
         struct buf path = {0}, body = {0};
         buf_printf(&path, "/api/dtmsvr/resetCronTime?timeout=0&limit=%d", RESET_PAGE);
         cli_request(cli, path.data, &body, TIMEOUT_MS, &answer);
-        ok = cli_answer_is_ok(&answer);
+        code = cli_answer_code(&answer);
+        bool ok = cli_answer_is_ok(&answer);
         count += ok ? json_double(json_get(answer.json, "succeed_count")) : 0;
         more = ok && json_bool(json_get(answer.json, "has_remaining"));
         cli_answer_fini(&answer);
         buf_fini(&path);
-    }
-    if (ok && cli->json) {
+    } while (more);
+    if (code == CLI_OK && cli->json) {
         printf("{\"succeed_count\":%.0f}\n", count);
-    } else if (ok) {
+    } else if (code == CLI_OK) {
         printf("%.0f transactions are tried again now\n", count);
     }
-    return ok ? CLI_OK : CLI_SERVER;
+    return code;
 }

@@ -49,12 +49,10 @@ static void print_line(const char *name, struct slice value)
     }
 }
 
-static void view_parked(const struct json *parked)
+/* "since 2026-01-31T12:00:00.000Z, attempts 01.compensate" */
+static void print_parked(const struct json *parked)
 {
-    if (!parked) {
-        return;
-    }
-    printf("%-10s since ", "parked");
+    printf("since ");
     cli_print_text(json_string(json_get(parked, "since")));
     printf(", ");
     cli_print_text(json_string(json_get(parked, "reason")));
@@ -63,7 +61,26 @@ static void view_parked(const struct json *parked)
         putchar(' ');
         cli_print_text(json_string(op));
     }
-    putchar('\n');
+}
+
+static void view_parked(const struct json *parked)
+{
+    if (parked) {
+        printf("%-10s ", "parked");
+        print_parked(parked);
+        putchar('\n');
+    }
+}
+
+void cli_view_parked(const struct json *document)
+{
+    const struct json *txn = json_get(document, "transaction");
+    struct slice gid = json_string(json_get(txn, "gid"));
+    printf("parked: ");
+    print_parked(json_get(txn, "parked"));
+    printf("; nobody tries it any more. sagactl get ");
+    cli_print_text(gid);
+    printf(" tells why; then: sagactl retry, resolve, abort or force-stop\n");
 }
 
 /* What a participant or a workflow answered, as far as it is text. */

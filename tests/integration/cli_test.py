@@ -4,16 +4,20 @@ import json
 import os
 import re
 import subprocess
+import threading
 import unittest
 
+from harness import web
 from harness.case import StackCase
 from harness.dtm import PATIENT, b64
 from harness.process import wait_for
 from harness.stack import BUILD
 from harness.web import Answer
 
+PROGRAM = os.path.join(BUILD, "cli/sagactl")
 
-class CliTest(StackCase):
+
+class CliCase(StackCase):
     stack_options = {"services": (), "settings": {"sagad": {**PATIENT, "timeout_to_fail": "60s"}}}
     has_user = False
 
@@ -21,13 +25,16 @@ class CliTest(StackCase):
         self.web = self.participant()
         self.id_ = self.gid()
 
-    def ctl(self, *words, code=0, file=None, stdout=False):
-        """Standard output, of a failure the errors; `file` is a document for standard input."""
-        done = subprocess.run(
-            [os.path.join(BUILD, "cli/sagactl"), *words, "--http",
-             f"http://{self.sagad.http.address}"],
+    def run_ctl(self, *words, file=None, http=None):
+        """`file` is a document for standard input, `http` another coordinator."""
+        return subprocess.run(
+            [PROGRAM, *words, "--http", http or f"http://{self.sagad.http.address}"],
             input=json.dumps(file) if file is not None else "", capture_output=True, text=True,
             timeout=60, check=False)
+
+    def ctl(self, *words, code=0, stdout=False, **options):
+        """Standard output, of a failure the errors."""
+        done = self.run_ctl(*words, **options)
         self.assertEqual(code, done.returncode, done.stdout + done.stderr)
         return done.stdout if code == 0 or stdout else done.stderr
 
@@ -43,6 +50,8 @@ class CliTest(StackCase):
         return {"trans_type": "tcc", "branch_id": branch_id, "confirm": self.url("confirm"),
                 "cancel": self.url("cancel"), "data": "{}", **fields}
 
+
+class CliTest(CliCase):
     def prepare_tcc(self):
         self.ctl("prepare", "-", "--gid", self.id_, file={"trans_type": "tcc"})
         self.ctl("register", "-", "--gid", self.id_, file=self.branch("01"))
@@ -85,7 +94,7 @@ class CliTest(StackCase):
     def test_a_parked_one_is_listed_and_tried_again(self):
         self.park()
         self.assertRegex(self.ctl("list", "--parked"), f"submitted +{self.id_}  parked\n")
-        self.assertRegex(self.ctl("get", self.id_),
+        self.assertRegex(self.ctl("get", self.id_, code=4, stdout=True),
                          r"\nparked +since \d{4}-\S+, conflict 01\.confirm\n")
         self.assertIn(":parked' '" + self.id_, self.ctl("keys", self.id_))
         self.assertNotIn(":due' '" + self.id_, self.ctl("keys", self.id_))
@@ -114,6 +123,25 @@ class CliTest(StackCase):
         self.await_status(self.id_, "succeed")
         self.assertIn("01.confirm as succeed: by hand", self.ctl("get", self.id_))
         self.assertIn("ended already", self.ctl(*what, "--branch", "01", code=1))
+
+    def test_a_watch_ends_when_somebody_must_act(self):
+        self.park()
+        said = (r"\nparked: since \d{4}-\S+, conflict 01\.confirm; nobody tries it any more. "
+                f"sagactl get {self.id_} tells why; then: sagactl retry, resolve, ")
+        self.assertRegex(self.ctl("watch", self.id_, code=4, stdout=True), said)
+        waited = self.ctl("submit", "-", "--wait", "--gid", self.id_, code=4, stdout=True,
+                          file={"trans_type": "tcc"})
+        self.assertTrue(waited.startswith(self.id_ + "\n"), waited)
+        self.assertRegex(waited, said)
+        document = json.loads(self.ctl("watch", self.id_, "--json", code=4, stdout=True))
+        self.assertEqual(["01.confirm"], document["transaction"]["parked"]["ops"])
+        self.web.rules = {}
+        self.ctl("retry", self.id_)
+        self.ctl("watch", self.id_)  # it is not parked any more when the retry is answered
+        self.assert_status(self.id_, "succeed")
+
+    def assert_status(self, gid, status):
+        self.assertEqual(status, self.sagad.status(gid))
 
     def await_attempts(self, gid, count):
         wait_for(lambda: self.sagad.history(gid).count("01.action") >= count, "it was tried")
@@ -195,7 +223,7 @@ class CliTest(StackCase):
                 "trans_type": "workflow", "branch_id": branch_id, "op": op, "status": status,
                 "data": text})
         self.assertIn("cannot abort", self.ctl("abort", self.id_, code=1))
-        self.assertIn("req_extra", self.ctl("submit", "-", "--gid", self.id_, code=3,
+        self.assertIn("req_extra", self.ctl("submit", "-", "--gid", self.id_, code=2,
                                             file={"trans_type": "workflow"}))
         end = {"trans_type": "workflow", "req_extra": {
             "status": "failed", "rollback_reason": "no seat", "result": b64(b"stayed at home")}}
@@ -223,10 +251,143 @@ class CliTest(StackCase):
                                               file=self.saga(gid="y")))
         self.assertIn("JSON object", self.ctl("prepare", "-", code=2, file=[]))
         self.assertIn("no transaction", self.ctl("abort", "nobody", code=1))
-        self.assertIn("query_prepared", self.ctl("prepare", "-", code=3, file={
+        self.assertIn("query_prepared", self.ctl("prepare", "-", code=2, file={
             "trans_type": "msg", "steps": [{"action": self.url("a")}], "payloads": ["{}"]}))
         self.ctl("register", "-", "--gid", "nobody", code=1, file=self.branch("01"))
         self.ctl("prepare", code=2)
+
+    def test_an_exit_code_means_the_same_in_all_commands(self):
+        tcc = {"trans_type": "tcc"}
+        for code, words, file in (
+                (1, ["submit", "-", "--gid", "nobody"], tcc), (1, ["retry", "nobody"], None),
+                (1, ["force-stop", "nobody"], None), (1, ["get", "nobody"], None),
+                (2, ["submit", "-"], {"trans_type": "dance"}),
+                (2, ["prepare", "-"], {"trans_type": "dance"}),
+                (2, ["register", "-", "--gid", "x"], {"trans_type": "saga"}),
+                (2, ["list", "--status", "odd"], None), (2, ["get", ""], None),
+                (2, ["resolve", "x", "--branch", "01", "--op", "a", "--as", "failed", "--reason",
+                     "r"], None)):
+            with self.subTest(words):
+                self.ctl(*words, code=code, file=file)
+        nowhere = f"http://{self.sagad.http.address}/nowhere"  # 404, and not of a transaction
+        for words, file in ((["get", "x"], None), (["retry", "x"], None), (["list"], None),
+                            (["services"], None), (["retry-all"], None), (["topics"], None),
+                            (["retry", "--all-parked"], None),
+                            (["submit", "-", "--gid", "x"], self.saga())):
+            with self.subTest(words):
+                self.ctl(*words, code=3, file=file, http=nowhere)
+
+    def test_an_option_of_another_command_is_refused(self):
+        self.web.rules["/a"] = Answer(500)
+        self.ctl("submit", "-", "--gid", self.id_, file=self.saga(retry_interval=600))
+        self.await_attempts(self.id_, 1)
+        for words, says in (
+                (["force-stop", self.id_, "--branch", "02", "--op", "compensate"],
+                 "force-stop has no option --branch; it has --http --json"),
+                (["abort", self.id_, "--branch", "02"],
+                 "abort has no option --branch; it has --reason --http --json"),
+                (["retry-all", "--limit", "1", "--type", "saga"],
+                 "retry-all has no option --type; it has --http --json"),
+                (["--wait", "watch", self.id_], "watch has no option --wait; it has"),
+                (["list", "--all-parked"], "list has no option --all-parked; it has --status "
+                                           "--type --limit --parked --http --json"),
+                (["unsubscribe", "t", "--reason", "r"], "unsubscribe has no option --reason; it "
+                                                        "has --url --http --json")):
+            with self.subTest(words):
+                self.assertEqual(f"sagactl: {says}", self.ctl(*words, code=2)[:9 + len(says)])
+        self.assertEqual(1, self.web.count("/a"))
+        self.assert_status(self.id_, "submitted")
+
+    def test_each_command_takes_its_options(self):
+        """What is refused behind them is refused by the command."""
+        self.addCleanup(web.ask, self.sagad.http.number, "DELETE",
+                        f"/api/dtmsvr/topic/{self.id_}")
+        for words, code in ((["list", "--status", "failed", "--type", "saga", "--limit", "1",
+                              "--parked", "--json"], 0),
+                            (["abort", "nobody", "--reason", "r"], 1),
+                            (["resolve", "nobody", "--branch", "01", "--op", "action", "--as",
+                              "succeed", "--reason", "r"], 1),
+                            (["subscribe", self.id_, "--url", self.url("a"), "--reason", "r"], 0),
+                            (["unsubscribe", self.id_, "--url", self.url("a")], 0)):
+            with self.subTest(words):
+                self.ctl(*words, code=code)
+
+
+class UnclearTest(CliCase):
+    """Who does not learn what became of a submit can ask for it, or repeat it under the same gid."""
+
+    MADE = "made-by-sagad"
+
+    def coordinator(self, **answers):
+        """One that a test scripts; `answers` by the last part of the path."""
+        coordinator = self.participant()
+        answers.setdefault("newGid", Answer(200, json.dumps({"gid": self.MADE})))
+        coordinator.rules = {f"/api/dtmsvr/{name}": answer for name, answer in answers.items()}
+        return coordinator
+
+    def test_the_gid_is_told_before_anything_is_sent(self):
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+        coordinator = self.coordinator(submit=Answer(gate=gate))
+        with subprocess.Popen([PROGRAM, "submit", "-", "--http", coordinator.url], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            process.stdin.write(json.dumps(self.saga()))
+            process.stdin.close()
+            self.assertEqual(f"sagactl: the gid is {self.MADE}\n", process.stderr.readline())
+            wait_for(lambda: coordinator.count("/api/dtmsvr/submit"), "it is submitted")
+            self.assertIsNone(process.poll())
+            gate.set()
+            self.assertEqual(self.MADE + "\n", process.stdout.read())
+            self.assertEqual(0, process.wait(60))
+        self.assertEqual(self.MADE, json.loads(coordinator.calls[-1].body)["gid"])
+
+    def test_without_a_clear_answer_the_gid_to_repeat_is_told(self):
+        for answer in (Answer(503, '{"message":"Redis is away"}'), Answer(500, "?"),
+                       Answer(drop=True)):
+            for command in ("submit", "prepare"):
+                for words, gid in (([], self.MADE), (["--gid", "mine"], "mine"),
+                                   (["--gid", "mine", "--json"], "mine")):
+                    with self.subTest(command, status=answer.status, drop=answer.drop, words=words):
+                        coordinator = self.coordinator(**{command: answer})
+                        errors = self.ctl(command, "-", *words, code=3, file=self.saga(),
+                                          http=coordinator.url)
+                        self.assertIn("whether it was stored is not known: repeat it with the "
+                                      f"same gid, {gid}, ", errors)
+
+    def test_what_was_turned_away_is_not_called_unclear(self):
+        for status in (401, 429):
+            coordinator = self.coordinator(submit=Answer(status, '{"message":"no"}'))
+            errors = self.ctl("submit", "-", "--gid", "mine", code=3, file=self.saga(),
+                              http=coordinator.url)
+            self.assertEqual(f"sagactl: the coordinator answered {status}: no\n", errors)
+
+    def test_what_is_not_decided_yet_is_accepted(self):
+        self.web.rules["/a"] = Answer(500)
+        done = self.run_ctl("submit", "-", file=self.saga(wait_result=True, retry_interval=600))
+        gid = done.stdout.strip()
+        self.assertEqual((0, f"sagactl: the gid is {gid}\nsagactl: accepted, and not decided yet: "
+                             f"sagactl watch {gid}\n"), (done.returncode, done.stderr))
+        self.assertEqual("submitted", self.sagad.status(gid))
+
+    def test_a_wait_goes_on_when_it_is_not_decided_yet(self):
+        self.web.rules["/a"] = [Answer(500), Answer(200)]
+        text = self.ctl("submit", "-", "--wait", "--gid", self.id_,
+                        file=self.saga(wait_result=True, retry_interval=1))
+        self.assertTrue(text.startswith(self.id_ + "\n"), text)
+        self.assertRegex(text, r"ERROR[^\n]+\n[^\n]+01\.action +SUCCESS[^\n]+\n[^\n]+succeed")
+
+    def test_a_repeat_with_the_gid_doubles_nothing(self):
+        """The first answer is lost behind the coordinator that a test scripts."""
+        def pass_on(call):
+            self.sagad.post(call.path, json.loads(call.body))
+        coordinator = self.coordinator(newGid=Answer(200, json.dumps({"gid": self.id_})),
+                                       submit=Answer(drop=True, run=pass_on))
+        errors = self.ctl("submit", "-", code=3, file=self.saga(), http=coordinator.url)
+        gid = re.search(r"with the same gid, (\S+),", errors).group(1)
+        self.await_status(gid, "succeed")
+        self.ctl("submit", "-", "--gid", gid, file=self.saga())
+        self.assertEqual(["/a"], self.web.paths())
 
 
 if __name__ == "__main__":
