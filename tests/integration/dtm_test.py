@@ -353,6 +353,14 @@ class OperatorTest(DtmCase):
         self.await_status(self.id_, "failed")
         self.assertEqual(["/a", "/b", "/b-undo", "/a-undo"], self.web.paths())
 
+    def test_of_the_type_an_abort_looks_at_the_spelling_alone(self):
+        self.hang("a")
+        reply = self.sagad.dtm("abort", gid=self.id_, trans_type="dance")
+        self.assertEqual(400, reply.status)
+        self.assertEqual("submitted", self.sagad.status(self.id_))
+        self.assertEqual(200, self.sagad.dtm("abort", gid=self.id_, trans_type="tcc").status)
+        self.await_status(self.id_, "failed")
+
     def test_abort_of_a_finished_saga(self):
         self.submit("a", wait_result=True)
         reply = self.sagad.dtm("abort", gid=self.id_, trans_type="saga")

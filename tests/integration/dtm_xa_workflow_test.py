@@ -234,6 +234,11 @@ class WorkflowTest(Workflow, ModeCase):
                 if change.get("trans_type") == "saga":
                     fields |= {"steps": [{"action": ""}], "payloads": [""]}
                 self.assert_refused(says, self.send("prepareWorkflow", **{**fields, **change}))
+        for other, says in (("saga", "steps: has 0 entries; must have 1 to 100"),
+                            ("tcc", "field 'trans_type': must be workflow")):
+            with self.subTest(other):
+                self.assert_message(400, says, self.send("prepareWorkflow",
+                                                         **self.workflow(trans_type=other)))
         self.assertIsNone(self.transaction())
         self.begin()
         for extra in (None, "x", {}, {"status": "prepared"}, {"status": 7},

@@ -143,6 +143,17 @@ class ParkTest(ParkedCase):
         history = self.sagad.history(self.id_)
         self.assertEqual(["parked", "retry", "01.compensate", "failed"], history[-4:])
 
+    def test_a_workflow_that_is_resumed_in_vain_is_parked_and_its_client_may_end_it(self):
+        workflow = {"trans_type": "workflow", "custom_data": '{"name":"trip","data":""}',
+                    "query_prepared": self.url("resume")}
+        self.assertEqual(200, self.send("prepareWorkflow", **self.body(**workflow)).status)
+        parked = self.await_parked()
+        self.assertEqual(("attempts", ["00.resume"]), (parked["reason"], parked["ops"]))
+        self.assertEqual(PARK_AFTER, self.web.count("/resume"))  # each answered 200
+        self.ok("submit", **self.body(trans_type="workflow", req_extra={"status": "succeed"}))
+        self.assert_ended("succeed")
+        self.assertEqual((False, False), self.places())
+
     def test_a_retry_in_vain_is_parked_after_as_many_failures_again(self):
         first = self.park()
         self.retry_now()
