@@ -286,6 +286,11 @@ static int document_read(struct cli *cli, const char *name, bool make, struct bu
         fprintf(stderr, "sagactl: %s: %s\n", name, reason.text);
     } else if (!json_is_object(document) || !json_first(document)) {
         fprintf(stderr, "sagactl: %s: must hold a JSON object\n", name);
+    } else if (json_get(document, "gid") && json_string(json_get(document, "gid")).len == 0) {
+        fprintf(
+            stderr,
+            "sagactl: %s: field 'gid': must be a text of 1 to 128 characters; or leave it out\n",
+            name);
     } else {
         struct slice own = json_string(json_get(document, "gid"));
         code = gid_choose(cli, own, make, gid);

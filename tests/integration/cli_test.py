@@ -146,6 +146,11 @@ class CliTest(CliCase):
     def await_attempts(self, gid, count):
         wait_for(lambda: self.sagad.history(gid).count("01.action") >= count, "it was tried")
 
+    def test_a_gid_that_is_none_is_refused(self):
+        for gid in ("", 7, None):
+            self.assertIn("field 'gid'", self.ctl("submit", "-", code=2, file={**self.saga(), "gid": gid}))
+        self.assertEqual([], self.web.paths())
+
     def test_a_file_without_gid_gets_a_new_one(self):
         gid = self.ctl("submit", "-", file=self.saga()).strip()
         self.assertEqual(22, len(gid))
