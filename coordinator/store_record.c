@@ -87,6 +87,7 @@ static const struct slice payload_word = SLICE_LIT("payload ");
 static const struct slice after_word = SLICE_LIT("after");
 static const struct slice result_word = SLICE_LIT("result");
 static const struct slice query_word = SLICE_LIT("query");
+static const struct slice seq_word = SLICE_LIT("seq ");
 
 enum {
     OP_TEXT_BYTES = 32, /* " compensate ", "100.compensate" */
@@ -111,6 +112,10 @@ size_t record_text_bytes(const struct txn *txn)
         for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
             bytes += TXN_BRANCH_ID_MAX + 2 * OP_TEXT_BYTES + branch->ops[op].url.len;
         }
+    }
+    for (size_t i = 0; i < txn->progress_count; i++) {
+        const struct txn_progress *step = &txn->progress[i];
+        bytes += step->id.len + step->op.len + OP_TEXT_BYTES + step->data.len;
     }
     return bytes;
 }
@@ -169,14 +174,26 @@ static void add_after(struct buf *text, const struct txn *txn, const struct txn_
     }
 }
 
-/* "after 01,02 action URL compensate URL payload BYTES": what never changes. What is empty is left
- * out. */
+/* As txn_register puts it in front. */
+static void add_seq(struct buf *text, const struct txn_branch *branch)
+{
+    if (branch->seq > 0) {
+        buf_add_slice(text, seq_word);
+        add_digits(text, branch->seq);
+        buf_add_slice(text, space);
+    }
+}
+
+/* "seq 1 after 01,02 action URL compensate URL payload BYTES": what never changes. What is empty is
+ * left out. */
 static void add_branch(struct scratch *scratch, const struct txn *txn,
                        const struct txn_branch *branch)
 {
     struct buf *text = &scratch->text;
-    size_t begin = text->len;
+    size_t whole = text->len;
     scratch_add(scratch, branch->id);
+    add_seq(text, branch);
+    size_t begin = text->len;
     add_after(text, txn, branch);
     add_word_number(text, begin, "timeout", branch->request_timeout_ms);
     add_word_number(text, begin, "interval", branch->retry_interval_ms);
@@ -187,7 +204,7 @@ static void add_branch(struct scratch *scratch, const struct txn *txn,
         }
     }
     add_payload(text, begin, branch->payload);
-    scratch_add_made(scratch, begin);
+    scratch_add_made(scratch, whole);
 }
 
 /* "query URL payload BYTES" */
@@ -214,13 +231,19 @@ size_t record_branch_bytes(const struct store_branch *branch)
     return bytes;
 }
 
+/* "succeed DATA": what a workflow reports. */
+static void add_report(struct buf *text, enum op_status status, struct slice data)
+{
+    buf_add_str(text, op_status_name(status));
+    buf_add_slice(text, space);
+    buf_add_slice(text, data);
+}
+
 void record_add_branch(struct scratch *scratch, const struct store_branch *branch)
 {
     size_t begin = scratch->text.len;
     if (branch->op.len > 0) {
-        buf_add_str(&scratch->text, op_status_name(branch->status));
-        buf_add_slice(&scratch->text, space);
-        buf_add_slice(&scratch->text, branch->payload);
+        add_report(&scratch->text, branch->status, branch->payload);
     } else {
         for (size_t op = 0; op < TXN_BRANCH_OPS; op++) {
             if (branch->urls[op].len > 0) {
@@ -296,6 +319,14 @@ static void add_options(struct scratch *scratch, const struct txn_options *optio
     }
 }
 
+static void add_progress(struct scratch *scratch, const struct txn_progress *step)
+{
+    scratch_add_joined(scratch, step->id, dot, step->op);
+    size_t begin = scratch->text.len;
+    add_report(&scratch->text, step->status, step->data);
+    scratch_add_made(scratch, begin);
+}
+
 void record_add_all(struct scratch *scratch, const struct txn *txn)
 {
     add_options(scratch, &txn->options);
@@ -304,6 +335,7 @@ void record_add_all(struct scratch *scratch, const struct txn *txn)
     add_number(scratch, "start_ms", txn->start_ms);
     add_number(scratch, "doubt", !txn->sure);
     add_text(scratch, "rollback_reason", txn->rollback_reason);
+    add_text(scratch, "result", txn->result);
     add_text(scratch, "custom_data", txn->custom_data);
     add_text(scratch, "workflow", slice_str(txn->workflow));
     add_check(scratch, txn);
@@ -316,6 +348,13 @@ void record_add_all(struct scratch *scratch, const struct txn *txn)
                 add_op_status(scratch, txn, &txn->branches[i], (enum txn_op)op);
             }
         }
+    }
+    for (size_t i = 0; i < txn->progress_count; i++) {
+        add_progress(scratch, &txn->progress[i]);
+    }
+    for (const struct txn_field *field = txn->others; field; field = field->next) {
+        scratch_add(scratch, field->name);
+        scratch_add(scratch, field->value);
     }
 }
 

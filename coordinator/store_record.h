@@ -12,6 +12,10 @@
  *
  * While it is parked: `parked` = "SINCE_MS REASON OP,OP…".
  *
+ * What else is there is kept as it is, and stored anew with the rest: `branches` and
+ * `second_phase`, which txn_register counts with, what an operator has written, and what a later
+ * version has added.
+ *
  * The lease is "EPOCH.REVISION OWNER", without " OWNER" when nobody owns the transaction.
  */
 #ifndef COORDINATOR_STORE_RECORD_H

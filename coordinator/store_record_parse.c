@@ -172,7 +172,7 @@ static bool branch_word_parse(struct txn *txn, struct txn_branch *branch, struct
 {
     enum txn_op op;
     if (slice_eq(word, seq_word)) {
-        return true; /* part_order has read it */
+        return slice_to_int64(value, &branch->seq);
     }
     if (slice_eq(word, after_word)) {
         return after_parse(txn, branch, value);
@@ -360,11 +360,24 @@ static int64_t *number_of(struct txn *txn, struct slice name)
     return NULL;
 }
 
+static void other_keep(struct txn *txn, struct slice name, struct slice value)
+{
+    struct txn_field *field = arena_alloc(&txn->arena, sizeof(*field));
+    *field = (struct txn_field){txn->others, arena_copy(&txn->arena, name),
+                                arena_copy(&txn->arena, value)};
+    txn->others = field;
+}
+
 static enum err word_field_parse(struct txn *txn, struct slice name, struct slice value,
                                  struct reason *reason)
 {
-    if (slice_eq_str(name, "status") && txn_status_parse(value, &txn->status) != ERR_OK) {
-        return field_error(reason, name, value, "a status");
+    if (slice_eq_str(name, "status")) {
+        return txn_status_parse(value, &txn->status) == ERR_OK
+                   ? ERR_OK
+                   : field_error(reason, name, value, "a status");
+    }
+    if (slice_eq_str(name, "type") || slice_eq_str(name, "history")) {
+        return ERR_OK; /* required_check has read the one, the archive shows the other */
     }
     if (slice_eq_str(name, "parked")) {
         return parked_parse(txn, name, value, reason);
@@ -397,8 +410,10 @@ static enum err word_field_parse(struct txn *txn, struct slice name, struct slic
         struct txn_header *header = &txn->options.headers[txn->options.header_count++];
         header->name = arena_copy(&txn->arena, bare);
         header->value = arena_copy(&txn->arena, value);
+    } else {
+        other_keep(txn, name, value);
     }
-    return ERR_OK; /* others belong to the operator, or to a newer version */
+    return ERR_OK;
 }
 
 static enum err field_parse(struct txn *txn, struct slice name, struct slice value,

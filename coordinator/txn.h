@@ -154,6 +154,7 @@ struct txn_op_record {
 
 struct txn_branch {
     struct slice id; /* "01", "02", … */
+    int64_t seq;     /* its number in the order of registration; 0: it was not registered */
     struct slice payload;
     struct slice result; /* what its action or try answered; see keep_results */
     int64_t request_timeout_ms, retry_interval_ms; /* 0: those of the transaction */
@@ -169,6 +170,12 @@ struct txn_progress {
     struct slice id, op;
     enum op_status status;
     struct slice data;
+};
+
+/* A field of the record that only the store understands, or an operator, or a later version. */
+struct txn_field {
+    struct txn_field *next;
+    struct slice name, value;
 };
 
 /* What only the coordinator that drives it knows; never stored. Times are of its monotonic clock.
@@ -207,6 +214,7 @@ struct txn {
     size_t branch_count;
     struct txn_progress *progress; /* set by take and load; in no order */
     size_t progress_count;
+    struct txn_field *others; /* likewise; to be stored anew with the rest */
     struct txn_run run;
 };
 

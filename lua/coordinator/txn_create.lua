@@ -6,7 +6,7 @@
 -- ARGV[1]  gid
 -- ARGV[2]  lease: "EPOCH.REVISION OWNER", without " OWNER" when nobody owns it
 -- ARGV[3]  status        ARGV[4]  type
--- ARGV[5]  creation time in ms, "0": now
+-- ARGV[5]  creation time in ms of one that was lost, which is then `updated` now; "0": it is new
 -- ARGV[6]  due time in ms from now (not used when the status is final)
 -- ARGV[7]  time to live of finished transactions in ms
 -- ARGV[8]  first event of the history; "": none
@@ -56,5 +56,7 @@ if final then
     call('HSET', tx, 'finished', string.format('%d', now))
     call('PEXPIRE', tx, retention)
     call('PEXPIRE', KEYS[2], retention) -- what was lost may have left its stream
+elseif created > 0 then
+    call('HSET', tx, 'updated', string.format('%d', now))
 end
 return {'OK', now}

@@ -106,6 +106,26 @@ class ClientDrivenTest(Tcc, ModeCase):
         self.web.rules.clear()
         self.assert_ended("succeed", third)
 
+    def test_what_redis_has_lost_is_stored_again_whatever_the_ids_of_its_branches(self):
+        self.prepare(retry_interval=1)
+        self.ok("registerBranch", **self.branch("a", "0101"))
+        self.ok("registerBranch", **self.branch("b", "01"))
+        self.web.rules["/a-confirm"] = Answer(500, "")
+        self.submit()
+        self.called("/b-confirm", "/a-confirm")
+        key, = self.redis.client.keys(f"saga:*:tx:{self.id_}")
+        lost = self.redis.client.hash(key)
+        self.redis.ask("DEL", key)
+        anew = wait_for(lambda: self.redis.client.hash(key), "it is stored again")
+        self.assertEqual([lost[f] for f in ("0101", "01", "branches")],
+                         [anew[f] for f in ("0101", "01", "branches")])
+        branches = self.sagad.branches(self.id_)
+        self.assertEqual(("succeed", "prepared"), (branches["01", "confirm"],
+                                                   branches["0101", "confirm"]))
+        self.web.rules.clear()
+        self.assert_ended("succeed")
+        self.assertEqual(1, self.web.paths().count("/b-confirm"))
+
     def test_force_stop_of_a_prepared_one_calls_nobody(self):
         self.begin("a")
         self.ok("forceStop", gid=self.id_)

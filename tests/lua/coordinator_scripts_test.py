@@ -128,6 +128,7 @@ class Create(Base):
         self.assertEqual(list(self.hash().items())[:5], [
             ("type", "saga"), ("status", "submitted"), ("lease", "1.0 A"), ("created", str(now)),
             ("01", BRANCH)])
+        self.assertNotIn("updated", self.hash())
         self.assertEqual(self.score(self.due), now + 1000)
         self.assertEqual(self.score(self.recent), now)
         self.assertEqual(redis("TTL", self.tx), -1)
@@ -141,8 +142,10 @@ class Create(Base):
         self.assertEqual(self.dump(), before)
 
     def test_lost_record_is_stored_again_as_it_was(self):
-        self.create(epoch=4, rev=7, status="aborting", created=123456, event="aborting: again")
+        _, now = self.create(epoch=4, rev=7, status="aborting", created=123456,
+                             event="aborting: again")
         stored = self.hash()
+        self.assertEqual(stored["updated"], str(now))
         self.assertEqual([stored[f] for f in ("lease", "status", "created")],
                          ["4.7 A", "aborting", "123456"])
         self.assertEqual(self.score(self.recent), 123456)

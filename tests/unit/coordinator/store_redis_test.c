@@ -252,6 +252,154 @@ static void test_lost_record_is_stored_again_with_its_doubt(void **state)
     }
 }
 
+/* ---- stored anew ---- */
+
+/* All fields but two: what happened is lost with the record, and `updated` is the time of this. */
+static void record_show(struct fixture *f, struct slice gid, char out[2048])
+{
+    char key[128];
+    snprintf(key, sizeof(key), "saga:{%d}:tx:%.*s", redis_crc16(gid) % PARTITIONS, SLICE_ARG(gid));
+    const char *const show[] = {"EVAL",
+                                "local flat, lines = redis.call('HGETALL', KEYS[1]), {} "
+                                "for i = 1, #flat, 2 do "
+                                "    if flat[i] ~= 'history' and flat[i] ~= 'updated' then "
+                                "        lines[#lines + 1] = flat[i] .. '=' .. flat[i + 1] "
+                                "    end "
+                                "end "
+                                "table.sort(lines) return table.concat(lines, '; ')",
+                                "1", key};
+    snprintf(out, 2048, "%s", test_redis_askv(f->server, show, sizeof(show) / sizeof(show[0])));
+}
+
+static void add_branch(struct fixture *f, const struct txn *txn, struct store_branch branch)
+{
+    struct seen seen = {0};
+    branch.type = txn->type;
+    f->a.port->ops->add_branch(f->a.port, txn->gid, &branch, on_store, &seen);
+    wait_for(f->loop, seen.count > 0);
+    assert_int_equal(seen.status, STORE_OK);
+}
+
+/* Two branches whose ids do not tell their order; of a workflow two steps. */
+static void register_two(struct fixture *f, const struct txn *txn)
+{
+    struct store_branch branch = {.payload = SLICE_LIT("a payload b"), .status = OP_SUCCEED};
+    if (txn->type == TXN_WORKFLOW) {
+        branch.op = slice_str("action");
+    } else {
+        branch.urls[OP_CONFIRM] = slice_str("http://h/yes");
+        branch.urls[OP_UNDO] = slice_str("http://h/no");
+    }
+    branch.id = slice_str("0101");
+    add_branch(f, txn, branch);
+    branch.id = slice_str("01");
+    branch.op = slice_str(txn->type == TXN_WORKFLOW ? "compensate" : NULL); /* counted apart */
+    add_branch(f, txn, branch);
+}
+
+/* Steps of types that declare them; the others are prepared, and their branches registered. */
+static struct txn *any_new(enum txn_type type, bool declared)
+{
+    static const struct txn_header header = {SLICE_LIT("X-B"), SLICE_LIT("of one branch")};
+    static const uint8_t first[] = {0};
+    struct txn_step steps[] = {
+        {.urls = {[OP_ACTION] = SLICE_LIT("http://h/a")}, .headers = &header, .header_count = 1},
+        {.urls = {[OP_ACTION] = SLICE_LIT("http://h/b")},
+         .payload = SLICE_LIT("b"),
+         .request_timeout_ms = 7,
+         .retry_interval_ms = 8},
+    };
+    if (type == TXN_SAGA) {
+        steps[1].after = first;
+        steps[1].after_count = 1;
+    }
+    struct txn_spec spec = {.prepare = !declared,
+                            .gid = slice_str(txn_type_name(type)),
+                            .trans_type = slice_str(txn_type_name(type)),
+                            .custom_data = SLICE_LIT("{}"),
+                            .steps = steps,
+                            .step_count = declared ? 2 : 0};
+    spec.options.declared = declared && type == TXN_TCC;
+    if (type == TXN_MSG || type == TXN_WORKFLOW) {
+        spec.query_prepared = slice_str("http://h/check");
+    }
+    if (type == TXN_WORKFLOW) {
+        spec.workflow = slice_str("ship");
+        spec.workflow_data = slice_str("input");
+    }
+    return txn_new(&spec);
+}
+
+/* An update in the midst of it: something is done, something failed, an operator has left a note.
+ */
+static void go_on(struct fixture *f, struct txn *txn)
+{
+    enum txn_status expect = txn->status;
+    txn->status = TXN_ABORTING;
+    txn->revision++;
+    txn->attempts = 2;
+    txn->retry_count = 3;
+    txn_set_reason(txn, slice_str("no stock"));
+    txn->result = slice_str(txn->type == TXN_WORKFLOW ? "its result" : "");
+    for (size_t i = 0; i < txn->branch_count; i++) {
+        struct txn_branch *branch = &txn->branches[i];
+        enum txn_op op = branch->ops[OP_ACTION].url.len > 0 ? OP_ACTION : OP_UNDO;
+        branch->ops[op].status = i == 0 ? OP_SUCCEED : OP_FAILED;
+        branch->ops[op].dirty = true;
+        branch->result = slice_str(op == OP_ACTION ? "what it answered" : "");
+    }
+    struct store_update change = {.txn = txn, .expect = expect, .due = {.in_ms = 60000}};
+    assert_int_equal(update(f, &f->a, &change).status, STORE_OK);
+    test_redis_ask(f->server, "HSET saga:{%d}:tx:%.*s note by-hand",
+                   redis_crc16(txn->gid) % PARTITIONS, SLICE_ARG(txn->gid));
+}
+
+/* The store lost the record after a coordinator had taken it. */
+static void lose_and_store_anew(struct fixture *f, struct txn *txn)
+{
+    char lost[2048], anew[2048];
+    struct seen taken = take(f, &f->a, txn->gid, true);
+    assert_int_equal(taken.status, STORE_OK);
+    record_show(f, txn->gid, lost);
+    test_redis_ask(f->server, "FLUSHALL");
+    assert_int_equal(create(f, &f->a, taken.txn, 60000).status, STORE_OK);
+    record_show(f, txn->gid, anew);
+    assert_string_equal(anew, lost);
+    struct seen loaded = load(f, &f->b, txn->gid);
+    assert_int_equal(loaded.status, STORE_OK);
+    assert_same(taken.txn, loaded.txn);
+    assert_true(loaded.txn->updated_ms >= loaded.now_ms - 10000);
+    txn_free(loaded.txn);
+    txn_free(taken.txn);
+}
+
+static void test_lost_record_is_stored_again_as_it_was(void **state)
+{
+    struct fixture *f = *state;
+    for (int type = TXN_SAGA; type <= TXN_WORKFLOW; type++) {
+        for (int declared = 0; declared < 2; declared++) {
+            bool can_be = type == TXN_TCC || declared == (type == TXN_SAGA || type == TXN_MSG);
+            if (!can_be) {
+                continue;
+            }
+            struct txn *txn = any_new((enum txn_type)type, declared);
+            txn->created_ms = 1000; /* long ago */
+            struct seen seen = {0};
+            struct store_due due = {.in_ms = 60000, .release = true};
+            f->a.port->ops->create(f->a.port, txn, due, on_store, &seen);
+            wait_for(f->loop, seen.count > 0);
+            if (!declared) {
+                register_two(f, txn);
+            }
+            seen = take(f, &f->a, txn->gid, true);
+            go_on(f, seen.txn);
+            lose_and_store_anew(f, seen.txn);
+            txn_free(seen.txn);
+            txn_free(txn);
+        }
+    }
+}
+
 static void test_not_there_and_not_due(void **state)
 {
     struct fixture *f = *state;
@@ -465,6 +613,7 @@ int main(void)
         store_test(test_same_epoch_of_another_owner_is_fenced),
         store_test(test_taker_is_sure_only_after_a_release),
         store_test(test_lost_record_is_stored_again_with_its_doubt),
+        store_test(test_lost_record_is_stored_again_as_it_was),
         store_test(test_not_there_and_not_due),
         store_test(test_gid_beyond_the_limit_is_just_unknown),
         store_test(test_parked_ones_come_back_as_they_were),
