@@ -11,6 +11,11 @@ enum { GID_BYTES_MAX = TXN_GID_CHARS_MAX * 4, STORE_KEYS_MAX = 65 };
 struct store_request;
 struct history_job;
 
+/* How far a partition's lists were looked through for what can be forgotten. */
+struct trim_place {
+    int64_t recent, parked;
+};
+
 struct store_redis {
     struct store port;
     struct archive archive;
@@ -26,7 +31,7 @@ struct store_redis {
     struct slice keys[STORE_KEYS_MAX];
     size_t key_count;
     struct store_request *idle; /* free list */
-    int64_t *trim_offset;       /* per partition */
+    struct trim_place *trims;   /* per partition */
     struct history_job *reads;  /* that wait for their turn (store_query.c) */
     int reading;
 };

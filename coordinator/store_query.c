@@ -334,85 +334,135 @@ const struct archive_ops store_archive_ops = {
 
 enum { TRIM_STEP = 64 };
 
+/* A part of the list of recent ones; when that one needs no more for now, a part of the parked
+ * ones.
+ */
 struct trim_job {
     struct store_redis *store;
     store_trim_cb cb;
     void *arg;
     int partition;
+    bool parked;
     size_t listed;
+    int64_t forgotten;
 };
 
-static void trim_end(struct trim_job *job, enum err err, int64_t forgotten, bool more)
+static void trim_list(struct trim_job *job);
+
+static void trim_end(struct trim_job *job, enum err err, bool more)
 {
-    job->cb(job->arg, err, forgotten, more);
+    job->cb(job->arg, err, job->forgotten, more);
     free(job);
+}
+
+static int64_t *trim_offset(const struct trim_job *job)
+{
+    struct trim_place *place = &job->store->trims[job->partition];
+    return job->parked ? &place->parked : &place->recent;
+}
+
+static void trim_key(const struct trim_job *job)
+{
+    if (job->parked) {
+        store_key_parked(job->store, job->partition);
+    } else {
+        store_key_recent(job->store, job->partition);
+    }
+}
+
+static void trim_move(struct trim_job *job, bool more)
+{
+    if (more || job->parked) {
+        trim_end(job, ERR_OK, more);
+    } else {
+        job->parked = true;
+        trim_list(job);
+    }
 }
 
 static void on_trimmed(void *arg, const struct redis_result *reply)
 {
     struct trim_job *job = arg;
-    struct store_redis *store = job->store;
     if (reply->err != ERR_OK) {
-        store_warn(store, reply);
-        trim_end(job, err_of(reply->err), 0, false);
+        store_warn(job->store, reply);
+        trim_end(job, err_of(reply->err), false);
         return;
     }
     int64_t forgotten = redis_value_int(reply->value);
     bool full = job->listed == TRIM_STEP;
     /* Those that are still there (unfinished, or finished late) are stepped over, and looked at
      * again in the next round. */
-    int64_t *offset = &store->trim_offset[job->partition];
+    int64_t *offset = trim_offset(job);
     *offset = full ? *offset + TRIM_STEP - forgotten : 0;
-    trim_end(job, ERR_OK, forgotten, full && forgotten > 0);
+    job->forgotten += forgotten;
+    trim_move(job, full && forgotten > 0);
+}
+
+static void trim_run(struct trim_job *job, const struct redis_value *gids)
+{
+    struct store_redis *store = job->store;
+    size_t gid_bytes = 0;
+    for (size_t i = 0; i < job->listed; i++) {
+        size_t len = store_text_at(gids, i).len;
+        gid_bytes = len > gid_bytes ? len : gid_bytes;
+    }
+    store_keys_begin(store, TRIM_STEP + 1, gid_bytes);
+    trim_key(job);
+    scratch_begin(&store->scratch, 0);
+    for (size_t i = 0; i < TRIM_STEP; i++) {
+        struct slice gid = store_text_at(gids, i < job->listed ? i : job->listed - 1);
+        store_key_tx(store, gid);
+        scratch_add(&store->scratch, gid);
+    }
+    scratch_add_str(&store->scratch, job->parked ? "ended" : "");
+    store_eval(store, &script_recent_trim, on_trimmed, job);
 }
 
 static void on_trim_listed(void *arg, const struct redis_result *reply)
 {
     struct trim_job *job = arg;
-    struct store_redis *store = job->store;
     job->listed = reply->err == ERR_OK ? redis_value_count(reply->value) : 0;
-    if (reply->err != ERR_OK || job->listed == 0) {
-        store_warn(store, reply);
-        store->trim_offset[job->partition] = 0;
-        trim_end(job, err_of(reply->err), 0, false);
-        return;
+    if (reply->err != ERR_OK) {
+        store_warn(job->store, reply);
+        *trim_offset(job) = 0;
+        trim_end(job, err_of(reply->err), false);
+    } else if (job->listed == 0) {
+        *trim_offset(job) = 0;
+        trim_move(job, false);
+    } else {
+        trim_run(job, reply->value);
     }
-    size_t gid_bytes = 0;
-    for (size_t i = 0; i < job->listed; i++) {
-        size_t len = store_text_at(reply->value, i).len;
-        gid_bytes = len > gid_bytes ? len : gid_bytes;
+}
+
+static void trim_list(struct trim_job *job)
+{
+    struct store_redis *store = job->store;
+    struct scratch *scratch = &store->scratch;
+    /* Nothing younger than this can have expired. The clock is that of Redis, as far as we know. */
+    int64_t before_ms = store_redis_now_ms(store) - store->retention_ms;
+    store_keys_begin(store, 1, 0);
+    scratch_begin(scratch, (size_t)4 * SCRATCH_INT_BYTES);
+    trim_key(job);
+    scratch_add_str(scratch, "ZRANGE");
+    scratch_add(scratch, store->keys[0]);
+    scratch_add_str(scratch, "-inf");
+    if (job->parked) {
+        scratch_add_str(scratch, "+inf");
+    } else {
+        scratch_add_int(scratch, before_ms > 0 ? before_ms : 0);
     }
-    store_keys_begin(store, TRIM_STEP + 1, gid_bytes);
-    store_key_recent(store, job->partition);
-    scratch_begin(&store->scratch, 0);
-    for (size_t i = 0; i < TRIM_STEP; i++) {
-        size_t at = i < job->listed ? i : job->listed - 1;
-        struct slice gid = store_text_at(reply->value, at);
-        store_key_tx(store, gid);
-        scratch_add(&store->scratch, gid);
-    }
-    store_eval(store, &script_recent_trim, on_trimmed, job);
+    scratch_add_str(scratch, "BYSCORE");
+    scratch_add_str(scratch, "LIMIT");
+    scratch_add_int(scratch, *trim_offset(job));
+    scratch_add_int(scratch, TRIM_STEP);
+    send_command(store, scratch->argv, scratch->argc, on_trim_listed, job);
 }
 
 void store_redis_trim(struct store_redis *store, int partition, store_trim_cb cb, void *arg)
 {
     struct trim_job *job = mem_new(struct trim_job);
     *job = (struct trim_job){.store = store, .cb = cb, .arg = arg, .partition = partition};
-    /* Nothing younger than this can have expired. The clock is that of Redis, as far as we know. */
-    int64_t before_ms = store_redis_now_ms(store) - store->retention_ms;
-    store_keys_begin(store, 1, 0);
-    store_key_recent(store, partition);
-    struct scratch *scratch = &store->scratch;
-    scratch_begin(scratch, (size_t)4 * SCRATCH_INT_BYTES);
-    scratch_add_str(scratch, "ZRANGE");
-    scratch_add(scratch, store->keys[0]);
-    scratch_add_str(scratch, "-inf");
-    scratch_add_int(scratch, before_ms > 0 ? before_ms : 0);
-    scratch_add_str(scratch, "BYSCORE");
-    scratch_add_str(scratch, "LIMIT");
-    scratch_add_int(scratch, store->trim_offset[partition]);
-    scratch_add_int(scratch, TRIM_STEP);
-    send_command(store, scratch->argv, scratch->argc, on_trim_listed, job);
+    trim_list(job);
 }
 
 /* ---- for the operator ---- */

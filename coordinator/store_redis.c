@@ -43,7 +43,7 @@ struct store_redis *store_redis_new(struct loop *loop, struct redis *redis,
     store->partitions = conf->partitions;
     store->retention_ms = conf->retention_ms;
     store->timeout_ms = conf->timeout_ms;
-    store->trim_offset = mem_zalloc((size_t)conf->partitions * sizeof(*store->trim_offset));
+    store->trims = mem_zalloc((size_t)conf->partitions * sizeof(*store->trims));
     store->warned_ms = INT64_MIN / 2;
     return store;
 }
@@ -61,7 +61,7 @@ void store_redis_free(struct store_redis *store)
     store_reads_drop(store);
     scratch_fini(&store->scratch);
     buf_fini(&store->key_text);
-    free(store->trim_offset);
+    free(store->trims);
     free(store->owner);
     free(store);
 }
@@ -292,8 +292,9 @@ static void on_parked(void *arg, const struct redis_result *reply)
 
 static void park(struct store_redis *store, struct slice gid)
 {
-    store_keys_begin(store, 1, 0);
+    store_keys_begin(store, 2, gid.len);
     store_key_parked(store, keys_partition(gid, store->partitions));
+    store_key_tx(store, gid);
     scratch_begin(&store->scratch, 0);
     scratch_add(&store->scratch, gid);
     store_eval(store, &script_damage_park, on_parked, store);

@@ -44,8 +44,9 @@ void store_redis_start(struct store_redis *store, store_start_cb cb, void *arg);
 
 /* ---- housekeeping ---- */
 
-/* One step through the list of recent transactions of a partition: forgets up to 64 whose record
- * has expired. `more`: there is reason to go on at once. */
+/* One step through the lists of a partition, 64 members of each: forgets recent transactions whose
+ * record has expired, and parked ones whose record is gone or has ended. `more`: there is reason to
+ * go on at once. */
 typedef void (*store_trim_cb)(void *arg, enum err err, int64_t forgotten, bool more);
 void store_redis_trim(struct store_redis *store, int partition, store_trim_cb cb, void *arg);
 

@@ -113,7 +113,7 @@ class Headers(unittest.TestCase):
             "txn_take": (4, ["g", "A", "yes", "1"]),
             "txn_park": (4, ["g", "1.0 A", "1.1 A", "submitted", "0", "conflict 01.action", "", "0"]),
             "topic_change": (1, ["rename", "t", "u", "", "1", "1", "1"]),
-            "due_reset": (65, ["g"] * 64 + ["soon"]),
+            "due_reset": (65, ["g"] * 64 + ["soon"]), "recent_trim": (65, ["g"] * 64 + ["all"]),
         }
         for name, (keys, args) in wrong.items():
             with self.assertRaisesRegex(RedisError, "ERR " + name):
@@ -439,11 +439,32 @@ class Take(Base):
             redis("FLUSHALL")
             self.create(due=-1)
             for _ in range(2):
-                self.assertGreater(run("damage_park", [self.parked], [self.gid]), 10 ** 12)
+                self.assertGreater(self.note_damage(), 10 ** 12)
             self.assertIsNotNone(self.score(self.parked))
             redis(*mending)
             self.take(force=1)
             self.assertIsNone(self.score(self.parked), mending)
+
+    def note_damage(self):
+        return run("damage_park", [self.parked, self.tx], [self.gid])
+
+    def test_what_nobody_can_read_is_parked_whatever_is_wrong_with_it(self):
+        for damage in (["HSET", self.tx, "01.action", "x"], ["HDEL", self.tx, "status"],
+                       ["SET", self.tx, "text"]):
+            redis("FLUSHALL")
+            self.create()
+            redis(*damage)
+            self.assertEqual(self.note_damage(), self.score(self.parked), damage)
+
+    def test_what_has_ended_or_is_gone_is_not_parked_however_damaged(self):
+        for end in (["HSET", self.tx, "status", "succeed"], ["HSET", self.tx, "status", "failed"],
+                    ["DEL", self.tx]):
+            redis("FLUSHALL")
+            self.create()
+            redis(*end)
+            for _ in range(2):
+                self.assertEqual(self.note_damage(), 0, end)
+            self.assertIsNone(self.score(self.parked), end)
 
 
 class Park(Base):
@@ -588,8 +609,22 @@ class Lists(Base):
         for gid in gids[:10]:
             redis("HSET", "saga:{3}:tx:" + gid, "a", "b")
         keys = [self.recent] + ["saga:{3}:tx:" + g for g in gids]
-        self.assertEqual([run("recent_trim", keys, gids) for _ in range(2)], [50, 0])
+        self.assertEqual([run("recent_trim", keys, [*gids, ""]) for _ in range(2)], [50, 0])
         self.assertEqual(redis("ZCARD", self.recent), 10)
+
+    def test_nothing_that_is_gone_or_has_ended_stays_parked(self):
+        kept = {"waits": ["HSET", "status", "submitted"], "text": ["SET", "x"],
+                "blank": ["HSET", "lease", "1.0"]}
+        ended = {"done": ["HSET", "status", "succeed"], "undone": ["HSET", "status", "failed"]}
+        for gid, (command, *rest) in {**kept, **ended}.items():
+            redis(command, "saga:{3}:tx:" + gid, *rest)
+        gids = [*kept, *ended, "gone"]
+        for gid in gids:
+            redis("ZADD", self.parked, 1, gid)
+        gids += gids[-1:] * (64 - len(gids))
+        keys = [self.parked] + ["saga:{3}:tx:" + g for g in gids]
+        self.assertEqual([run("recent_trim", keys, [*gids, "ended"]) for _ in range(2)], [3, 0])
+        self.assertEqual({g.decode() for g in redis("ZRANGE", self.parked, 0, -1)}, set(kept))
 
     def test_read(self):
         self.assertEqual(run("txn_read", [self.tx], [])[0], b"NOT_FOUND")

@@ -463,6 +463,91 @@ static void test_trim_forgets_what_expired_and_keeps_the_rest(void **state)
     assert_string_equal(test_redis_ask(f->server, "ZCARD saga:{0}:recent"), "102");
 }
 
+/* Until the step says that there is nothing left to do at once. */
+static int64_t trim(struct fixture *f, int partition)
+{
+    struct trim_seen seen = {0};
+    do {
+        int before = seen.count;
+        store_redis_trim(f->a.store, partition, on_trim, &seen);
+        wait_for(f->loop, seen.count > before);
+        assert_int_equal(seen.err, ERR_OK);
+    } while (seen.more);
+    return seen.forgotten;
+}
+
+/* Damages the record, and has it looked at. */
+static void look_at_damaged(struct fixture *f, const char *gid)
+{
+    test_redis_ask(f->server, "HSET saga:{%d}:tx:%s created x",
+                   redis_crc16(slice_str(gid)) % PARTITIONS, gid);
+    assert_int_equal(load(f, &f->b, slice_str(gid)).status, STORE_REFUSED);
+}
+
+static void end(struct fixture *f, const char *gid)
+{
+    struct txn *txn = saga_new(gid);
+    txn->status = TXN_FAILED;
+    txn->revision = 1;
+    struct store_update change = {.txn = txn, .expect = TXN_SUBMITTED};
+    assert_int_equal(update(f, &f->a, &change).status, STORE_OK);
+    txn_free(txn);
+}
+
+static void test_a_damaged_one_that_has_ended_waits_for_nobody(void **state)
+{
+    struct fixture *f = *state;
+    saga_store(f, "g", 60000);
+    end(f, "g");
+    look_at_damaged(f, "g");
+    assert_int_equal(load(f, &f->b, slice_str("x")).status, STORE_NOT_FOUND); /* all is done */
+    assert_int_equal(count_backlog(f).parked, 0);
+}
+
+/* Its owner never noticed, or somebody has deleted it: it is counted no longer. */
+static void test_trim_forgets_parked_ones_that_have_ended_or_are_gone(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const gids[] = {"ends", "deleted", "waits"};
+    for (size_t i = 0; i < 3; i++) {
+        saga_store(f, gids[i], 60000);
+        look_at_damaged(f, gids[i]);
+    }
+    assert_int_equal(count_backlog(f).parked, 3);
+    end(f, "ends");
+    test_redis_ask(f->server, "DEL saga:{%d}:tx:deleted",
+                   redis_crc16(slice_str("deleted")) % PARTITIONS);
+    int64_t forgotten = 0;
+    for (int p = 0; p < PARTITIONS; p++) {
+        forgotten += trim(f, p);
+    }
+    assert_int_equal(forgotten, 2);
+    assert_int_equal(count_backlog(f).parked, 1);
+}
+
+/* More than one step looks at, and most of them stay. */
+static void test_trim_comes_to_every_parked_one(void **state)
+{
+    struct fixture *f = *state;
+    for (int n = 0, parked = 0; parked < 300; n++) {
+        char gid[16];
+        snprintf(gid, sizeof(gid), "g%d", n);
+        if (redis_crc16(slice_str(gid)) % PARTITIONS != 0) {
+            continue;
+        }
+        test_redis_ask(f->server, "ZADD saga:{0}:parked %d %s", parked, gid);
+        if (++parked % 50 != 0) {
+            test_redis_ask(f->server, "HSET saga:{0}:tx:%s status submitted", gid);
+        }
+    }
+    int64_t forgotten = 0;
+    for (int step = 0; step < 10 && forgotten < 6; step++) {
+        forgotten += trim(f, 0);
+    }
+    assert_int_equal(forgotten, 6);
+    assert_string_equal(test_redis_ask(f->server, "ZCARD saga:{0}:parked"), "294");
+}
+
 static void test_commands_are_quoted(void **state)
 {
     struct fixture *f = *state;
@@ -558,6 +643,9 @@ int main(void)
         store_test(test_list_of_a_silent_server_fails),
         store_test(test_backlog),
         store_test(test_trim_forgets_what_expired_and_keeps_the_rest),
+        store_test(test_a_damaged_one_that_has_ended_waits_for_nobody),
+        store_test(test_trim_forgets_parked_ones_that_have_ended_or_are_gone),
+        store_test(test_trim_comes_to_every_parked_one),
         store_test(test_commands_are_quoted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
