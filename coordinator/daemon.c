@@ -1,5 +1,6 @@
 #include "coordinator/daemon_impl.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "coordinator/sd_notify.h"
@@ -14,6 +15,7 @@ enum {
     START_RETRY_MS = 200,
     START_LOG_MS = 2000,
     DRAIN_LOOK_MS = 10,
+    SAME_SIGNAL_MS = 100, /* timeout(1) signals the process, and its group with it again */
 };
 
 void daemon_end(struct daemon *daemon, int exit_code)
@@ -140,14 +142,8 @@ static void on_engine_drained(void *arg)
     ((struct daemon *)arg)->engine_drained = true;
 }
 
-static void on_stop_signal(void *arg)
+static void drain_begin(struct daemon *daemon)
 {
-    struct daemon *daemon = arg;
-    if (daemon->stopping) {
-        log_warn("main", "msg=\"second signal, ends at once\"");
-        daemon_end(daemon, EXIT_AT_ONCE);
-        return;
-    }
     daemon->stopping = true;
     if (daemon->env->stopping) {
         daemon->env->stopping(daemon->env->arg);
@@ -168,6 +164,18 @@ static void on_stop_signal(void *arg)
     on_drain_look(daemon);
 }
 
+static void on_stop_signal(void *arg)
+{
+    struct daemon *daemon = arg;
+    if (!daemon->stopping) {
+        drain_begin(daemon);
+        daemon->drain_begun_ms = clock_mono_ms();
+    } else if (clock_mono_ms() - daemon->drain_begun_ms >= SAME_SIGNAL_MS) {
+        log_warn("main", "msg=\"second signal, ends at once\"");
+        daemon_end(daemon, EXIT_AT_ONCE);
+    }
+}
+
 /* ---- new settings ---- */
 
 static void on_reload_signal(void *arg)
@@ -184,14 +192,25 @@ static void on_reload_signal(void *arg)
     api_tcp_set_token(daemon->tcp, settings->token);
 }
 
-/* Until now it was blocked: one that comes early is not lost, and ends nobody. */
-static void reload_signal_take(struct daemon *daemon)
+/* Those that were blocked until now: one that comes early is not lost, and ends nobody. */
+static void signal_take(struct daemon *daemon, int signo, void (*fire)(void *arg))
 {
     sigset_t set;
-    loop_on_signal(daemon->loop, SIGHUP, on_reload_signal, daemon);
+    loop_on_signal(daemon->loop, signo, fire, daemon);
     sigemptyset(&set);
-    sigaddset(&set, SIGHUP);
+    sigaddset(&set, signo);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void signals_take(struct daemon *daemon)
+{
+    signal_take(daemon, SIGHUP, on_reload_signal);
+    if (daemon->env->stop_signal) {
+        signal_take(daemon, daemon->env->stop_signal, on_stop_signal);
+    } else {
+        signal_take(daemon, SIGTERM, on_stop_signal);
+        signal_take(daemon, SIGINT, on_stop_signal);
+    }
 }
 
 static void timers_clear(struct daemon *daemon)
@@ -267,9 +286,7 @@ int daemon_run(const struct daemon_env *env)
     loop_set_dns(daemon->loop, env->settings->dns_server);
     daemon->clients_memory.max = (size_t)env->settings->clients_memory_max;
     timers_init(daemon);
-    loop_on_signal(daemon->loop, SIGTERM, on_stop_signal, daemon);
-    loop_on_signal(daemon->loop, SIGINT, on_stop_signal, daemon);
-    reload_signal_take(daemon);
+    signals_take(daemon);
     daemon_open_store(daemon);
     daemon->start_deadline_ms = loop_now_ms(daemon->loop) + env->settings->redis_wait_ms;
     on_start_due(daemon);

@@ -11,7 +11,7 @@
 /* Exit codes of the program. */
 enum {
     EXIT_CLEAN = 0,    /* drained after a signal, or nothing to do (--help) */
-    EXIT_AT_ONCE = 1,  /* a second signal: it did not wait for what was in flight */
+    EXIT_AT_ONCE = 1,  /* a second signal: it (or a worker) did not wait for what was in flight */
     EXIT_USAGE = 2,    /* wrong command line */
     EXIT_SETTINGS = 3, /* wrong value or file */
     EXIT_BIND = 4,     /* cannot listen */
@@ -23,6 +23,7 @@ struct daemon_env {
     struct metrics *metrics;
     int64_t connections_max; /* of each API: what the settings want, and the system allows */
     int index;               /* of this worker */
+    int stop_signal;         /* the only one that stops it; 0: SIGTERM and SIGINT do */
     void (*ready)(void *arg);
     void (*stopping)(void *arg);
     enum err (*reload)(void *arg); /* brings `settings` up to date, in place */

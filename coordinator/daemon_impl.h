@@ -43,7 +43,7 @@ struct daemon {
 
     struct loop_task engine_task;
     struct loop_timer engine_timer, start_timer, gauges_timer, watchdog_timer, drain_timer;
-    int64_t start_deadline_ms, start_logged_ms, drain_deadline_ms;
+    int64_t start_deadline_ms, start_logged_ms, drain_begun_ms, drain_deadline_ms;
     bool engine_drained, abandoned, stopping;
     int exit_code;
 };

@@ -115,6 +115,7 @@ static int worker_run(void *arg, int index)
                              .metrics = program->metrics,
                              .connections_max = program->connections_max,
                              .index = index,
+                             .stop_signal = WORKERS_STOP_SIGNAL,
                              .ready = worker_is_ready,
                              .reload = reload_worker,
                              .arg = program};

@@ -22,6 +22,7 @@ enum {
     BACKOFF_MIN_MS = 100,
     BACKOFF_MAX_MS = 5000,
     SETTLED_MS = 10000, /* lived so long: the next death starts the back-off anew */
+    CODE_OF_KILLED = 1, /* what was in work was not ended, as after a second signal */
 };
 
 struct worker {
@@ -51,23 +52,33 @@ void workers_tell_ready(int index)
     (void)written;
 }
 
-static void signals_block(sigset_t *set)
+static void signals_block(sigset_t *own)
 {
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP);
-    sigaddset(set, SIGCHLD);
-    check(sigprocmask(SIG_BLOCK, set, NULL) == 0);
+    sigemptyset(own);
+    sigaddset(own, SIGTERM);
+    sigaddset(own, SIGINT);
+    sigaddset(own, SIGHUP);
+    sigaddset(own, SIGCHLD);
+    sigset_t blocked = *own;
+    sigaddset(&blocked, WORKERS_STOP_SIGNAL); /* it must not end one that was just born */
+    check(sigprocmask(SIG_BLOCK, &blocked, NULL) == 0);
 }
 
-static void worker_main(const struct crew *crew, int index, pid_t parent)
+static void worker_signals_set(void)
 {
     sigset_t later;
     sigemptyset(&later);
     sigaddset(&later, SIGHUP);
-    sigprocmask(SIG_SETMASK, &later, NULL);
-    prctl(PR_SET_PDEATHSIG, SIGTERM); /* a parent that was killed leaves nobody behind */
+    sigaddset(&later, WORKERS_STOP_SIGNAL);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    check(sigprocmask(SIG_SETMASK, &later, NULL) == 0);
+}
+
+static void worker_main(const struct crew *crew, int index, pid_t parent)
+{
+    worker_signals_set();
+    prctl(PR_SET_PDEATHSIG, WORKERS_STOP_SIGNAL); /* a killed parent leaves nobody behind */
     if (getppid() != parent) {
         _exit(0);
     }
@@ -104,13 +115,13 @@ static void crew_signal(const struct crew *crew, int signo)
     }
 }
 
-static void crew_stop(struct crew *crew, int signo)
+static void crew_stop(struct crew *crew)
 {
     if (!crew->stopping && crew->conf->stopping) {
         crew->conf->stopping(crew->conf->arg);
     }
     crew->stopping = true;
-    crew_signal(crew, signo);
+    crew_signal(crew, WORKERS_STOP_SIGNAL);
 }
 
 static void worker_ended(struct crew *crew, int index, int status)
@@ -119,11 +130,14 @@ static void worker_ended(struct crew *crew, int index, int status)
     int64_t now = clock_mono_ms();
     worker->pid = 0;
     if (crew->stopping) {
+        if (crew->exit_code == 0) {
+            crew->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : CODE_OF_KILLED;
+        }
         return;
     }
     if (!worker->ready && WIFEXITED(status)) {
         crew->exit_code = WEXITSTATUS(status);
-        crew_stop(crew, SIGTERM);
+        crew_stop(crew);
         return;
     }
     bool settled = now - worker->started_ms > SETTLED_MS;
@@ -164,7 +178,7 @@ static void on_signal_ready(struct crew *crew)
         crew->conf->reload(crew->conf->arg);
         crew_signal(crew, SIGHUP);
     } else {
-        crew_stop(crew, (int)info.ssi_signo);
+        crew_stop(crew);
     }
 }
 

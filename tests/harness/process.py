@@ -64,7 +64,8 @@ class Process:
             self.killed = False
             self.popen = subprocess.Popen(  # pylint: disable=consider-using-with
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                env={**os.environ, **SANITIZERS, **(env or {})}, preexec_fn=die_with_parent)
+                env={**os.environ, **SANITIZERS, **(env or {})}, preexec_fn=die_with_parent,
+                process_group=0)  # its own: a test may signal all of it
 
     def is_up(self):
         return self.popen is not None and self.popen.poll() is None

@@ -103,6 +103,90 @@ class HandOverTest(ModeCase):
         self.assertEqual(code, raised.exception.code)
 
 
+class StopSignalsTest(ModeCase):
+    """Who stops a program signals more than one of its processes, or one of them more than once."""
+
+    trans_type = "saga"
+    workers = 1
+    sagas = 8
+
+    def setUp(self):
+        super().setUp()
+        self.process = self.sagad.process
+        self.process.stop()
+        self.sagad.start(workers=self.workers, drain_timeout=LONG)
+        self.await_all("msg=ready")
+        self.gate = self.gated("/a")
+        self.gids = [self.gid() for _ in range(self.sagas)]
+        for gid in self.gids:
+            self.submit(gid=gid, steps=[{"action": f"{self.web.url}/a"}], payloads=["{}"])
+        wait_for(lambda: self.web.count("/a") == self.sagas, "all are in work")
+        self.addCleanup(self.start_again)
+
+    def start_again(self):
+        if not self.process.is_up():
+            self.sagad.start()
+
+    def await_all(self, says):
+        wait_for(lambda: self.process.log().count(says) == self.workers, f"each says {says}")
+
+    def children(self):
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children",
+                  encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+
+    def assert_clean(self):
+        """It drains: what is in work ends, and is stored."""
+        self.await_all("msg=draining")
+        self.gate.set()
+        self.assertEqual(0, self.process.popen.wait(30))
+        self.assertEqual(self.workers, self.process.log().count("drained, ends"))
+        self.sagad.start()
+        for gid in self.gids:
+            self.assert_ended("succeed", gid)
+        self.assertEqual(self.sagas, self.web.count("/a"))  # nothing was called again
+
+    def test_ctrl_c_reaches_the_whole_group(self):
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.assert_clean()
+
+    def test_a_service_manager_signals_all(self):
+        for pid in [*self.children(), self.process.pid]:
+            os.kill(pid, signal.SIGTERM)
+        self.assert_clean()
+
+    def test_two_at_the_same_moment_are_one(self):
+        os.kill(self.process.pid, signal.SIGTERM)  # two of a kind could become one on their way
+        os.kill(self.process.pid, signal.SIGINT)
+        self.assert_clean()
+
+    def test_a_second_one_ends_at_once(self):
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.await_all("msg=draining")
+
+        def has_ended():
+            if self.process.is_up():
+                os.killpg(self.process.pid, signal.SIGINT)
+            return not self.process.is_up()
+        wait_for(has_ended, "it ends")
+        self.assertEqual(1, self.process.popen.returncode)
+        self.assertTrue(self.process.has_logged("second signal, ends at once"))
+
+
+class WorkersStopSignalsTest(StopSignalsTest):
+    """The same with several workers: what one does not end is told by the exit code."""
+
+    workers = 3
+
+    def test_a_worker_that_is_killed_while_it_drains(self):
+        killed = self.children()[0]
+        self.process.popen.send_signal(signal.SIGTERM)
+        self.await_all("msg=draining")
+        os.kill(killed, signal.SIGKILL)
+        self.gate.set()
+        self.assertEqual(1, self.process.popen.wait(30))
+
+
 class ReloadTest(ModeCase):
     """SIGHUP. The settings of the test stand in a file; those of the harness on the command line."""
 
