@@ -23,10 +23,22 @@ enum {
     SHOWN_MAX = 256,  /* and logged */
 };
 
+enum alert_state {
+    ALERT_DUE,
+    ALERT_IN_FLIGHT,
+    ALERT_RESTING, /* until its next try */
+};
+
+/* What people must know. Parkings and dead letters are told once, whatever happens; a call that is
+ * tried again is told of again when it has failed again. */
+enum alert_kind { ALERT_ONCE, ALERT_AGAIN, ALERT_KIND_COUNT };
+
 /* One that is not delivered yet. */
 struct alert {
     struct alert *prev, *next;
     struct alerts *alerts;
+    enum alert_kind kind;
+    enum alert_state state;
     struct loop_timer timer;
     struct buf body;
     int tries;
@@ -37,9 +49,10 @@ struct alerts {
     struct metrics *metrics;
     struct alerts_conf conf;
     char *webhook;
-    struct http_client *client; /* NULL: no webhook */
-    struct alert *waiting;
-    int waiting_count;
+    struct http_client *client;              /* NULL: no webhook */
+    struct alert *waiting[ALERT_KIND_COUNT]; /* the oldest first */
+    int waiting_count;                       /* of all kinds and states */
+    int in_flight;
     int64_t second_ms; /* the present one, of the log */
     int64_t logged, unlogged;
 };
@@ -58,12 +71,12 @@ struct news {
 
 /* ---- delivery ---- */
 
-static void alert_send(struct alert *alert);
+static void send_due(struct alerts *alerts);
 
 static void alert_free(struct alert *alert)
 {
     loop_timer_clear(&alert->timer);
-    DL_DELETE(alert->alerts->waiting, alert);
+    DL_DELETE(alert->alerts->waiting[alert->kind], alert);
     alert->alerts->waiting_count--;
     buf_fini(&alert->body);
     free(alert);
@@ -71,13 +84,16 @@ static void alert_free(struct alert *alert)
 
 static void on_again(void *arg)
 {
-    alert_send(arg);
+    struct alert *alert = arg;
+    alert->state = ALERT_DUE;
+    send_due(alert->alerts);
 }
 
 static void alert_failed(struct alert *alert, const char *why, int status)
 {
     struct alerts *alerts = alert->alerts;
     if (alert->tries < ALERTS_TRIES) {
+        alert->state = ALERT_RESTING;
         int64_t delay_ms =
             retry_delay_ms(alerts->conf.retry_delay_ms, RETRY_MAX_MS, alert->tries - 1, 0);
         loop_timer_set(&alert->timer, loop_now_ms(alerts->loop) + delay_ms);
@@ -95,12 +111,15 @@ static void on_answer(void *arg, const struct http_answer *answer)
     if (answer->err == ERR_CANCELLED) { /* the end of alerts: they free what waits */
         return;
     }
+    struct alerts *alerts = alert->alerts;
+    alerts->in_flight--;
     if (answer->err == ERR_OK && answer->status >= 200 && answer->status < 300) {
-        metrics_alert(alert->alerts->metrics, METRICS_ALERT_SENT);
+        metrics_alert(alerts->metrics, METRICS_ALERT_SENT);
         alert_free(alert);
     } else {
         alert_failed(alert, answer->err ? err_text(answer->err) : "", answer->status);
     }
+    send_due(alerts);
 }
 
 static void alert_send(struct alert *alert)
@@ -116,7 +135,54 @@ static void alert_send(struct alert *alert)
     alert->tries++;
     if (http_client_call(alerts->client, &call, on_answer, alert, &reason)) {
         alert_failed(alert, reason.text, 0);
+        return;
     }
+    alert->state = ALERT_IN_FLIGHT;
+    alerts->in_flight++;
+}
+
+static struct alert *next_due(const struct alerts *alerts)
+{
+    for (int kind = 0; kind < ALERT_KIND_COUNT; kind++) {
+        struct alert *alert;
+        DL_FOREACH(alerts->waiting[kind], alert)
+        {
+            if (alert->state == ALERT_DUE) {
+                return alert;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* No more than the hook is asked at a time: the order is decided here, and the time of a try does
+ * not pass in a line. */
+static void send_due(struct alerts *alerts)
+{
+    struct alert *alert;
+    while (alerts->in_flight < CONNECTIONS && (alert = next_due(alerts))) {
+        alert_send(alert);
+    }
+}
+
+static void alert_drop(struct alert *alert)
+{
+    metrics_alert(alert->alerts->metrics, METRICS_ALERT_DROPPED);
+    alert_free(alert);
+}
+
+/* The oldest that is told again goes. */
+static bool make_room(struct alerts *alerts)
+{
+    struct alert *alert;
+    DL_FOREACH(alerts->waiting[ALERT_AGAIN], alert)
+    {
+        if (alert->state != ALERT_IN_FLIGHT) {
+            alert_drop(alert);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- what is said ---- */
@@ -141,22 +207,25 @@ static void body_build(struct buf *out, const struct news *news)
     json_close_object(&w);
 }
 
-static void deliver(struct alerts *alerts, const struct news *news)
+static void deliver(struct alerts *alerts, const struct news *news, enum alert_kind kind)
 {
     if (!alerts->client) {
         return;
     }
-    if (alerts->waiting_count == ALERTS_WAITING_MAX) {
+    bool is_full = alerts->waiting_count == ALERTS_WAITING_MAX;
+    if (is_full && (kind == ALERT_AGAIN || !make_room(alerts))) {
         metrics_alert(alerts->metrics, METRICS_ALERT_DROPPED);
         return;
     }
     struct alert *alert = mem_new(struct alert);
     alert->alerts = alerts;
+    alert->kind = kind;
+    alert->state = ALERT_DUE;
     loop_timer_init(&alert->timer, alerts->loop, on_again, alert);
     body_build(&alert->body, news);
-    DL_APPEND(alerts->waiting, alert);
+    DL_APPEND(alerts->waiting[kind], alert);
     alerts->waiting_count++;
-    alert_send(alert);
+    send_due(alerts);
 }
 
 /* Texts of others: a quote in them must not end the field. */
@@ -214,12 +283,12 @@ void alerts_troubled(struct alerts *alerts, const struct engine_trouble *trouble
     if (trouble->parked) {
         metrics_parked(alerts->metrics, trouble->parked);
         write_line(&news, "a transaction is parked");
-        deliver(alerts, &news);
+        deliver(alerts, &news, ALERT_ONCE);
     } else if (alerts->conf.retry_limit > 0 && trouble->attempts >= alerts->conf.retry_limit) {
         if (may_log(alerts)) {
             write_line(&news, "a call has failed repeatedly");
         }
-        deliver(alerts, &news);
+        deliver(alerts, &news, ALERT_AGAIN);
     }
 }
 
@@ -234,7 +303,7 @@ void alerts_dead_letter(struct alerts *alerts, const char *key, const char *id, 
         .error = slice_str(why),
         .reason = "dead_letter",
     };
-    deliver(alerts, &news);
+    deliver(alerts, &news, ALERT_ONCE);
 }
 
 /* ---- life ---- */
@@ -245,7 +314,7 @@ struct alerts *alerts_new(struct loop *loop, const struct alerts_conf *conf,
     struct alerts *alerts = mem_new(struct alerts);
     struct http_client_conf client = {
         .per_host_max = CONNECTIONS,
-        .waiting_max = ALERTS_WAITING_MAX,
+        .waiting_max = CONNECTIONS,
         .connect_timeout_ms = CONNECT_MS,
         .idle_ms = IDLE_MS,
         .body_max = ANSWER_MAX,
@@ -269,9 +338,10 @@ void alerts_free(struct alerts *alerts)
     if (alerts->client) {
         http_client_free(alerts->client);
     }
-    while (alerts->waiting) {
-        metrics_alert(alerts->metrics, METRICS_ALERT_DROPPED);
-        alert_free(alerts->waiting);
+    for (int kind = 0; kind < ALERT_KIND_COUNT; kind++) {
+        while (alerts->waiting[kind]) {
+            alert_drop(alerts->waiting[kind]);
+        }
     }
     free(alerts->webhook);
     free(alerts);

@@ -2,6 +2,9 @@
  * Tells people what needs them: a line in the log, and a POST of JSON to a webhook. What cannot be
  * delivered is tried again a few times and then given up; what does not fit into the queue is
  * dropped. Both are counted. Nothing waits for any of it.
+ *
+ * A parking or a dead letter is told once, a failed call after each attempt. So the former are sent
+ * first, and push the oldest of the latter out of a full queue.
  */
 #ifndef COORDINATOR_ALERTS_H
 #define COORDINATOR_ALERTS_H

@@ -23,6 +23,8 @@ struct fixture {
     struct metrics *metrics;
     struct alerts *alerts;
     struct txn *txn;
+    char hook[64];
+    struct alerts_conf conf;
     int status;      /* that the hook answers; 0: holds the request */
     int fail_first;  /* so many are answered 500 */
     int got;         /* requests */
@@ -48,11 +50,16 @@ static void on_request(void *arg, struct http_request *request)
     http_reply(request, status, "text/plain", slice_str(""));
 }
 
-static void alerts_open(struct fixture *f, const char *webhook, int64_t retry_limit)
+static void alerts_open(struct fixture *f)
 {
-    struct alerts_conf conf = {
-        .webhook = webhook, .retry_limit = retry_limit, .retry_delay_ms = 1, .timeout_ms = 500};
-    f->alerts = alerts_new(f->loop, &conf, f->metrics);
+    f->alerts = alerts_new(f->loop, &f->conf, f->metrics);
+}
+
+/* After a change of the settings. */
+static void alerts_reopen(struct fixture *f)
+{
+    alerts_free(f->alerts);
+    alerts_open(f);
 }
 
 static struct txn *txn_sample(void)
@@ -73,7 +80,6 @@ static int setup(void **state)
                                     .timeout_ms = 10000,
                                     .connections_max = 100};
     struct reason reason;
-    char hook[64];
     log_set_level((enum log_level)(LOG_ERROR + 1));
     f->loop = loop_new();
     f->server = http_server_open(f->loop, &conf, on_request, f, &reason);
@@ -81,8 +87,10 @@ static int setup(void **state)
     f->metrics = metrics_new(1, "1");
     f->txn = txn_sample();
     f->status = 200;
-    snprintf(hook, sizeof(hook), "http://127.0.0.1:%d/hook?k=1", http_server_port(f->server));
-    alerts_open(f, hook, 3);
+    snprintf(f->hook, sizeof(f->hook), "http://127.0.0.1:%d/hook?k=1", http_server_port(f->server));
+    f->conf = (struct alerts_conf){
+        .webhook = f->hook, .retry_limit = 3, .retry_delay_ms = 1, .timeout_ms = 500};
+    alerts_open(f);
     *state = f;
     return 0;
 }
@@ -166,10 +174,8 @@ static void test_failures_are_told_from_the_limit_on(void **state)
 static void test_with_limit_zero_only_what_is_parked(void **state)
 {
     struct fixture *f = *state;
-    char hook[64];
-    snprintf(hook, sizeof(hook), "http://127.0.0.1:%d/", http_server_port(f->server));
-    alerts_free(f->alerts);
-    alerts_open(f, hook, 0);
+    f->conf.retry_limit = 0;
+    alerts_reopen(f);
     trouble(f, PARK_NOT, 100);
     trouble(f, PARK_ATTEMPTS, 101);
     wait_for(f->loop, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
@@ -219,6 +225,55 @@ static void test_the_queue_is_bounded(void **state)
     assert_true(counted(f, "sagad_alerts_total{result=\"dropped\"} 1007\n"));
 }
 
+static void fill_with_retry_news(struct fixture *f)
+{
+    for (int i = 0; i < ALERTS_WAITING_MAX; i++) {
+        trouble(f, PARK_NOT, 3);
+    }
+    assert_true(counted(f, "sagad_alerts_total{result=\"dropped\"} 0\n"));
+}
+
+/* The hook answers one that it holds, and gets the next. */
+static const char *next_body(struct fixture *f)
+{
+    int before = f->got;
+    http_reply(f->held[--f->held_count], 200, "text/plain", slice_str(""));
+    wait_for(f->loop, f->got == before + 1);
+    return f->body;
+}
+
+static void test_what_is_told_once_pushes_out_what_repeats_and_goes_first(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.timeout_ms = PATIENCE_MS;
+    alerts_reopen(f);
+    f->status = 0;
+    fill_with_retry_news(f);
+    wait_for(f->loop, f->held_count == 4); /* as many as it takes at a time */
+    trouble(f, PARK_CONFLICT, 1);
+    alerts_dead_letter(f->alerts, "{t:0}:outbox", "5-1", "no gid");
+    assert_true(counted(f, "sagad_alerts_total{result=\"dropped\"} 2\n"));
+    trouble(f, PARK_NOT, 3); /* pushes nobody out */
+    assert_true(counted(f, "sagad_alerts_total{result=\"dropped\"} 3\n"));
+    assert_non_null(strstr(next_body(f), "\"reason\":\"conflict\""));
+    assert_non_null(strstr(next_body(f), "\"reason\":\"dead_letter\""));
+    assert_non_null(strstr(next_body(f), "\"reason\":\"retry\""));
+}
+
+static void test_what_waits_for_its_next_try_is_pushed_out_too(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.retry_delay_ms = 60000;
+    alerts_reopen(f);
+    f->fail_first = ALERTS_WAITING_MAX;
+    fill_with_retry_news(f);
+    wait_for(f->loop, f->got == ALERTS_WAITING_MAX);
+    trouble(f, PARK_CONFLICT, 1);
+    wait_for(f->loop, counted(f, "sagad_alerts_total{result=\"sent\"} 1\n"));
+    assert_non_null(strstr(f->body, "\"reason\":\"conflict\""));
+    assert_true(counted(f, "sagad_alerts_total{result=\"dropped\"} 1\n"));
+}
+
 static void test_a_dead_letter(void **state)
 {
     struct fixture *f = *state;
@@ -233,8 +288,8 @@ static void test_a_dead_letter(void **state)
 static void test_without_a_hook_it_is_counted_and_logged_only(void **state)
 {
     struct fixture *f = *state;
-    alerts_free(f->alerts);
-    alerts_open(f, "", 3);
+    f->conf.webhook = "";
+    alerts_reopen(f);
     trouble(f, PARK_ATTEMPTS, 9);
     alerts_dead_letter(f->alerts, "k", "1-1", "why");
     assert_true(counted(f, "sagad_parkings_total{reason=\"attempts\"} 1\n"));
@@ -253,6 +308,8 @@ int main(void)
         CASE(test_after_some_tries_it_is_given_up),
         CASE(test_a_silent_hook_is_asked_again),
         CASE(test_the_queue_is_bounded),
+        CASE(test_what_is_told_once_pushes_out_what_repeats_and_goes_first),
+        CASE(test_what_waits_for_its_next_try_is_pushed_out_too),
         CASE(test_a_dead_letter),
         CASE(test_without_a_hook_it_is_counted_and_logged_only),
     };
