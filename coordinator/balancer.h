@@ -2,11 +2,10 @@
  * Which instance of a service a call goes to, and which instances rest because calls to them
  * failed. Pure: no I/O, the time is an argument.
  *
- *                DEAD, or DOUBTFUL times in a row
- *   healthy ────────────────────────────────────────▶ resting ──rest over, a call begins──▶ probing
- *      ▲                                                 ▲  probe failed: twice the rest      │ │
- *      └──── GOOD (of any call) ─────────────────────────┴────────────────────────────────────┘ │
- *      └────────────────────────────────────────────────────────────────────────────────────────┘
+ *   healthy ──DEAD, or too often DOUBTFUL──▶ resting ──rest over, a call begins──▶ probing
+ *      ▲                                      │   ▲                                 │  │
+ *      │                                      │   └─ probe failed: twice the rest ──┘  │
+ *      └───────── GOOD (of any call) ─────────┴────────────────────────────────────────┘
  *
  * A call that ends SILENT counts as DEAD when nothing at all was answered there while it was open:
  * a frozen process takes connections and calls and says nothing. Even before that, an instance that

@@ -2,12 +2,11 @@
  * An entry of an outbox stream, as lua/barrier/outbox.lua writes it. Pure; what stands in the
  * stream is untrusted. docs/outbox.md is the contract. Fields:
  *
- *   gid, trans_type                                    must be there; trans_type is msg
- *   delay_ms, request_timeout_ms, retry_interval_ms    whole numbers \
- *   concurrent                                         0 or 1         } optional
- *   header:NAME                                        its value     /
- *   NN.action, NN.payload                              NN = 01, 02, … in this order, behind the
- * rest
+ *   gid, trans_type                                  must be there; trans_type is msg
+ *   delay_ms, request_timeout_ms, retry_interval_ms  optional: whole numbers
+ *   concurrent                                       optional: 0 or 1
+ *   header:NAME                                      optional, for each header: its value
+ *   NN.action, NN.payload                            after the rest: NN = 01, 02, … in this order
  */
 #ifndef COORDINATOR_OUTBOX_ENTRY_H
 #define COORDINATOR_OUTBOX_ENTRY_H

@@ -1,14 +1,18 @@
 /*
  * The rules of all transaction types, pure: (transaction, event) → step.
  *
- *   prepared ──submit by the client, check-back SUCCESS (msg), all tries succeeded (tcc)─►
- * submitted │  abort, timeout, FAILURE of a try                      (msg: abort, check-back
- * FAILURE ▼                                                          ──────────────────────►
- * failed) aborting ──every branch undone──────────────────────────────────────────────────────►
- * failed submitted ──every branch done───────────────────────────────────────────────────────►
- * succeed │  saga only: FAILURE of an action, timeout, retry_limit, abort └──► aborting (any)
- * ──force stop──────────────────────────────────────────────────────────────────► failed prepared
- * ──the client's verdict (workflow)───────────────────────────────────► succeed, failed
+ *   prepared ──▶ submitted ──▶ succeed
+ *      │             │
+ *      └─────────────┴─▶ aborting ──▶ failed
+ *
+ *   prepared → submitted   the client submits, check-back SUCCESS (msg), all tries succeeded (tcc)
+ *   prepared → aborting    abort, timeout (saga, tcc, xa); FAILURE of a try, retry_limit (tcc)
+ *   prepared → failed      abort, check-back FAILURE (msg)
+ *   prepared → any end     the client's verdict (workflow)
+ *   submitted → succeed    every branch done
+ *   submitted → aborting   saga only: FAILURE of an action, timeout, retry_limit, abort
+ *   aborting → failed      every branch undone
+ *   any → failed           force stop
  *
  * What is called in a status, and in which order, is one stage:
  *

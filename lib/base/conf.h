@@ -5,8 +5,8 @@
  *   file          `name = value`, a line each; `#` begins a comment at the start of a line or after
  *                 white space; `map` options are given once per entry: `resolver.order = host:9002`
  *   environment   PREFIX_NAME in capitals, '-' and '.' as '_' (SAGAD_REDIS); an empty value counts
- * as not given; keys of maps are taken in lower case command line  --name value or --name=value; a
- * bool may stand alone; '-' for '_' is understood
+ *                 as not given; keys of maps are taken in lower case
+ *   command line  --name value or --name=value; a bool may stand alone; '-' for '_' is understood
  */
 #ifndef BASE_CONF_H
 #define BASE_CONF_H

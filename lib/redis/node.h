@@ -4,10 +4,14 @@
  * connection, `in_flight` (sent, in the order in which replies come), `held` (answered, WAIT is not
  * yet: commit.c), `failed` (complete, its callback is due).
  *
- *            ┌──────────────────── lost, refused, denied: back off ──────────────────────┐
- *            ▼                                                                           │
- *   DOWN ──retry──▶ FINDING ──▶ DIALING ──▶ AUTH ──▶ SELECT ──▶ ROLE ──▶ READY ──READONLY──▶
- * DRAINING (sentinels)           (when wanted)     (sentinels)      any ──node_close──▶ CLOSED
+ *   DOWN ──retry──▶ FINDING ──▶ DIALING ──▶ AUTH ──▶ SELECT ──▶ ROLE ──▶ READY ──▶ DRAINING
+ *    ▲                 │           │         │         │         │         │           │
+ *    └─── back off ────┴───────────┴─────────┴─────────┴─────────┴─────────┴───────────┘
+ *
+ * Down from everywhere: what is lost, refused, denied or too late. FINDING and ROLE: behind
+ * sentinels alone; AUTH and SELECT: when the settings ask for them. DRAINING: the server said
+ * READONLY, or the sentinels name another master; down once nothing is in flight any more.
+ * node_close leads to CLOSED from each state.
  */
 #ifndef REDIS_NODE_H
 #define REDIS_NODE_H

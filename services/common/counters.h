@@ -1,9 +1,9 @@
 /*
  * What a service counts, as Prometheus text (format 0.0.4) at GET /api/metrics:
  *
- *     mall_http_requests_total{service,path,status}    answered requests; path "other": no such
- * path mall_branch_calls_total{service,method,verdict}  branch calls, by what the barrier said
- *     mall_alerts_total{service}                       compensations that a person should look at
+ *   mall_http_requests_total{service,path,status}    answered requests; path "other": no such path
+ *   mall_branch_calls_total{service,method,verdict}  branch calls, by what the barrier said
+ *   mall_alerts_total{service}                       compensations that a person should look at
  *
  * Every label has a small fixed set of values, so no input can make them grow.
  */

@@ -8,8 +8,8 @@
  *     loss, while the store no longer knew of the decision to abort: barriers cannot tell an undo
  *     that comes too late;
  *   - the decision to abort was lost and a step has no compensation, or the decision to commit a
- * tcc and a branch has no confirm or no cancel: a barrier has no place to remember that the other
- * one must not be done any more;
+ *     tcc and a branch has no confirm or no cancel: a barrier has no place to remember that the
+ *     other one must not be done any more;
  *   - it lost the decision to commit a tcc after a confirm, and then the tcc was cancelled, or the
  *     other way round: the barrier lets only the first of the two happen (`conflict`), and the
  *     transaction is parked;
