@@ -76,7 +76,8 @@ static void wait_send(void *arg)
         loop_now_ms(node->loop) + node->conf.wait_ms + node->conf.connect_timeout_ms;
     node->wait_due = false;
     node->wait_in_flight = true;
-    node_command(node, deadline_ms, words, 3, on_waited, node);
+    /* queue_max does not count for it: those who are held fill the queue until it is sent. */
+    command_send_now(node, deadline_ms, words, 3, on_waited, node);
 }
 
 void commit_expect(struct node *node, const struct command *command)

@@ -228,8 +228,7 @@ void commands_send_waiting(struct node *node)
     }
 }
 
-/* A new command, or NULL when it cannot be taken: then its callback is on the way. */
-static struct command *command_begin(struct node *node, int64_t deadline_ms, redis_cb cb, void *arg)
+static struct command *command_new(struct node *node, int64_t deadline_ms, redis_cb cb, void *arg)
 {
     check(node->state != SESSION_CLOSED);
     struct command *command = command_take(&node->pool);
@@ -237,6 +236,13 @@ static struct command *command_begin(struct node *node, int64_t deadline_ms, red
     command->arg = arg;
     command->queued_us = loop_now_us(node->loop);
     command->deadline_ms = deadline_ms;
+    return command;
+}
+
+/* A new command, or NULL when it cannot be taken: then its callback is on the way. */
+static struct command *command_begin(struct node *node, int64_t deadline_ms, redis_cb cb, void *arg)
+{
+    struct command *command = command_new(node, deadline_ms, cb, arg);
     if (node->pending - node->failed_count >= node->conf.queue_max) {
         command_fail_later(node, command, ERR_BUSY, "too many commands for Redis are pending");
         return NULL;
@@ -249,16 +255,12 @@ static struct command *command_begin(struct node *node, int64_t deadline_ms, red
     return command;
 }
 
-void node_command(struct node *node, int64_t deadline_ms, const struct slice *argv, size_t argc,
-                  redis_cb cb, void *arg)
+static void words_send(struct node *node, struct command *command, const struct slice *argv,
+                       size_t argc)
 {
-    check(argc > 0);
-    struct command *command = command_begin(node, deadline_ms, cb, arg);
-    if (!command) {
-        return;
-    }
     bool now = node->state == SESSION_READY;
     struct buf *out = now ? redis_link_out(node->link) : &command->bytes;
+    check(argc > 0);
     command_add_count(out, argc);
     command_add_words(out, argv, argc);
     if (now) {
@@ -266,6 +268,22 @@ void node_command(struct node *node, int64_t deadline_ms, const struct slice *ar
     } else {
         command_wait(node, command);
     }
+}
+
+void node_command(struct node *node, int64_t deadline_ms, const struct slice *argv, size_t argc,
+                  redis_cb cb, void *arg)
+{
+    struct command *command = command_begin(node, deadline_ms, cb, arg);
+    if (command) {
+        words_send(node, command, argv, argc);
+    }
+}
+
+void command_send_now(struct node *node, int64_t deadline_ms, const struct slice *argv, size_t argc,
+                      redis_cb cb, void *arg)
+{
+    check(node->state == SESSION_READY);
+    words_send(node, command_new(node, deadline_ms, cb, arg), argv, argc);
 }
 
 static void node_send(struct node *node, struct command *command)

@@ -112,6 +112,9 @@ void session_drain(struct node *node);
 void commands_send_waiting(struct node *node);
 void commands_take_reply(struct node *node, const struct redis_value *value);
 void commands_drop_in_flight(struct node *node, const char *why);
+/* As node_command, but sent now, whatever is pending; only in READY. */
+void command_send_now(struct node *node, int64_t deadline_ms, const struct slice *argv, size_t argc,
+                      redis_cb cb, void *arg);
 /* Everybody in `held` completes: with its reply, or with an error. */
 void held_complete(struct node *node, enum err err, const char *message);
 /* What waits now will complete with `err` and node->why. */

@@ -36,7 +36,7 @@ struct redis_conf {
     const char *password; /* NULL or "": none; never logged */
     int db;
     int64_t connect_timeout_ms;
-    size_t queue_max;  /* commands waiting or in flight; beyond: ERR_BUSY */
+    size_t queue_max;  /* commands waiting, in flight or held for replicas; beyond: ERR_BUSY */
     int wait_replicas; /* so many must have what a durable script did; 0: none */
     int64_t wait_ms;   /* how long to wait for them; well below the deadlines of scripts */
 };

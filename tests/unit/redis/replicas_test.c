@@ -185,6 +185,24 @@ static void scripts_of_one_turn_share_one_wait(void **state)
     assert_int_equal(redis_round_trips(f->redis), before + 1001);
 }
 
+/* Those who are held fill the queue; WAIT goes out all the same, and frees it. */
+static void a_queue_that_is_full_is_told_and_emptied(void **state)
+{
+    struct pair *pair = *state;
+    struct fixture *f = &pair->f;
+    f->conf.queue_max = 100;
+    fixture_open(f);
+    for (int round = 0; round < 3; round++) {
+        struct told told = {0};
+        for (int i = 0; i < 400; i++) {
+            run(f, &add, in_ms(f, PATIENCE_MS), &told);
+        }
+        wait_for(f->loop, told.count == 400);
+        assert_int_equal(told.ok, 100);
+        assert_int_equal(told.number, 100 * (round + 1));
+    }
+}
+
 /* A script that goes out once more, with its text, stands behind the WAIT of the others. */
 static void a_flushed_script_has_a_wait_of_its_own(void **state)
 {
@@ -279,6 +297,21 @@ static void a_wait_never_speaks_for_another_connection(void **state)
     assert_int_equal(lost.count, 1);
 }
 
+static void the_queue_s_limit_does_not_count_for_wait(void **state)
+{
+    struct scripted *scripted = *state;
+    struct fake_server *server;
+    scripted->f.conf.queue_max = 1;
+    struct fixture *f = connect_to(state, &server);
+    struct told told = {0}, busy = {0};
+    run(f, &add, in_ms(f, PATIENCE_MS), &told);
+    run(f, &add, in_ms(f, PATIENCE_MS), &busy);
+    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED "SEND :2\\r\\n");
+    wait_for(f->loop, told.count == 1 && busy.count == 1);
+    assert_int_equal(told.ok, 1);
+    assert_string_equal(err_text(busy.err), err_text(ERR_BUSY));
+}
+
 static void errors_do_not_wait(void **state)
 {
     struct fake_server *server;
@@ -346,9 +379,11 @@ int main(void)
         WITH_PAIR(without_replicas_the_effect_is_unknown),
         WITH_PAIR(a_reader_waits_for_what_others_have_written),
         WITH_PAIR(scripts_of_one_turn_share_one_wait),
+        WITH_PAIR(a_queue_that_is_full_is_told_and_emptied),
         WITH_PAIR(a_flushed_script_has_a_wait_of_its_own),
         WITH_SCRIPTED(a_second_wait_follows_when_the_first_is_answered),
         WITH_SCRIPTED(a_wait_never_speaks_for_another_connection),
+        WITH_SCRIPTED(the_queue_s_limit_does_not_count_for_wait),
         WITH_SCRIPTED(errors_do_not_wait),
         WITH_SCRIPTED(a_deadline_ends_also_what_is_held),
         WITH_SCRIPTED(closing_cancels_what_is_held),
