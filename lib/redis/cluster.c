@@ -181,7 +181,6 @@ static void call_send(struct call *call, struct member *member, bool asking)
         node_command(member->node, call->deadline_ms, ask, 1, NULL, NULL);
     }
     if (call->eval.script) {
-        /* As text: behind NOSCRIPT another ASKING would have to go. */
         node_eval(member->node, call->deadline_ms, &call->eval, asking, on_reply, call);
     } else {
         node_command(member->node, call->deadline_ms, call->argv, call->argc, on_reply, call);

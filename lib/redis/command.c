@@ -106,8 +106,21 @@ void command_keep_eval(struct command *command, const struct redis_eval *eval)
     command->script = eval->script;
     command->args = 1 + keys + eval->arg_count;
     command_add_word(&command->bytes, slice_make(text + 1, (size_t)(end - text) - 1));
-    command_add_words(&command->bytes, eval->keys, keys);
+    for (size_t i = 0; i < keys; i++) {
+        command_add_word(&command->bytes, eval->keys[i]);
+        if (i == 0) {
+            command->key_len = eval->keys[0].len;
+            command->key_at = command->bytes.len - 2 - command->key_len; /* before the line end */
+        }
+    }
     command_add_words(&command->bytes, eval->args, eval->arg_count);
+}
+
+struct slice command_first_key(const struct command *command)
+{
+    struct slice bytes = buf_slice(&command->bytes);
+    return command->key_len > 0 ? slice_make(bytes.ptr + command->key_at, command->key_len)
+                                : slice_str(NULL);
 }
 
 static void write_call(const struct command *command, const char *name, struct slice script,

@@ -17,8 +17,10 @@ struct command {
     enum err err;                      /* that it failed with before it was sent */
     const char *message;               /* with err */
     const struct redis_script *script; /* NULL: not a script call */
-    bool as_text;                      /* with script: EVAL, since EVALSHA was answered NOSCRIPT */
+    bool as_text;                      /* with script: EVAL: after NOSCRIPT, or is_asking */
+    bool is_asking;                    /* with script: ASKING has gone before it */
     size_t args;                       /* with script: words behind the script's hash or text */
+    size_t key_at, key_len;            /* with script: its first key in `bytes`; 0: it has none */
     struct buf bytes;                  /* with script: those words; else the whole command or "" */
     bool is_sent;
     bool is_done;                   /* completed; only its reply is still awaited */
@@ -40,6 +42,7 @@ void command_add_word(struct buf *out, struct slice word);
 void command_add_words(struct buf *out, const struct slice *words, size_t count);
 /* Keeps number of keys, keys and arguments of a script call. */
 void command_keep_eval(struct command *command, const struct redis_eval *eval);
+struct slice command_first_key(const struct command *command); /* of a script call; "": none */
 /* Adds what is kept to `out`: the command as it was formatted, EVALSHA or EVAL. */
 void command_write(const struct command *command, struct buf *out);
 

@@ -298,13 +298,14 @@ static void node_send(struct node *node, struct command *command)
     }
 }
 
-void node_eval(struct node *node, int64_t deadline_ms, const struct redis_eval *eval, bool as_text,
-               redis_cb cb, void *arg)
+void node_eval(struct node *node, int64_t deadline_ms, const struct redis_eval *eval,
+               bool is_asking, redis_cb cb, void *arg)
 {
     struct command *command = command_begin(node, deadline_ms, cb, arg);
     if (command) {
         command_keep_eval(command, eval);
-        command->as_text = as_text;
+        command->as_text = is_asking;
+        command->is_asking = is_asking;
         command->is_durable = eval->is_durable && node->conf.wait_replicas > 0;
         node_send(node, command);
     }

@@ -70,6 +70,8 @@ struct node {
     struct loop_task wait_task;
     bool wait_due; /* a durable command was sent behind the last WAIT */
     bool wait_in_flight;
+    bool mark_is_sure;      /* the key that the mark before WAIT names has served a script here */
+    struct reason mark_why; /* that mark was refused; "": it was not */
 
     uint64_t round_trips;
     redis_observer observer;
@@ -92,9 +94,10 @@ void node_observe(struct node *node, redis_observer observer, void *arg);
 void node_on_connect(struct node *node, void (*fn)(void *arg), void *arg);
 void node_command(struct node *node, int64_t deadline_ms, const struct slice *argv, size_t argc,
                   redis_cb cb, void *arg);
-/* `as_text`: EVAL at once. */
-void node_eval(struct node *node, int64_t deadline_ms, const struct redis_eval *eval, bool as_text,
-               redis_cb cb, void *arg);
+/* `is_asking`: ASKING has just been sent; EVAL at once, for behind NOSCRIPT another would have to
+ * go. */
+void node_eval(struct node *node, int64_t deadline_ms, const struct redis_eval *eval,
+               bool is_asking, redis_cb cb, void *arg);
 /* Whether what is started now can go out over this connection, or the one that is being made. */
 bool node_is_usable(const struct node *node);
 bool node_is_idle(const struct node *node); /* nothing is in line or in flight */

@@ -101,7 +101,9 @@ struct redis_eval {
     const struct slice *keys;          /* script->keys of them */
     const struct slice *args;
     size_t arg_count;
-    bool is_durable; /* told when conf.wait_replicas have what it has done and what it has read */
+    /* Told when conf.wait_replicas have what it has done, and what it has read: of keys in `keys`;
+     * the user may write the first of them. */
+    bool is_durable;
 };
 /* EVALSHA; when the server answers NOSCRIPT, the same as EVAL, once. That comes after commands that
  * were started meanwhile. */

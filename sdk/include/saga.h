@@ -67,7 +67,7 @@ struct saga_conf {
      * done: then a failover to one of them loses no answered call. They have wait_timeout_ms (0:
      * 500 ms; a third of timeout_ms at most); when that is over the outcome is unknown, and the
      * call is answered ERROR, to be repeated. 0: none is waited for. saga_redis_command never
-     * waits. */
+     * waits. The Redis user needs a few commands more for it: docs/sdk.md. */
     int wait_replicas;
     int64_t wait_timeout_ms;
     /* How long a barrier record lives after its last change, ms; 0: 7 days. It must exceed the

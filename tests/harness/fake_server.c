@@ -178,7 +178,11 @@ static bool words_match(const char *wanted, const char *got)
         size_t a = strcspn(wanted, " ");
         size_t b = strcspn(got, " ");
         bool any = a == 1 && wanted[0] == '*';
-        if (!any && (a != b || memcmp(wanted, got, a) != 0)) {
+        bool many = a == 2 && memcmp(wanted, "**", 2) == 0;
+        if (many && got[b] && words_match(wanted, got + b + 1)) {
+            return true;
+        }
+        if (!any && !many && (a != b || memcmp(wanted, got, a) != 0)) {
             return false;
         }
         if (!wanted[a] || !got[b]) {

@@ -5,7 +5,8 @@
  *
  * Steps, a line each:
  *   ACCEPT         take the next connection (the one before stays open but is no longer played)
- *   EXPECT WORDS   the next command has these words; '*' stands for any one word
+ *   EXPECT WORDS   the next command has these words; '*' stands for any one word,
+ *                  '**' for one or more
  *   SEND TEXT      send the text; \r and \n are written so, "SEND +OK\r\n"
  *   CLOSE          close the connection
  *   RESET          close it with a reset

@@ -301,6 +301,29 @@ static void ask_is_followed_for_this_one_command(void **state)
     assert_answer(&next, ERR_OK, "here");
 }
 
+/* The write before WAIT names a key of the slot that moves; it goes where the script went. */
+static void what_asked_waits_for_replicas_where_it_was_sent(void **state)
+{
+    struct world *w = *state;
+    w->f.conf.wait_replicas = 1;
+    w->f.conf.wait_ms = 300;
+    w = connected(state);
+    struct answer script = {0};
+    struct slice key = SLICE_LIT("b"), arg = SLICE_LIT("x");
+    struct redis_eval call = {
+        .script = &echo, .keys = &key, .args = &arg, .arg_count = 1, .is_durable = true};
+    redis_eval(w->f.redis, in_ms(&w->f, 10000), &call, on_answer, &script);
+    play(w, 0, "EXPECT " EVALSHA "b x\nEXPECT EVAL ** 1 b\nEXPECT WAIT 1 300");
+    send_to(w, 0, points(w, "ASK", 2));
+    send_to(w, 0, points(w, "ASK", 2));
+    play(w, 0, "SEND :1\\r\\n");
+    play(w, 2,
+         "EXPECT ASKING\nEXPECT " EVAL "b x\nEXPECT ASKING\nEXPECT EVAL ** 1 b\n"
+         "EXPECT WAIT 1 300\nSEND +OK\\r\\n+x\\r\\n+OK\\r\\n:1\\r\\n:1\\r\\n");
+    wait_for(w->f.loop, script.count);
+    assert_answer(&script, ERR_OK, "x");
+}
+
 static void what_is_refused_for_now_is_tried_again(void **state)
 {
     static const char *const texts[] = {
@@ -621,6 +644,7 @@ int main(void)
         TEST(nodes_that_send_us_in_circles_end_at_the_deadline),
         TEST(what_moved_says_may_be_nonsense),
         TEST(ask_is_followed_for_this_one_command),
+        TEST(what_asked_waits_for_replicas_where_it_was_sent),
         TEST(what_is_refused_for_now_is_tried_again),
         TEST(other_errors_are_told_at_once),
         TEST(a_node_that_dies_is_replaced_by_the_one_that_the_map_names),

@@ -46,14 +46,20 @@ static void on_told(void *arg, const struct redis_result *result)
     }
 }
 
+static void run_on(struct fixture *f, const char *key, const struct redis_script *script,
+                   int64_t deadline_ms, struct told *told)
+{
+    struct slice keys = slice_str(key);
+    struct slice one = SLICE_LIT("1");
+    struct redis_eval eval = {
+        .script = script, .keys = &keys, .args = &one, .arg_count = 1, .is_durable = true};
+    redis_eval(f->redis, deadline_ms, &eval, on_told, told);
+}
+
 static void run(struct fixture *f, const struct redis_script *script, int64_t deadline_ms,
                 struct told *told)
 {
-    struct slice key = SLICE_LIT("n");
-    struct slice one = SLICE_LIT("1");
-    struct redis_eval eval = {
-        .script = script, .keys = &key, .args = &one, .arg_count = 1, .is_durable = true};
-    redis_eval(f->redis, deadline_ms, &eval, on_told, told);
+    run_on(f, "n", script, deadline_ms, told);
 }
 
 /* ---- with a real replica ---- */
@@ -182,7 +188,95 @@ static void scripts_of_one_turn_share_one_wait(void **state)
     wait_for(f->loop, told.count == 1001);
     assert_int_equal(told.ok, 1001);
     assert_int_equal(told.number, 1001);
-    assert_int_equal(redis_round_trips(f->redis), before + 1001);
+    assert_int_equal(redis_round_trips(f->redis), before + 1002); /* a mark and a WAIT */
+}
+
+static void check_look(struct pair *pair, const char *key)
+{
+    struct fixture *f = &pair->f;
+    struct told told = {0};
+    run_on(f, key, &look, in_ms(f, PATIENCE_MS), &told);
+    wait_for(f->loop, told.count == 1);
+    assert_string_equal(told.text, "");
+}
+
+/* Since Redis 7.2 WAIT waits for the last write of its connection alone. A script that only reads
+ * is followed by a write, which the replica has when it is told, and which changes nothing. */
+static void a_reader_is_followed_by_a_write_that_changes_nothing(void **state)
+{
+    static const struct {
+        const char *make, *key, *seen;
+    } cases[] = {
+        {NULL, "gone", "cmdstat_set:calls=1"},
+        {"SET kept 1", "kept", "cmdstat_persist:calls=1"},
+        {"SET timed 1 PXAT 4102444800123", "timed", "cmdstat_pexpireat:calls=1"},
+    };
+    struct pair *pair = *state;
+    fixture_open(&pair->f);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (cases[i].make) {
+            assert_string_equal(test_redis_ask(pair->master, "%s", cases[i].make), "OK");
+        }
+        check_look(pair, cases[i].key); /* what made it has arrived */
+        assert_string_equal(test_redis_ask(pair->replica, "CONFIG RESETSTAT"), "OK");
+        check_look(pair, cases[i].key);
+        assert_non_null(strstr(test_redis_ask(pair->replica, "INFO commandstats"), cases[i].seen));
+    }
+    struct test_redis *both[] = {pair->master, pair->replica};
+    for (size_t i = 0; i < 2; i++) {
+        assert_string_equal(test_redis_ask(both[i], "DBSIZE"), "2");
+        assert_string_equal(test_redis_ask(both[i], "GET kept"), "1");
+        assert_string_equal(test_redis_ask(both[i], "PEXPIRETIME kept"), "-1");
+        assert_string_equal(test_redis_ask(both[i], "PEXPIRETIME timed"), "4102444800123");
+    }
+}
+
+static void readers_are_told_when_redis_is_full(void **state)
+{
+    struct pair *pair = *state;
+    struct fixture *f = &pair->f;
+    struct told told = {0};
+    fixture_open(f);
+    check_look(pair, "n");
+    assert_string_equal(test_redis_ask(pair->master, "CONFIG SET maxmemory 1"), "OK");
+    check_look(pair, "n");
+    run(f, &add, in_ms(f, PATIENCE_MS), &told);
+    wait_for(f->loop, told.count == 1);
+    assert_string_equal(err_text(told.err), err_text(ERR_UNAVAILABLE));
+}
+
+/* There is no other key that the ACL of a program would have to name. */
+static void a_user_needs_no_key_but_the_script_s(void **state)
+{
+    struct pair *pair = *state;
+    pair->f.conf.user = "bob";
+    pair->f.conf.password = "pw";
+    assert_string_equal(test_redis_ask(pair->master, "ACL SETUSER bob on >pw ~n -@all +@read "
+                                                     "+@write +@scripting +@connection +wait"),
+                        "OK");
+    fixture_open(&pair->f);
+    check_look(pair, "n");
+}
+
+/* An ACL that permits one half of the write that precedes WAIT, and not the other. */
+static void a_write_that_is_half_permitted_does_no_damage(void **state)
+{
+    struct pair *pair = *state;
+    struct fixture *f = &pair->f;
+    struct told told = {0};
+    f->conf.user = "bob";
+    f->conf.password = "pw";
+    assert_string_equal(
+        test_redis_ask(pair->master, "ACL SETUSER bob on >pw ~* +@all -persist -del"), "OK");
+    assert_string_equal(test_redis_ask(pair->master, "SET n 1"), "OK");
+    fixture_open(f);
+    run(f, &look, in_ms(f, PATIENCE_MS), &told);
+    wait_for(f->loop, told.count == 1);
+    run_on(f, "gone", &look, in_ms(f, PATIENCE_MS), &told);
+    wait_for(f->loop, told.count == 2);
+    assert_string_equal(test_redis_ask(pair->master, "GET n"), "1");
+    assert_string_equal(test_redis_ask(pair->master, "EXPIRETIME n"), "253402300799");
+    wait_for(f->loop, strcmp(test_redis_ask(pair->master, "EXISTS gone"), "0") == 0);
 }
 
 /* Those who are held fill the queue; WAIT goes out all the same, and frees it. */
@@ -192,6 +286,7 @@ static void a_queue_that_is_full_is_told_and_emptied(void **state)
     struct fixture *f = &pair->f;
     f->conf.queue_max = 100;
     fixture_open(f);
+    check_look(pair, "n");
     for (int round = 0; round < 3; round++) {
         struct told told = {0};
         for (int i = 0; i < 400; i++) {
@@ -257,7 +352,10 @@ static struct fixture *connect_to(void **state, struct fake_server **server)
     return f;
 }
 
-#define ADDED "SEND *2\\r\\n$2\\r\\nOK\\r\\n*1\\r\\n:1\\r\\n\n"
+/* A write on the key of a script, in front of each WAIT. */
+#define MARK    "EXPECT EVAL ** 1 n\n"
+#define REFUSED "SEND -NOPERM no permissions to run the 'persist' command\\r\\n\n"
+#define ADDED   "SEND *2\\r\\n$2\\r\\nOK\\r\\n*1\\r\\n:1\\r\\n\n"
 
 static void a_second_wait_follows_when_the_first_is_answered(void **state)
 {
@@ -265,14 +363,14 @@ static void a_second_wait_follows_when_the_first_is_answered(void **state)
     struct fixture *f = connect_to(state, &server);
     struct told first = {0}, second = {0};
     run(f, &add, in_ms(f, PATIENCE_MS), &first);
-    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED);
+    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\n" MARK "EXPECT WAIT 2 300\n" ADDED);
     run(f, &add, in_ms(f, PATIENCE_MS), &second);
     fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nNOTHING");
     assert_int_equal(first.count, 0);
-    fake_server_play(server, "SEND :2\\r\\n");
+    fake_server_play(server, "SEND :1\\r\\n:2\\r\\n");
     wait_for(f->loop, first.count == 1);
     assert_int_equal(first.ok, 1);
-    fake_server_play(server, "EXPECT WAIT 2 300\n" ADDED "SEND :1\\r\\n");
+    fake_server_play(server, MARK "EXPECT WAIT 2 300\n" ADDED "SEND :1\\r\\n:1\\r\\n");
     wait_for(f->loop, second.count == 1);
     assert_string_equal(second.text, "only 1 of 2 replicas have confirmed it within 300 ms");
     assert_int_equal(first.count, 1);
@@ -286,15 +384,58 @@ static void a_wait_never_speaks_for_another_connection(void **state)
     struct fixture *f = connect_to(state, &server);
     struct told lost = {0}, next = {0};
     run(f, &add, in_ms(f, PATIENCE_MS), &lost);
-    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED "CLOSE");
+    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\n" MARK "EXPECT WAIT 2 300\n" ADDED "CLOSE");
     wait_for(f->loop, lost.count == 1);
     assert_string_equal(err_text(lost.err), err_text(ERR_CLOSED));
     run(f, &add, in_ms(f, PATIENCE_MS), &next);
-    fake_server_play(server,
-                     "ACCEPT\nEXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED "SEND :2\\r\\n");
+    fake_server_play(server, "ACCEPT\nEXPECT EVALSHA * 1 n 1\n" MARK "EXPECT WAIT 2 300\n" ADDED
+                             "SEND :1\\r\\n:2\\r\\n");
     wait_for(f->loop, next.count == 1);
     assert_int_equal(next.ok, 1);
     assert_int_equal(lost.count, 1);
+}
+
+/* Without it WAIT may have waited for nothing. */
+static void a_mark_that_is_refused_fails_what_is_held(void **state)
+{
+    struct fake_server *server;
+    struct fixture *f = connect_to(state, &server);
+    struct told told = {0};
+    run(f, &add, in_ms(f, PATIENCE_MS), &told);
+    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\n" MARK "EXPECT WAIT 2 300\n" ADDED REFUSED
+                             "SEND :2\\r\\n");
+    /* it may have been that key alone: once more, with one that has served a script */
+    fake_server_play(server, MARK "EXPECT WAIT 2 300\n" REFUSED "SEND :2\\r\\n");
+    wait_for(f->loop, told.count == 1);
+    assert_string_equal(err_text(told.err), err_text(ERR_TIMEOUT));
+    assert_string_equal(told.text, "replicas cannot be waited for: NOPERM no permissions to run "
+                                   "the 'persist' command");
+    fake_server_play(server, "NOTHING");
+}
+
+#define MOVED "SEND -MOVED 7 127.0.0.1:1\\r\\n\n"
+
+static void a_key_that_is_refused_is_no_harm_to_other_scripts(void **state)
+{
+    struct fake_server *server;
+    struct fixture *f = connect_to(state, &server);
+    struct told good = {0}, moved = {0};
+    run_on(f, "good", &add, in_ms(f, PATIENCE_MS), &good);
+    run_on(f, "moved", &add, in_ms(f, PATIENCE_MS), &moved);
+    fake_server_play(server, "EXPECT EVALSHA * 1 good 1\nEXPECT EVALSHA * 1 moved 1\n"
+                             "EXPECT EVAL ** 1 moved\nEXPECT WAIT 2 300\n" ADDED MOVED MOVED
+                             "SEND :2\\r\\n");
+    wait_for(f->loop, moved.count == 1);
+    assert_string_equal(err_text(moved.err), err_text(ERR_SCRIPT));
+    assert_int_equal(good.count, 0);
+    fake_server_play(server, "EXPECT EVAL ** 1 good\nEXPECT WAIT 2 300\n"
+                             "SEND :1\\r\\n:2\\r\\n");
+    wait_for(f->loop, good.count == 1);
+    assert_int_equal(good.ok, 1);
+    run_on(f, "moved", &add, in_ms(f, PATIENCE_MS), &moved);
+    fake_server_play(server, "EXPECT EVALSHA * 1 moved 1\nEXPECT EVAL ** 1 moved\n"
+                             "EXPECT WAIT 2 300\n" MOVED MOVED "SEND :2\\r\\n\nNOTHING");
+    assert_int_equal(moved.count, 2);
 }
 
 static void the_queue_s_limit_does_not_count_for_wait(void **state)
@@ -306,7 +447,8 @@ static void the_queue_s_limit_does_not_count_for_wait(void **state)
     struct told told = {0}, busy = {0};
     run(f, &add, in_ms(f, PATIENCE_MS), &told);
     run(f, &add, in_ms(f, PATIENCE_MS), &busy);
-    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED "SEND :2\\r\\n");
+    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\n" MARK "EXPECT WAIT 2 300\n" ADDED
+                             "SEND :1\\r\\n:2\\r\\n");
     wait_for(f->loop, told.count == 1 && busy.count == 1);
     assert_int_equal(told.ok, 1);
     assert_string_equal(err_text(busy.err), err_text(ERR_BUSY));
@@ -329,10 +471,10 @@ static void a_deadline_ends_also_what_is_held(void **state)
     struct fixture *f = connect_to(state, &server);
     struct told told = {0};
     run(f, &add, in_ms(f, 100), &told);
-    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED);
+    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\n" MARK "EXPECT WAIT 2 300\n" ADDED);
     wait_for(f->loop, told.count == 1);
     assert_string_equal(err_text(told.err), err_text(ERR_TIMEOUT));
-    fake_server_play(server, "SEND :2\\r\\n");
+    fake_server_play(server, "SEND :1\\r\\n:2\\r\\n");
     tell(f, "PING", NULL);
     fake_server_play(server, "EXPECT PING");
     assert_int_equal(told.count, 1);
@@ -345,7 +487,7 @@ static void closing_cancels_what_is_held(void **state)
     struct told told = {0};
     struct answer ping = {0};
     run(f, &add, in_ms(f, PATIENCE_MS), &told);
-    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\nEXPECT WAIT 2 300\n" ADDED);
+    fake_server_play(server, "EXPECT EVALSHA * 1 n 1\n" MARK "EXPECT WAIT 2 300\n" ADDED);
     tell(f, "PING", &ping);
     fake_server_play(server, "EXPECT PING");
     redis_close(f->redis);
@@ -379,10 +521,16 @@ int main(void)
         WITH_PAIR(without_replicas_the_effect_is_unknown),
         WITH_PAIR(a_reader_waits_for_what_others_have_written),
         WITH_PAIR(scripts_of_one_turn_share_one_wait),
+        WITH_PAIR(a_reader_is_followed_by_a_write_that_changes_nothing),
+        WITH_PAIR(readers_are_told_when_redis_is_full),
+        WITH_PAIR(a_user_needs_no_key_but_the_script_s),
+        WITH_PAIR(a_write_that_is_half_permitted_does_no_damage),
         WITH_PAIR(a_queue_that_is_full_is_told_and_emptied),
         WITH_PAIR(a_flushed_script_has_a_wait_of_its_own),
         WITH_SCRIPTED(a_second_wait_follows_when_the_first_is_answered),
         WITH_SCRIPTED(a_wait_never_speaks_for_another_connection),
+        WITH_SCRIPTED(a_mark_that_is_refused_fails_what_is_held),
+        WITH_SCRIPTED(a_key_that_is_refused_is_no_harm_to_other_scripts),
         WITH_SCRIPTED(the_queue_s_limit_does_not_count_for_wait),
         WITH_SCRIPTED(errors_do_not_wait),
         WITH_SCRIPTED(a_deadline_ends_also_what_is_held),
