@@ -321,6 +321,7 @@ void caller_net_tune(struct caller_net *net, int waiting_max, int in_flight_max)
     net->conf.waiting_max = waiting_max;
     net->conf.in_flight_max = in_flight_max;
     directory_renew(net->directory);
+    lines_pump_all(net); /* else nobody would move the lines that the old limit has made */
 }
 
 static void lines_drop(struct caller_net *net)

@@ -101,6 +101,8 @@ void line_join(struct net_call *call, const struct link_call *what);
 void line_leave(struct net_call *call);
 /* A slot of this participant became free. */
 void line_pump_after(struct caller_net *net, struct participant *participant);
+/* There is room again for all: one from each line in turn, as long as it lasts. */
+void lines_pump_all(struct caller_net *net);
 void line_deadline_update(struct caller_net *net);
 void line_on_deadline(void *net);
 

@@ -65,8 +65,7 @@ static void line_advance(struct participant *participant)
     call_send(call, &call->kept);
 }
 
-/* One from each line in turn, as long as there is room for all. */
-static void lines_pump_all(struct caller_net *net)
+void lines_pump_all(struct caller_net *net)
 {
     bool moved = true;
     while (moved && net->in_flight < net->conf.in_flight_max) {

@@ -186,6 +186,7 @@ static void on_reload_signal(void *arg)
         return; /* as it was; or it has not started yet, and will with the new ones */
     }
     struct engine_conf conf = daemon_engine_conf(settings);
+    store_redis_tune(daemon->store, settings->retention_ms);
     engine_tune(daemon->engine, &conf);
     caller_net_tune(daemon->caller, (int)settings->calls_waiting_max, (int)settings->calls_max);
     api_http_set_token(daemon->http, settings->token);

@@ -292,7 +292,6 @@ static void outbox_start(struct daemon *daemon)
         .connect_timeout_ms = settings->connect_timeout_ms,
         .timeout_ms = settings->store_timeout_ms,
         .silence_ms = settings->lease_ms + settings->store_timeout_ms,
-        .live_max = settings->live_max,
         .alerts = daemon->alerts,
         .gauges = daemon->env->index == 0,
     };

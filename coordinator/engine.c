@@ -69,11 +69,17 @@ int64_t engine_live_count(const struct engine *engine)
     return (int64_t)HASH_COUNT(engine->live);
 }
 
-bool engine_has_room(const struct engine *engine)
+int64_t engine_room(const struct engine *engine)
 {
     bool has_bytes =
         engine->conf.live_bytes_max == 0 || engine->live_bytes < engine->conf.live_bytes_max;
-    return !engine->draining && has_bytes && engine_live_count(engine) < engine->conf.live_max;
+    int64_t room = engine->conf.live_max - engine_live_count(engine);
+    return !engine->draining && has_bytes && room > 0 ? room : 0;
+}
+
+bool engine_has_room(const struct engine *engine)
+{
+    return engine_room(engine) > 0;
 }
 
 struct live *engine_find(const struct engine *engine, struct slice gid)

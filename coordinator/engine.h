@@ -159,7 +159,8 @@ void engine_resolve(struct engine *engine, struct slice gid, const struct engine
 /* Drives a transaction that `take` of the store returned with OK (due: lease_ms); it belongs to the
  * engine from now on. Of two records with the same gid the one with the higher epoch stays. */
 void engine_adopt(struct engine *engine, struct txn *txn);
-bool engine_has_room(const struct engine *engine); /* for one more live transaction */
+int64_t engine_room(const struct engine *engine);  /* so many more may become live */
+bool engine_has_room(const struct engine *engine); /* for one more */
 /* It is driven here. Recovery leaves it alone, even when it is overdue: its lease is renewed at the
  * next moment, or the engine finds out itself that it was lost. */
 bool engine_is_live(const struct engine *engine, struct slice gid);

@@ -300,7 +300,6 @@ struct outbox *outbox_open(struct loop *loop, const struct outbox_conf *conf,
     outbox->sweep_ms = half_ms < SWEEP_MIN_MS   ? SWEEP_MIN_MS
                        : half_ms > SWEEP_MAX_MS ? SWEEP_MAX_MS
                                                 : half_ms;
-    outbox->live_max = conf->live_max;
     outbox->gauges = conf->gauges;
     outbox->alerts = conf->alerts;
     outbox->place_count = conf->places->count;

@@ -33,7 +33,6 @@ struct outbox_conf {
     int64_t connect_timeout_ms;
     int64_t timeout_ms;    /* of one command */
     int64_t silence_ms;    /* an entry that its reader keeps for so long is taken over */
-    int64_t live_max;      /* as the engine's: no more is read than it has room for */
     struct alerts *alerts; /* hears of dead letters; or NULL */
     bool gauges;           /* this process reports what waits in the streams */
 };

@@ -71,7 +71,7 @@ struct outbox {
     struct loop *loop;
     struct outbox_env env;
     char *consumer;
-    int64_t timeout_ms, silence_ms, sweep_ms, live_max;
+    int64_t timeout_ms, silence_ms, sweep_ms;
     struct alerts *alerts; /* or NULL */
     bool gauges, stopped;
     struct place *places;

@@ -114,12 +114,6 @@ static void on_swept(void *arg, const struct redis_result *result)
     place_wake(place);
 }
 
-static size_t engine_room(const struct outbox *outbox)
-{
-    int64_t room = outbox->live_max - engine_live_count(outbox->env.engine);
-    return engine_has_room(outbox->env.engine) && room > 0 ? (size_t)room : 0;
-}
-
 /* A cluster does not read streams of several slots with one command; and to wait for replicas of
  * what was read takes a script, which reads one stream and does not block. */
 static void on_hello(void *arg, const struct redis_result *result)
@@ -157,7 +151,7 @@ static void sweep(struct place *place)
         mode_ask(place);
     }
     struct stream *stream = &place->streams[place->sweep_next];
-    size_t room = engine_room(place->outbox);
+    size_t room = (size_t)engine_room(place->outbox->env.engine);
     snprintf(silence, sizeof(silence), "%" PRId64, place->outbox->silence_ms);
     snprintf(forget, sizeof(forget), "%d", FORGET_MS);
     /* Without room it is looked at all the same; one is the least that can be asked for. */
@@ -322,7 +316,8 @@ static void place_read(struct place *place)
     size_t streams = place->stream_count;
     size_t most = streams > OUTBOX_READ_MAX ? streams : OUTBOX_READ_MAX;
     size_t least = streams > OUTBOX_READ_MAX / 2 ? streams : OUTBOX_READ_MAX / 2;
-    size_t free_count = most - place->read_count, room = engine_room(place->outbox);
+    size_t free_count = most - place->read_count,
+           room = (size_t)engine_room(place->outbox->env.engine);
     int64_t now_ms = place_now(place);
     if (!place->swept || !place->mode_known || place->reads > 0 || now_ms < place->read_at_ms ||
         free_count < least) {

@@ -332,22 +332,13 @@ void settings_warn(const struct settings *settings)
     warn_of_open_door(settings, settings->listen_tcp);
 }
 
-/* What the running modules can be told. */
+/* What the running modules are told: on_reload_signal of daemon.c does. */
 static const char *const reloadable[] = {
-    "token",
-    "retention",
-    "timeout_to_fail",
-    "retry_interval",
-    "retry_interval_max",
-    "request_timeout",
-    "live_max",
-    "resolver",
-    "calls_max",
-    "calls_waiting_max",
-    "drain_timeout",
-    "log_level",
-    "log_file",
-    NULL,
+    "token",           "retention",          "timeout_to_fail",
+    "retry_interval",  "retry_interval_max", "park_after",
+    "request_timeout", "live_max",           "resolver",
+    "calls_max",       "calls_waiting_max",  "drain_timeout",
+    "log_level",       "log_file",           NULL,
 };
 
 static void tell_difference(void *arg, const char *name, bool taken)
@@ -360,10 +351,26 @@ static void tell_difference(void *arg, const char *name, bool taken)
     }
 }
 
+/* What the judge of the fresh settings does not see: the lease stays the one that it was. */
+static enum err reload_check(const struct settings *settings, const struct settings *fresh,
+                             struct reason *reason)
+{
+    if (fresh->retention_ms < settings->lease_ms) {
+        return reason_set(reason, ERR_INVALID,
+                          "retention = %" PRId64 "ms: must not be below lease = %" PRId64
+                          "ms, which changes with a restart only",
+                          fresh->retention_ms, settings->lease_ms);
+    }
+    return ERR_OK;
+}
+
 enum err settings_reload(struct settings *settings, int argc, char **argv, struct reason *reason)
 {
     struct settings fresh = {0};
     enum err err = conf_load_again(&settings_program, &fresh, argc, argv, reason);
+    if (err == ERR_OK) {
+        err = reload_check(settings, &fresh, reason);
+    }
     if (err == ERR_OK) {
         conf_take_over(&settings_program, settings, &fresh, reloadable, tell_difference, NULL);
     }

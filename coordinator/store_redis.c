@@ -48,6 +48,12 @@ struct store_redis *store_redis_new(struct loop *loop, struct redis *redis,
     return store;
 }
 
+void store_redis_tune(struct store_redis *store, int64_t retention_ms)
+{
+    check(retention_ms > 0);
+    store->retention_ms = retention_ms;
+}
+
 void store_redis_free(struct store_redis *store)
 {
     if (!store) {

@@ -28,6 +28,8 @@ struct store_redis_conf {
 
 struct store_redis *store_redis_new(struct loop *loop, struct redis *redis,
                                     const struct store_redis_conf *conf);
+/* For what finishes from now on; what has finished expires when it was told to. */
+void store_redis_tune(struct store_redis *store, int64_t retention_ms);
 /* Only when nothing is in flight: after redis_close and the end of that turn. */
 void store_redis_free(struct store_redis *store);
 struct store *store_redis_port(struct store_redis *store);

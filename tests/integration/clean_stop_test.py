@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
-"""SIGTERM, SIGHUP, rolling restarts: what an operator does to coordinators that work."""
+"""SIGTERM, rolling restarts, later versions: what an operator does to coordinators that work."""
 import os
 import signal
 import socket
 import time
 import unittest
 
-from harness import web
 from harness.dtm import PATIENT, SLACK_S, ModeCase
 from harness.load import LoadCase
-from harness.names import NameServer
 from harness.process import wait_for
 from harness.web import Answer
 from harness.wire import WireClient, WireError
@@ -185,139 +183,6 @@ class WorkersStopSignalsTest(StopSignalsTest):
         os.kill(killed, signal.SIGKILL)
         self.gate.set()
         self.assertEqual(1, self.process.popen.wait(30))
-
-
-class ReloadTest(ModeCase):
-    """SIGHUP. The settings of the test stand in a file; those of the harness on the command line."""
-
-    trans_type = "saga"
-    workers = 1
-
-    def setUp(self):
-        super().setUp()
-        self.path = os.path.join(self.stack.dir, "sagad.conf")
-        self.log = os.path.join(self.stack.dir, "sagad.log")
-        self.sagad.process.stop()
-        for name in ("retry_interval", "retry_interval_max"):
-            self.sagad.settings.pop(name, None)
-        self.write(log_file=self.log)
-        names = NameServer("known.test")  # and no other
-        self.addCleanup(names.close)
-        before = len(self.logged("msg=ready")) if os.path.exists(self.log) else 0
-        self.sagad.start(config=self.path, workers=self.workers, dns_server=names.address)
-        wait_for(lambda: len(self.logged("msg=ready")) == before + self.workers, "all are ready")
-
-    def write(self, **settings):
-        with open(self.path, "w", encoding="ascii") as file:
-            file.writelines(f"{name.replace('__', '.')} = {value}\n"
-                            for name, value in settings.items())
-
-    def logged(self, text, path=None):
-        with open(path or self.log, encoding="utf-8") as file:
-            return [line for line in file if text in line]
-
-    def hang_up(self, says="msg=reloaded"):
-        """By every process of it, the parent of workers too."""
-        processes = self.workers + (self.workers > 1)
-        before = len(self.logged(says)) if os.path.exists(self.log) else 0
-        self.sagad.process.popen.send_signal(signal.SIGHUP)
-        wait_for(lambda: os.path.exists(self.log) and
-                 len(self.logged(says)) >= before + processes, f"it says {says}")
-
-    def submit_to(self, url, **fields):
-        return self.submit(steps=[{"action": url}], payloads=["{}"], **fields)
-
-    def test_a_new_address_of_a_participant(self):
-        reply = self.submit_to("http://shop/a", wait_result=True, retry_interval=1)
-        self.assertEqual(425, reply.status, reply.text)
-        self.write(log_file=self.log, resolver__shop=f"127.0.0.1:{self.web.port}")
-        self.hang_up()
-        self.assert_ended("succeed")
-        self.assertEqual(["/a"], self.web.paths())
-        self.write(log_file=self.log)
-        self.hang_up()
-        reply = self.submit_to("http://shop/a", gid=self.gid(), wait_result=True)
-        self.assertEqual(425, reply.status, reply.text)
-
-    def test_retries_and_times(self):
-        self.write(log_file=self.log, retry_interval="20ms", retry_interval_max="20ms")
-        self.hang_up()
-        self.web.rules["/a"] = [Answer(status=500)] * 5 + [Answer()]
-        self.submit_to(f"{self.web.url}/a")
-        self.assert_ended("succeed")
-
-    def test_token(self):
-        self.write(log_file=self.log, token="s3cret")
-        self.hang_up()
-        path = "/api/dtmsvr/newGid"
-        self.assertEqual(401, self.sagad.get(path).status)
-        headers = {"Authorization": "Bearer s3cret"}
-        self.assertEqual(200, web.ask(self.sagad.http.number, "GET", path, headers=headers).status)
-        with self.assertRaises(WireError) as denied, WireClient(self.sagad.rpc.address) as client:
-            client.submit("denied", [("", "", b"")])
-        self.assertEqual("DENIED", denied.exception.code)
-        with WireClient(self.sagad.rpc.address, token="s3cret") as client:
-            client.submit(self.id_, [("", "", b"")])
-        self.write(log_file=self.log)
-        self.hang_up()
-        self.assertEqual(200, self.sagad.get(path).status)
-
-    def test_the_level_of_the_log(self):
-        self.write(log_file=self.log, log_level="warn", partitions=7)
-        self.hang_up("changes with a restart only")  # a warning
-        self.assertTrue(self.logged("option=log_level"))
-        before = len(self.logged("level=info"))
-        self.write(log_file=self.log, log_level="debug", partitions=7)
-        self.hang_up("changes with a restart only")
-        self.hang_up()
-        self.assertGreater(len(self.logged("level=info")), before)
-
-    def test_a_log_that_was_moved_away(self):
-        moved = self.log + ".1"
-        os.rename(self.log, moved)
-        self.hang_up()
-        self.assertTrue(self.logged("msg=ready", moved))
-        self.assertFalse(self.logged("msg=ready"))
-        self.assertEqual("", self.sagad.process.log())  # nothing on standard error
-
-    def test_wrong_settings_leave_the_old_ones(self):
-        self.write(log_file=self.log, resolver__shop=f"127.0.0.1:{self.web.port}")
-        self.hang_up()
-        for text in ("retry_interval = often", "retry_intervall = 1s", "retry_interval = 1h",
-                     "resolver.shop = nowhere"):
-            with open(self.path, "w", encoding="ascii") as file:
-                file.write(f"log_level = debug\n{text}\n")
-            self.hang_up("the new settings are wrong, the old ones stay")
-        last = self.logged("the new settings are wrong")[-1]
-        self.assertIn("level=error", last)
-        self.assertIn("resolver.shop", last)
-        self.assert_reply(200, "SUCCESS", self.submit_to("http://shop/a", wait_result=True))
-
-    def test_what_needs_a_restart_is_said(self):
-        self.write(log_file=self.log, partitions=7, drain_timeout="1s")
-        self.hang_up()
-        said = self.logged("changes with a restart only")
-        self.assertTrue(said and all("option=partitions" in line for line in said))
-        self.assertTrue(self.logged('msg="setting changed" option=drain_timeout'))
-        self.assert_reply(200, "SUCCESS", self.submit_to("", wait_result=True))
-
-
-class WorkersReloadTest(ReloadTest):
-    """The same with several workers: each reloads, and those that are started later have it too."""
-
-    workers = 2
-
-    def test_a_worker_that_is_started_later(self):
-        self.write(log_file=self.log, resolver__shop=f"127.0.0.1:{self.web.port}")
-        self.hang_up()
-        pids = [int(line.split(" pid=")[1].split()[0]) for line in self.logged("msg=ready")]
-        before = len(pids)
-        for pid in pids[-self.workers:]:
-            os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: len(self.logged("msg=ready")) == before + self.workers, "two others")
-        for _ in range(8):  # either takes connections
-            self.assert_reply(200, "SUCCESS", self.submit_to("http://shop/a", gid=self.gid(),
-                                                             wait_result=True))
 
 
 class LaterVersionTest(ModeCase):

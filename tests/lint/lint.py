@@ -144,6 +144,24 @@ def rule_options(root):
                     yield f"{source}: option {name} is not in {place}"
 
 
+def rule_reload(root):
+    """What SIGHUP changes is what the docs promise, and each such option has a test of its effect."""
+    source, doc, tests = ("coordinator/settings.c", "docs/operations.md",
+                          "tests/integration/reload_test.py")
+    listed = re.search(r"reloadable\[\] = \{(.*?)NULL", (root / source).read_text(), re.S)
+    promised = re.search(r"These can change: (.*?)\. Each", (root / doc).read_text(), re.S)
+    if not (listed and promised):
+        yield f"{source}, {doc}: found no list; are the patterns of this rule still right?"
+        return
+    has = set(re.findall(r'"(\w+)"', listed.group(1)))
+    says = set(re.findall(r"`(\w+)(?:\.NAME)?`", promised.group(1)))
+    tested = set(re.findall(r"def test_(\w+)", (root / tests).read_text()))
+    for name in sorted(has ^ says):
+        yield f"{name}: {source} {'takes' if name in has else 'refuses'} it, {doc} says otherwise"
+    for name in sorted(has - tested):
+        yield f"{name}: {tests} has no test_{name}"
+
+
 def rule_names(root):
     """Nothing that is committed names a machine's paths; no unfinished work hides in comments."""
     tracked = subprocess.run(["git", "-C", str(root), "ls-files"], capture_output=True, text=True)

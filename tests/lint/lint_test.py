@@ -48,6 +48,21 @@ class Planted(unittest.TestCase):
         self.assertTrue(self.breaches(lint.rule_banned, "cli/a.c", "x = atoi(y);\n"))
         self.assertFalse(self.breaches(lint.rule_banned, "cli/a.c", "/* atoi(y) */ \"sleep(1)\";\n"))
 
+    def reload_breaches(self, listed, promised, tests):
+        self.breaches(lint.rule_layers, "docs/operations.md",
+                      f"These can change: {promised}. Each that did is logged.\n")
+        self.breaches(lint.rule_layers, "tests/integration/reload_test.py", tests)
+        return self.breaches(lint.rule_reload, "coordinator/settings.c",
+                             "static const char *const reloadable[] = {%s NULL,\n};\n" % listed)
+
+    def test_reload(self):
+        tests = "    def test_token(self):\n    def test_shop(self):\n"
+        self.assertFalse(self.reload_breaches('"token", "shop",', "`token`, `shop.NAME`", tests))
+        self.assertTrue(self.reload_breaches('"token", "shop",', "`token`", tests))
+        self.assertTrue(self.reload_breaches('"token",', "`token`, `shop.NAME`", tests))
+        self.assertTrue(self.reload_breaches('"token", "lease",', "`token`, `lease`", tests))
+        self.assertTrue(self.reload_breaches('"token",', "", tests))
+
     def test_lua_header(self):
         self.assertTrue(self.breaches(lint.rule_lua_headers, "lua/order/a.lua", "-- nothing said\n\nreturn 1\n"))
 
