@@ -63,7 +63,6 @@ static void watch_start(struct daemon *daemon, const struct redis_verdict *known
 {
     struct redis_watch_conf conf = {
         .address = daemon->settings->redis,
-        .durability = daemon->settings->durability,
         .promise = daemon->promise,
         .timeout_ms = daemon->settings->store_timeout_ms,
     };

@@ -111,9 +111,13 @@ void redis_facts_add_info(struct redis_facts *facts, struct slice info)
 static void facts_add_config(struct redis_facts *facts, const struct redis_value *reply)
 {
     const struct redis_value *fsync = redis_value_field(reply, "appendfsync");
+    const struct redis_value *rest = redis_value_field(reply, "no-appendfsync-on-rewrite");
     const struct redis_value *bytes = redis_value_field(reply, "stream-node-max-bytes");
     if (fsync) {
         keep_text(facts->appendfsync, sizeof(facts->appendfsync), redis_value_str(fsync));
+    }
+    if (rest) {
+        facts->has_fsync_rest = slice_eq_str(redis_value_str(rest), "yes");
     }
     if (bytes) {
         keep_number(&facts->stream_node_bytes, redis_value_str(bytes));
@@ -138,6 +142,27 @@ static void judge_version(const struct redis_facts *facts, struct redis_verdict 
     }
 }
 
+static void judge_fsync(const struct redis_facts *facts, enum durability durability,
+                        struct redis_verdict *verdict)
+{
+    const char *fsync = facts->appendfsync;
+    bool too_weak = strcmp(fsync, "no") == 0 ||
+                    (durability == DURABILITY_ALWAYS && strcmp(fsync, "everysec") == 0);
+    if (too_weak) {
+        buf_printf(&verdict->refusal,
+                   "appendfsync %s is weaker than durability = %s: run `CONFIG SET appendfsync %s` "
+                   "and put `appendfsync %s` into redis.conf, or set a weaker durability\n",
+                   fsync, durability_name(durability), durability_name(durability),
+                   durability_name(durability));
+    }
+    if (facts->has_fsync_rest) {
+        buf_printf(durability == DURABILITY_ALWAYS ? &verdict->refusal : &verdict->warnings,
+                   "no-appendfsync-on-rewrite yes: while Redis rewrites its append-only file "
+                   "nothing is fsynced, so a power cut loses all of that time; run `CONFIG SET "
+                   "no-appendfsync-on-rewrite no` and put it into redis.conf\n");
+    }
+}
+
 static void judge_aof(const struct redis_facts *facts, enum durability durability,
                       struct redis_verdict *verdict)
 {
@@ -155,16 +180,7 @@ static void judge_aof(const struct redis_facts *facts, enum durability durabilit
                    durability_name(durability));
         return;
     }
-    const char *fsync = facts->appendfsync;
-    bool too_weak = strcmp(fsync, "no") == 0 ||
-                    (durability == DURABILITY_ALWAYS && strcmp(fsync, "everysec") == 0);
-    if (too_weak) {
-        buf_printf(&verdict->refusal,
-                   "appendfsync %s is weaker than durability = %s: run `CONFIG SET appendfsync %s` "
-                   "and put `appendfsync %s` into redis.conf, or set a weaker durability\n",
-                   fsync, durability_name(durability), durability_name(durability),
-                   durability_name(durability));
-    }
+    judge_fsync(facts, durability, verdict);
     if (facts->has_aof_failed) {
         buf_add_str(
             &verdict->warnings,
@@ -390,9 +406,9 @@ static void on_config(void *arg, const struct redis_result *reply)
 static void masters_ask(struct check_job *job)
 {
     static const struct slice info[] = {SLICE_LIT("INFO")};
-    static const struct slice config[] = {SLICE_LIT("CONFIG"), SLICE_LIT("GET"),
-                                          SLICE_LIT("appendfsync"),
-                                          SLICE_LIT("stream-node-max-bytes")};
+    static const struct slice config[] = {
+        SLICE_LIT("CONFIG"), SLICE_LIT("GET"), SLICE_LIT("appendfsync"),
+        SLICE_LIT("no-appendfsync-on-rewrite"), SLICE_LIT("stream-node-max-bytes")};
     job->count = redis_masters(job->redis);
     job->servers = mem_zalloc(job->count * sizeof(*job->servers));
     job->waiting = 2 * job->count;

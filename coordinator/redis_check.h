@@ -33,6 +33,7 @@ struct redis_facts {
     int replicas; /* connected and in step */
     bool is_replica;
     bool has_aof_failed;             /* its last write to the append-only file */
+    bool has_fsync_rest;             /* no-appendfsync-on-rewrite, which counts under always too */
     bool is_loading;                 /* then it says of its append-only file that there is none */
     bool info_hidden, config_hidden; /* the commands INFO, CONFIG are not permitted */
 };

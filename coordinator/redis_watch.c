@@ -39,8 +39,10 @@ static void on_looked(void *arg, const struct redis_verdict *verdict)
         log_info("main", "msg=\"Redis keeps what the settings promise\" redis=%s",
                  watch->conf.address);
     } else {
-        log_error("main", "msg=\"Redis does not keep durability = %s any more, goes on\" redis=%s",
-                  watch->conf.durability, watch->conf.address);
+        log_error(
+            "main",
+            "msg=\"Redis does not keep what the settings promise any more, goes on\" redis=%s",
+            watch->conf.address);
     }
 }
 

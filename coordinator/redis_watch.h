@@ -12,7 +12,7 @@
 struct redis_watch;
 
 struct redis_watch_conf {
-    const char *address, *durability; /* for the log; must outlive the watch */
+    const char *address; /* for the log; must outlive the watch */
     struct redis_promise promise;
     int64_t timeout_ms; /* of one look */
 };

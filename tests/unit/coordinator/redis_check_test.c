@@ -108,6 +108,22 @@ static void test_weak_fsync(void **state)
                    "appendfsync no is weaker", "CONFIG SET appendfsync always");
 }
 
+/* While Redis rewrites its file it then fsyncs nothing, under appendfsync always neither. */
+static void test_fsync_that_rests_during_a_rewrite(void **state)
+{
+    (void)state;
+    assert_refused(look_as(GOOD "appendfsync always\nno-appendfsync-on-rewrite yes\n",
+                           DURABILITY_ALWAYS, NULL),
+                   "no-appendfsync-on-rewrite yes", "CONFIG SET no-appendfsync-on-rewrite no");
+    struct seen seen = look_as(GOOD "no-appendfsync-on-rewrite yes\n", DURABILITY_EVERYSEC, NULL);
+    assert_int_equal(seen.err, ERR_OK);
+    assert_non_null(strstr(seen.warnings, "no-appendfsync-on-rewrite yes"));
+    assert_non_null(strstr(seen.warnings, "CONFIG SET no-appendfsync-on-rewrite no"));
+    seen = look_as(GOOD "no-appendfsync-on-rewrite yes\n", DURABILITY_MEMORY, NULL);
+    assert_int_equal(seen.err, ERR_OK);
+    assert_null(strstr(seen.warnings, "no-appendfsync-on-rewrite"));
+}
+
 static void test_memory_is_allowed_and_said(void **state)
 {
     (void)state;
@@ -298,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_good_ones),
         cmocka_unit_test(test_no_append_only_file),
         cmocka_unit_test(test_weak_fsync),
+        cmocka_unit_test(test_fsync_that_rests_during_a_rewrite),
         cmocka_unit_test(test_memory_is_allowed_and_said),
         cmocka_unit_test(test_eviction),
         cmocka_unit_test(test_large_stream_nodes_are_warned_of),

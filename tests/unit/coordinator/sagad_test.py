@@ -763,8 +763,8 @@ class ProcessTest(unittest.TestCase):
         self.redis.ask('CONFIG', 'SET', 'appendonly', 'no')
         self.redis.ask('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru')
         self.make_reconnect(sagad)
-        wait_until(lambda: sagad.process.find('level=error .*does not keep durability = everysec'),
-                   'it says so')
+        wait_until(lambda: sagad.process.find('level=error .*does not keep what the settings '
+                                              'promise any more'), 'it says so')
         self.assertTrue(sagad.process.find('level=error mod=redis .*appendonly is no'))
         self.redis.ask('CONFIG', 'SET', 'appendonly', 'yes')
         self.make_reconnect(sagad)  # it lives on
