@@ -12,11 +12,12 @@ enum { DB_MAX = 1000, WAIT_REPLICAS_MAX = 16 };
 
 static enum err refuse(struct reason *reason, const char *name, const char *why)
 {
-    return reason_set(reason, ERR_INVALID,
-                      "outbox.%.60s: %s; must be KEY, redis://[USER[:PASSWORD]@]HOST:PORT/KEY, "
-                      "unix://[…@]/PATH:KEY, sentinel://[…@]HOST:PORT,…/MASTER/KEY or "
-                      "cluster://[…@]HOST:PORT,…/KEY",
-                      name, why);
+    return reason_set(
+        reason, ERR_INVALID,
+        "outbox.%.60s: %s; must be KEY ({TAG}…), redis://[USER[:PASSWORD]@]HOST:PORT/KEY, "
+        "unix://[…@]/PATH:KEY, sentinel://[…@]HOST:PORT,…/MASTER/KEY or "
+        "cluster://[…@]HOST:PORT,…/KEY",
+        name, why);
 }
 
 /* What stands before the first (or last) `c`, and behind it; false when there is none. */
@@ -235,8 +236,12 @@ static enum err keys_parse(const char *name, struct slice key, struct outbox_pla
                            struct reason *reason)
 {
     struct range range;
-    if (key.len == 0 || key.len > OUTBOX_KEY_MAX || utf8_has_control(key)) {
-        return refuse(reason, name, "KEY must have 1 to 512 bytes, no control characters");
+    struct slice tag, rest;
+    if (!cut(key, '}', false, &tag, &rest) || tag.len < 2 || tag.ptr[0] != '{') {
+        return refuse(reason, name, "KEY must begin with its hash tag, as {ord:0}:outbox does");
+    }
+    if (key.len > OUTBOX_KEY_MAX || utf8_has_control(key)) {
+        return refuse(reason, name, "KEY must have at most 512 bytes, no control characters");
     }
     if (!range_find(key, &range)) {
         out->keys = mem_zalloc(sizeof(*out->keys));
@@ -272,7 +277,10 @@ static enum err where_parse(const char *name, struct slice *key, struct outbox_p
                           : network_parse(name, i == 1 ? "" : schemes[i], rest, out, key, reason);
         }
     }
-    return ERR_OK; /* the coordinator's own Redis */
+    /* What is no KEY is an address that was misspelt, maybe with a password, which would be logged
+     * as a key of the coordinator's own Redis. */
+    return slice_has_prefix(*key, "{") ? ERR_OK
+                                       : refuse(reason, name, "neither an address nor a KEY");
 }
 
 enum err outbox_place_parse(const char *name, const char *value, struct outbox_place *out,

@@ -13,8 +13,9 @@
  *     wait_replicas    so many must have an entry before it becomes a message; else as the setting
  *                      wait_replicas says, on one other server (redis, unix) 0
  *
- * USER, PASSWORD and PATH are percent-encoded. KEY may have one range, {ord:0..15}:outbox: these
- * are 16 streams.
+ * USER, PASSWORD and PATH are percent-encoded. KEY begins with its hash tag, so that a stream and
+ * its dead letters, KEY:dead, are in one slot. It may have one range, {ord:0..15}:outbox: these are
+ * 16 streams.
  */
 #ifndef COORDINATOR_OUTBOX_PLACE_H
 #define COORDINATOR_OUTBOX_PLACE_H

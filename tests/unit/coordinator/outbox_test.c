@@ -33,8 +33,9 @@ static void keys_on_the_own_redis(void **state)
     assert_string_equal(place.keys[0], "{ord:8}:outbox");
     assert_string_equal(place.keys[3], "{ord:11}:outbox");
     outbox_place_fini(&place);
-    assert_int_equal(outbox_place_parse("o", "a?b?wait_replicas=16&db=3", &place, &reason), ERR_OK);
-    assert_string_equal(place.keys[0], "a?b");
+    assert_int_equal(outbox_place_parse("o", "{a}?b?wait_replicas=16&db=3", &place, &reason),
+                     ERR_OK);
+    assert_string_equal(place.keys[0], "{a}?b");
     assert_int_equal(place.wait_replicas, 16);
     assert_int_equal(place.db, 3);
     outbox_place_fini(&place);
@@ -45,16 +46,16 @@ static void keys_on_another_redis(void **state)
     (void)state;
     struct outbox_place place;
     struct reason reason;
-    assert_int_equal(outbox_place_parse("o", "redis://or%64er:p%40s%2Fs%25@[::1]:6379/a/b?db=0",
+    assert_int_equal(outbox_place_parse("o", "redis://or%64er:p%40s%2Fs%25@[::1]:6379/{a}/b?db=0",
                                         &place, &reason),
                      ERR_OK);
     assert_string_equal(place.address, "[::1]:6379");
     assert_string_equal(place.user, "order");
     assert_string_equal(place.password, "p@s/s%");
     assert_int_equal(place.db, 0);
-    assert_string_equal(place.keys[0], "a/b");
+    assert_string_equal(place.keys[0], "{a}/b");
     outbox_place_fini(&place);
-    assert_int_equal(outbox_place_parse("o", "redis://10.0.0.7:6379/k", &place, &reason), ERR_OK);
+    assert_int_equal(outbox_place_parse("o", "redis://10.0.0.7:6379/{k}", &place, &reason), ERR_OK);
     assert_null(place.user);
     outbox_place_fini(&place);
     assert_int_equal(outbox_place_parse("o", "unix://u:p%2F@/run/a%3Ab/redis.sock:{ord:0}:outbox",
@@ -65,7 +66,7 @@ static void keys_on_another_redis(void **state)
     assert_string_equal(place.password, "p/");
     assert_string_equal(place.keys[0], "{ord:0}:outbox");
     outbox_place_fini(&place);
-    assert_int_equal(outbox_place_parse("o", "unix:///r:k?db=1", &place, &reason), ERR_OK);
+    assert_int_equal(outbox_place_parse("o", "unix:///r:{k}?db=1", &place, &reason), ERR_OK);
     assert_string_equal(place.address, "unix:/r");
     assert_null(place.user);
     assert_int_equal(place.db, 1);
@@ -103,10 +104,20 @@ static void wrong_places_are_named_without_their_password(void **state)
     static const struct {
         const char *value, *part;
     } cases[] = {
-        {"", "KEY must have 1 to 512 bytes"},
-        {"a\nb", "no control characters"},
+        {"", "neither an address nor a KEY"},
+        {"{a}\nb", "no control characters"},
+        {"rediss://u:secret@h:1/{p:0}:outbox", "neither an address nor a KEY"},
+        {"redis:/u:secret@h:1/{p:0}:outbox", "neither an address nor a KEY"},
+        {"u:secret@10.0.0.7:6379/{p:0}:outbox", "neither an address nor a KEY"},
+        {"10.0.0.7:6379/{p:0}:outbox", "neither an address nor a KEY"},
+        {"mailbox", "neither an address nor a KEY"},
+        {"{}:outbox", "KEY must begin with"},
+        {"{ord:0", "KEY must begin with"},
+        {"redis://u:secret@h:1/outbox", "KEY must begin with"},
+        {"redis://u:secret@h:1//{p:0}:outbox", "KEY must begin with"},
+        {"cluster://u:secret@h:1/master/{p:0}:outbox", "KEY must begin with"},
         {"redis://u:secret@h:1", "there is no /KEY"},
-        {"redis://u:secret@h:1/", "KEY must have"},
+        {"redis://u:secret@h:1/", "KEY must begin with"},
         {"redis://u:secret@h/k", "there is no HOST:PORT"},
         {"redis://u:secret@h:0/k", "there is no HOST:PORT"},
         {"redis://u:secret@h:65536/k", "there is no HOST:PORT"},
@@ -116,24 +127,24 @@ static void wrong_places_are_named_without_their_password(void **state)
         {"unix://u:secret@run:k", "there is no /PATH:KEY"},
         {"unix://u:secret/run:k", "there is no /PATH:KEY"},
         {"unix:///run", "there is no /PATH:KEY"},
-        {"unix:///run:", "KEY must have"},
+        {"unix:///run:", "KEY must begin with"},
         {"unix://u:secret@/run%4:k", "two hex digits"},
         {"sentinel://u:secret@a:1/m", "there is no /MASTER/KEY"},
         {"sentinel://u:secret@a:1//k", "there is no /MASTER/KEY"},
         {"sentinel://u:secret@a:1,b/m/k", "not every server is HOST:PORT"},
         {"cluster://u:secret@a:1,b:2", "there is no /KEY"},
         {"cluster://u:secret@a,b:2/k", "not every server is HOST:PORT"},
-        {"cluster://u:secret@a:1/k?db=1", "a cluster has only database 0"},
-        {"k?db=", "is not db=N"},
-        {"k?db=1001", "is not db=N"},
-        {"k?table=1", "is not db=N"},
-        {"k?db=1&db=2", "is not db=N"},
-        {"k?db=1&", "is not db=N"},
-        {"k?wait_replicas=17", "or wait_replicas=N, N from 0 to 16"},
-        {"k?wait_replicas=-1", "is not db=N"},
-        {"cluster://u:secret@a:1/k?wait_replicas=1&db=1", "a cluster has only database 0"},
-        {"k3..2", "a range goes from low to high"},
-        {"k0..1024", "at most 1024"},
+        {"cluster://u:secret@a:1/{k}?db=1", "a cluster has only database 0"},
+        {"{k}?db=", "is not db=N"},
+        {"{k}?db=1001", "is not db=N"},
+        {"{k}?table=1", "is not db=N"},
+        {"{k}?db=1&db=2", "is not db=N"},
+        {"{k}?db=1&", "is not db=N"},
+        {"{k}?wait_replicas=17", "or wait_replicas=N, N from 0 to 16"},
+        {"{k}?wait_replicas=-1", "is not db=N"},
+        {"cluster://u:secret@a:1/{k}?wait_replicas=1&db=1", "a cluster has only database 0"},
+        {"{k}3..2", "a range goes from low to high"},
+        {"{k}0..1024", "at most 1024"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct outbox_place place;
