@@ -6,6 +6,7 @@
 #include "coordinator/outbox_place.h"
 #include "coordinator/resolver.h"
 #include "net/http.h"
+#include "net/socket.h"
 #include "redis/redis.h"
 
 #include <inttypes.h>
@@ -171,33 +172,16 @@ const struct conf_program settings_program = {
     .judge = judge,
 };
 
-/* "host:port", and whether the port is 0. */
-static enum err listen_check(const char *name, const char *address, bool *any_port,
-                             struct reason *reason)
-{
-    const char *colon = strrchr(address, ':');
-    int64_t port;
-    *any_port = false;
-    if (strncmp(address, "unix:/", 6) == 0) {
-        return ERR_OK;
-    }
-    if (!colon || colon == address || !slice_to_int64(slice_str(colon + 1), &port) || port < 0 ||
-        port > 65535) {
-        return reason_set(reason, ERR_INVALID, "%s = '%.100s': must be host:port or unix:/path",
-                          name, address);
-    }
-    *any_port = port == 0;
-    return ERR_OK;
-}
-
 static enum err listen_addresses_check(const struct settings *settings, struct reason *reason)
 {
-    bool any_http, any_tcp;
-    enum err err = listen_check("listen_http", settings->listen_http, &any_http, reason);
+    struct address http, tcp;
+    enum err err =
+        address_check("listen_http", settings->listen_http, ADDRESS_LISTEN, &http, reason);
     if (!err) {
-        err = listen_check("listen_tcp", settings->listen_tcp, &any_tcp, reason);
+        err = address_check("listen_tcp", settings->listen_tcp, ADDRESS_LISTEN, &tcp, reason);
     }
-    if (!err && settings->workers > 1 && (any_http || any_tcp)) {
+    if (!err && settings->workers > 1 &&
+        ((!http.is_unix && http.port == 0) || (!tcp.is_unix && tcp.port == 0))) {
         return reason_set(reason, ERR_INVALID,
                           "workers = %" PRId64 ": workers share a port, so it cannot be 0",
                           settings->workers);

@@ -1,5 +1,6 @@
 #include "net/socket.h"
 
+#include "base/check.h"
 #include "base/slice.h"
 
 #include <arpa/inet.h>
@@ -69,6 +70,39 @@ enum err address_parse(const char *text, struct address *out, struct reason *rea
     }
     out->port = (int)port;
     return ERR_OK;
+}
+
+static bool is_good_for(const struct address *address, enum address_use use)
+{
+    const char *host = address->host;
+    if (address->is_unix) {
+        return host[0] == '/';
+    }
+    if (!host[0] || strpbrk(host, " \t")) {
+        return false;
+    }
+    switch (use) {
+    case ADDRESS_LISTEN: return true;
+    case ADDRESS_CALL: return address->port > 0;
+    case ADDRESS_NAMED: return strcmp(host, "0.0.0.0") != 0 && strcmp(host, "::") != 0;
+    }
+    unreachable("address use");
+}
+
+enum err address_check(const char *name, const char *text, enum address_use use,
+                       struct address *out, struct reason *reason)
+{
+    static const char *const more[] = {
+        [ADDRESS_LISTEN] = "",
+        [ADDRESS_CALL] = ", with a port of 1 … 65535",
+        [ADDRESS_NAMED] = ", with the host at which others reach it",
+    };
+    if (address_parse(text, out, NULL) == ERR_OK && is_good_for(out, use)) {
+        return ERR_OK;
+    }
+    return reason_set(reason, ERR_INVALID,
+                      "%s = '%.80s': must be host:port, [v6]:port or unix:/path%s", name, text,
+                      more[use]);
 }
 
 char *address_format(const struct sockaddr *addr, char out[ADDRESS_TEXT_SIZE])

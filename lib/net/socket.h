@@ -20,6 +20,15 @@ struct address {
     int port;                     /* 0 … 65535 */
 };
 enum err address_parse(const char *text, struct address *out, struct reason *reason) MUST_CHECK;
+/* The same for a setting, which is to be good for its use; the reason begins with its name, and
+ * says its value and what is allowed. An empty host and a relative path are refused. */
+enum address_use {
+    ADDRESS_LISTEN, /* port 0: any */
+    ADDRESS_CALL,   /* with a port */
+    ADDRESS_NAMED,  /* others are told of it: no 0.0.0.0; what port 0 means is theirs who tell */
+};
+enum err address_check(const char *name, const char *text, enum address_use use,
+                       struct address *out, struct reason *reason) MUST_CHECK;
 /* "127.0.0.1:4711", "[::1]:4711" or "unix:/path"; for logs. Returns out. */
 char *address_format(const struct sockaddr *addr, char out[ADDRESS_TEXT_SIZE]);
 

@@ -28,6 +28,7 @@ static struct saga *open_saga(struct loop *loop, const char *name,
         .redis = or_null(settings->registry),
         .redis_user = or_null(settings->registry_user),
         .redis_password = or_null(settings->registry_password),
+        .redis_db = (int)settings->registry_db,
         .lease_ms = settings->registry_lease_ms,
     };
     struct saga_conf conf = {

@@ -1,5 +1,6 @@
 #include "services/common/settings.h"
 
+#include "net/socket.h"
 #include "redis/redis.h"
 
 #include <string.h>
@@ -20,10 +21,77 @@ static enum err redis_check(const struct service_settings *settings, struct reas
     if (redis_address_check(settings->redis, settings->redis_db, &why)) {
         return reason_set(reason, ERR_INVALID, "redis: %s", why.text);
     }
-    if (settings->registry[0] && redis_address_check(settings->registry, 0, &why)) {
+    if (settings->registry[0] == '\0' && settings->registry_db != 0) {
+        return reason_set(reason, ERR_INVALID,
+                          "registry_db = %lld: is the database of registry, which is empty",
+                          (long long)settings->registry_db);
+    }
+    if (settings->registry[0] &&
+        redis_address_check(settings->registry, settings->registry_db, &why)) {
         return reason_set(reason, ERR_INVALID, "registry: %s", why.text);
     }
     return ERR_OK;
+}
+
+static enum err advertise_check(const struct service_settings *settings,
+                                const struct address *listen, struct reason *reason)
+{
+    struct address advertised;
+    if (settings->advertise[0] == '\0') {
+        return ERR_OK;
+    }
+    enum err err =
+        address_check("advertise", settings->advertise, ADDRESS_NAMED, &advertised, reason);
+    if (!err && !advertised.is_unix && advertised.port == 0 && listen->is_unix) {
+        return reason_set(reason, ERR_INVALID,
+                          "advertise = '%.80s': listen_rpc has no port that it could stand for",
+                          settings->advertise);
+    }
+    return err;
+}
+
+static enum err addresses_check(const struct service_settings *settings, struct reason *reason)
+{
+    struct address http, rpc;
+    enum err err =
+        address_check("listen_http", settings->listen_http, ADDRESS_LISTEN, &http, reason);
+    if (!err) {
+        err = address_check("listen_rpc", settings->listen_rpc, ADDRESS_LISTEN, &rpc, reason);
+    }
+    if (!err && settings->coordinator[0]) {
+        err = service_peer_check("coordinator", settings->coordinator, reason);
+    }
+    return err ? err : advertise_check(settings, &rpc, reason);
+}
+
+enum err service_peer_check(const char *name, const char *address, struct reason *reason)
+{
+    struct address ignored;
+    return address_check(name, address, ADDRESS_CALL, &ignored, reason);
+}
+
+/* What stands behind tcp:// and goes to sagad as it is. */
+static bool target_is_valid(const char *target)
+{
+    static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    struct address ignored;
+    if (target[0] && strspn(target, name) == strlen(target)) {
+        return true;
+    }
+    return !strpbrk(target, "/?#@") &&
+           address_check("", target, ADDRESS_CALL, &ignored, NULL) == ERR_OK;
+}
+
+enum err service_target_check(const char *name, const char *url, struct reason *reason)
+{
+    static const char scheme[] = "tcp://";
+    size_t len = sizeof(scheme) - 1;
+    if (strncmp(url, scheme, len) == 0 && target_is_valid(url + len)) {
+        return ERR_OK;
+    }
+    return reason_set(reason, ERR_INVALID,
+                      "%s = '%.80s': must be tcp://NAME or tcp://host:port, without a path", name,
+                      url);
 }
 
 enum err service_settings_check(const void *settings, struct reason *reason)
@@ -44,5 +112,6 @@ enum err service_settings_check(const void *settings, struct reason *reason)
                           "wait_timeout = %lldms: must be a third of timeout = %lldms at most",
                           (long long)common->wait_timeout_ms, (long long)common->timeout_ms);
     }
-    return redis_check(common, reason);
+    enum err err = addresses_check(common, reason);
+    return err ? err : redis_check(common, reason);
 }

@@ -16,7 +16,7 @@ struct service_settings {
     char *coordinator;
     char *advertise;
     char *registry, *registry_user, *registry_password;
-    int64_t registry_lease_ms;
+    int64_t registry_db, registry_lease_ms;
     char *token;
     char *mode; /* "dev" or "production" */
     char *jwt_secret;
@@ -30,9 +30,14 @@ struct service_settings {
     char *log_level;
 };
 
-/* What no line of a table can check, `shards` and `jwt_secret`: conf_program.judge of every
- * service, whose settings begin with struct service_settings. */
+/* What no line of a table can check, such as addresses: conf_program.judge of every service, whose
+ * settings begin with struct service_settings. */
 enum err service_settings_check(const void *settings, struct reason *reason) MUST_CHECK;
+/* For what a service has besides: the RPC address of another one, and where sagad finds branches.
+ */
+enum err service_peer_check(const char *name, const char *address,
+                            struct reason *reason) MUST_CHECK;
+enum err service_target_check(const char *name, const char *url, struct reason *reason) MUST_CHECK;
 /* What signs the users' tokens: in mode dev there is one without being set. */
 const char *service_settings_secret(const struct service_settings *settings);
 
@@ -74,11 +79,14 @@ const char *service_settings_secret(const struct service_settings *settings);
                        "host:port at which sagad reaches listen_rpc (port 0: the port of it): "    \
                        "registers there under the program's name without its d; empty: not."),     \
         SERVICE_OPTION("registry", CONF_STRING, registry, "", 0, 0, NULL,                          \
-                       "Redis of sagad, as there, where instances are registered; empty: redis."), \
+                       "Redis of sagad, as there, where instances are registered; empty: that of " \
+                       "redis, with its user and database."),                                      \
         SERVICE_OPTION("registry_user", CONF_STRING, registry_user, "", 0, 0, NULL,                \
                        "Redis ACL user there; empty: the default user."),                          \
         SERVICE_OPTION("registry_password", CONF_SECRET, registry_password, "", 0, 0, NULL,        \
                        "Password of that user; empty: none."),                                     \
+        SERVICE_OPTION("registry_db", CONF_INT, registry_db, "0", 0, 1000, NULL,                   \
+                       "Redis database number there, sagad's redis_db."),                          \
         SERVICE_OPTION("registry_lease", CONF_DURATION, registry_lease_ms, "10s", 500, 3600000,    \
                        NULL, "After so long without renewal a registered instance is forgotten."), \
         SERVICE_OPTION("token", CONF_SECRET, token, "", 0, 0, NULL,                                \

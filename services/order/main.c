@@ -17,13 +17,12 @@ static const struct conf_option options[] = {
     ORDER_OPTION("product_branch", CONF_STRING, product_branch, "tcp://product", 0, 0,
                  "How sagad reaches the product service's branches."),
     ORDER_OPTION("score_branch", CONF_STRING, score_branch, "tcp://score", 0, 0,
-                 "How sagad reaches the score service's branches, for orders paid with points."),
+                 "How sagad reaches the score service's branches: orders paid with points, and "
+                 "paid_score."),
     ORDER_OPTION("wait", CONF_DURATION, wait_ms, "30s", 100, 600000,
                  "How long create waits for the end of its transaction before it answers 202."),
     ORDER_OPTION("key_ttl", CONF_DURATION, key_ttl_ms, "1d", 1000, 31536000000,
                  "How long an idempotency key is remembered."),
-    ORDER_OPTION("score_branch", CONF_STRING, score_branch, "tcp://score", 0, 0,
-                 "How sagad reaches the score service's branches."),
     ORDER_OPTION(
         "paid_score", CONF_INT, paid_score, "0", 0, 2147483647,
         "Points that the user gets for a paid order, by a message in {ord:N}:outbox, which "
@@ -31,12 +30,23 @@ static const struct conf_option options[] = {
     {.name = NULL},
 };
 
+static enum err judge(const void *settings, struct reason *reason)
+{
+    const struct order_settings *order = settings;
+    enum err err = service_settings_check(settings, reason);
+    err = err ? err : service_peer_check("user_rpc", order->user_rpc, reason);
+    err = err ? err : service_peer_check("product_rpc", order->product_rpc, reason);
+    err = err ? err : service_target_check("order_branch", order->order_branch, reason);
+    err = err ? err : service_target_check("product_branch", order->product_branch, reason);
+    return err ? err : service_target_check("score_branch", order->score_branch, reason);
+}
+
 static const struct conf_program conf = {
     .name = "orderd",
     .prefix = "ORDERD",
     .summary = "The order service of the mall: orders are sagas, or TCCs when paid with points.",
     .options = options,
-    .judge = service_settings_check,
+    .judge = judge,
 };
 
 static void opened(void *arg)

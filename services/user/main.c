@@ -21,12 +21,20 @@ static const struct conf_option options[] = {
     {.name = NULL},
 };
 
+static enum err judge(const void *settings, struct reason *reason)
+{
+    const struct user_settings *user = settings;
+    enum err err = service_settings_check(settings, reason);
+    err = err ? err : service_target_check("user_branch", user->user_branch, reason);
+    return err ? err : service_target_check("score_branch", user->score_branch, reason);
+}
+
 static const struct conf_program conf = {
     .name = "userd",
     .prefix = "USERD",
     .summary = "The user service of the mall: registration as a saga over user and score, login.",
     .options = options,
-    .judge = service_settings_check,
+    .judge = judge,
 };
 
 static void opened(void *arg)

@@ -231,6 +231,25 @@ class RegisteredTest(InstancesCase):
                              1000 * self.LEASE_S)
 
 
+class RegistryDbTest(StackCase):
+    """The coordinators' data are in another database than those of the participants."""
+
+    stack_options = {"services": ("score",), "settings": {"sagad": {"redis_db": 1}}}
+    has_user = False
+
+    @classmethod
+    def before_start(cls):
+        cls.stack["score"].settings |= {"advertise": "127.0.0.1:0", "registry": cls.stack.redis.address,
+                                        "registry_db": 1}
+        del cls.stack["sagad1"].settings["resolver.score"]
+
+    def test_an_instance_registers_where_they_look(self):
+        address = self.stack["score"].rpc.address
+        wait_for(lambda: [i["address"] for s in self.sagad.get("/api/services").body["services"]
+                          for i in s["instances"]] == [address], "it is listed")
+        self.assertEqual(0, self.redis.ask("EXISTS", "saga:services"))  # of database 0
+
+
 class DnsTest(InstancesCase):
     """A name with several addresses."""
 

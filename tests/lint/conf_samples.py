@@ -17,14 +17,14 @@ import sys
 OPTION = re.compile(r"#?([a-z][a-z0-9_]*)(?:\.\w+)? =[ \t]*(.*)$")
 
 
+def lines(text):
+    """(name, default); prose has a blank after '#', so it never looks like an option."""
+    found = (OPTION.match(line) for line in text.splitlines())
+    return [(match.group(1), match.group(2).strip()) for match in found if match]
+
+
 def options(text):
-    """{name: default}; prose has a blank after '#', so it never looks like an option."""
-    found = {}
-    for line in text.splitlines():
-        match = OPTION.match(line)
-        if match:
-            found[match.group(1)] = match.group(2).strip()
-    return found
+    return dict(lines(text))
 
 
 def differences(name, sample, generated):
@@ -32,6 +32,9 @@ def differences(name, sample, generated):
     has, wants = options(sample), options(generated)
     if not wants:
         yield f"{name}: --help-config shows no option; is the pattern of this test still right?"
+    names = [option for option, _ in lines(generated)]
+    for option in sorted({option for option in names if names.count(option) > 1}):
+        yield f"{name}: option {option} is there twice"
     for option in sorted(wants.keys() - has.keys()):
         yield f"conf/{name}.conf: option {option} is missing"
     for option in sorted(has.keys() - wants.keys()):
@@ -58,6 +61,8 @@ def self_test():
         "conf/p.conf: p has no option old"]
     assert list(differences("p", generated.replace("= 1", "= 2"), generated)) == [
         "conf/p.conf: one is '2', the default is '1'"]
+    assert list(differences("p", generated, generated + "#one = 1\n")) == [
+        "p: option one is there twice"]
     assert list(differences("p", "", ""))
 
 

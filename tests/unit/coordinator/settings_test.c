@@ -9,6 +9,11 @@
 
 #include <cmocka.h>
 
+/* Longer than the kernel takes. */
+#define LONG_PATH                                                                                  \
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890"  \
+    "0123456789012345678901234567890123456789"
+
 static enum err load(const char *text, struct reason *reason)
 {
     struct settings settings = {0};
@@ -86,6 +91,8 @@ static void test_bad_files_are_refused_by_the_name_of_the_option(void **state)
         {"listen_http = :36789\n", "listen_http"},
         {"listen_tcp = host:70000\n", "listen_tcp"},
         {"listen_tcp = host:\n", "listen_tcp"},
+        {"listen_tcp = ::1:80\n", "listen_tcp = '::1:80': must be host:port"},
+        {"listen_http = unix:/" LONG_PATH "\n", "listen_http"},
         {"workers = 2\nlisten_http = 127.0.0.1:0\n", "workers"},
         {"workers = 0\n", "workers"},
         {"retry_interval = 10m\n", "retry_interval_max"},

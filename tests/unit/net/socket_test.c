@@ -61,6 +61,33 @@ static void wrong_addresses_are_refused_with_what_is_allowed(void **state)
     }
 }
 
+static void settings_that_are_addresses_are_checked_by_their_use(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool listen, call, named; /* is good for that */
+    } cases[] = {
+        {"127.0.0.1:80", true, true, true}, {"[::1]:80", true, true, true},
+        {"h:0", true, false, true},         {"0.0.0.0:80", true, true, false},
+        {"[::]:80", true, true, false},     {"unix:/x", true, true, true},
+        {"unix:x", false, false, false},    {":80", false, false, false},
+        {"h h:80", false, false, false},    {"h", false, false, false},
+        {"", false, false, false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct address address;
+        struct reason reason = {""};
+        const bool good[] = {cases[i].listen, cases[i].call, cases[i].named};
+        for (int use = ADDRESS_LISTEN; use <= ADDRESS_NAMED; use++) {
+            enum err err =
+                address_check("opt", cases[i].text, (enum address_use)use, &address, &reason);
+            assert_int_equal(err, good[use] ? ERR_OK : ERR_INVALID);
+            assert_true(good[use] || strncmp(reason.text, "opt = '", 7) == 0);
+        }
+    }
+}
+
 static void addresses_are_printed(void **state)
 {
     (void)state;
@@ -190,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_taken_apart),
         cmocka_unit_test(wrong_addresses_are_refused_with_what_is_allowed),
+        cmocka_unit_test(settings_that_are_addresses_are_checked_by_their_use),
         cmocka_unit_test(addresses_are_printed),
         cmocka_unit_test(listening_twice_on_a_port_says_why_not),
         cmocka_unit_test(workers_share_a_port),

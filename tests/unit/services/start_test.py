@@ -48,6 +48,54 @@ class Settings(unittest.TestCase):
                     self.assertIn(says, error)
 
 
+    def refused(self, says, name, *options):
+        code, out, error = self.check(name, "--mode=dev", *options)
+        self.assertEqual((3, ""), (code, out), (name, options))
+        self.assertIn(says, error, (name, options))
+
+    def test_addresses_that_cannot_work_are_named(self):
+        where = "must be host:port, [v6]:port or unix:/path"
+        for name in SERVICES:
+            for option in ("listen_http", "listen_rpc", "coordinator", "advertise"):
+                for value in ("foo", ":8000", "h:", "h:65536", "::1:80", "h h:1", "unix:"):
+                    self.refused(f"{option} = '{value}': {where}", name, f"--{option}={value}")
+            self.refused("coordinator = 'h:0': " + where, name, "--coordinator=h:0")
+            for value in ("0.0.0.0:1", "[::]:1"):
+                self.refused(f"advertise = '{value}': {where}, with the host at which others reach it",
+                             name, f"--advertise={value}")
+            self.refused("advertise = 'h:0': listen_rpc has no port", name, "--advertise=h:0",
+                         "--listen_rpc=unix:/run/x.sock")
+        for option in ("user_rpc", "product_rpc"):
+            for value in ("bar", "h:0", ""):
+                self.refused(f"{option} = '{value}': {where}", "order", f"--{option}={value}")
+
+    def test_branches_that_sagad_cannot_call_are_named(self):
+        for name, peers in (("order", ("order", "product", "score")), ("user", ("user", "score"))):
+            for peer in peers:
+                for value in ("http", "http://order", "tcp://", "tcp://order/", "tcp://or der",
+                              "tcp://h:0", "tcp://:9002", "tcp://unix:/x"):
+                    self.refused(f"{peer}_branch = '{value}': must be tcp://NAME or tcp://host:port",
+                                 name, f"--{peer}_branch={value}")
+
+    def test_a_registry_that_is_not_used_is_named(self):
+        for name in SERVICES:
+            self.refused("registry_db = 1: is the database of registry, which is empty", name,
+                         "--registry_db=1")
+            self.refused("registry: ", name, "--registry=cluster://h:1", "--registry_db=1")
+
+    def test_addresses_that_can(self):
+        for name, *options in (
+                ("score", "--listen_http=unix:/run/x", "--listen_rpc=[::1]:0", "--coordinator="),
+                ("score", "--advertise=10.0.0.7:0", "--registry=h:6379", "--registry_db=3"),
+                ("score", "--advertise=unix:/run/x", "--coordinator=unix:/run/sagad"),
+                ("order", "--user_rpc=[::1]:9000", "--product_rpc=unix:/run/x",
+                 "--order_branch=tcp://10.0.0.7:9002", "--score_branch=tcp://[::1]:9003",
+                 "--product_branch=tcp://prod-1.example"),
+                ("user", "--user_branch=tcp://user_2")):
+            self.assertEqual((0, f"{name}d: configuration is valid\n", ""),
+                             self.check(name, "--mode=dev", *options))
+
+
 class Shards(StackCase):
     """The number of shards is fixed with the first start, because ids tell by it where they lie."""
 
