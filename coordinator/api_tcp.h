@@ -14,6 +14,10 @@
 
 struct api_tcp;
 
+/* Bytes: each answer fits into a frame of this length. With a shorter one a workflow whose steps
+ * were reported could not be gone on with. */
+enum { API_TCP_FRAME_LEAST = 2 * 1024 * 1024 };
+
 struct api_tcp_conf {
     const char *address; /* "host:port", port 0: any free one; or "unix:/path" */
     const char *program; /* for the hello */

@@ -8,6 +8,22 @@
 _Static_assert((int)WIRE_BRANCH_OPS_MAX == (int)TXN_BRANCHES_MAX * (int)TXN_BRANCH_OPS,
                "a query reply has room for every op");
 
+/* What one op and one line of history take at most, without what is counted in all. */
+enum {
+    NOTE_MAX = 256, /* store.h */
+    OP_BYTES = TXN_BRANCH_ID_MAX + TXN_BRANCH_OP_MAX + 64,
+    HISTORY_BYTES = WIRE_HISTORY_MAX * (OP_BYTES + NOTE_MAX),
+    HEAD_BYTES = 4 * TXN_GID_CHARS_MAX + TXN_REASON_MAX + 64 * 1024,
+};
+_Static_assert(TXN_PAYLOADS_MAX + TXN_PAYLOAD_MAX + WIRE_BRANCH_OPS_MAX * OP_BYTES + HISTORY_BYTES +
+                       HEAD_BYTES <
+                   API_TCP_FRAME_LEAST,
+               "an answer about a workflow, with its result, or about registered branches fits");
+_Static_assert(WIRE_BRANCH_OPS_MAX *(OP_BYTES + TXN_URL_MAX) + TXN_BRANCHES_MAX * TXN_RESULT_MAX +
+                       HISTORY_BYTES + HEAD_BYTES <
+                   API_TCP_FRAME_LEAST,
+               "an answer about submitted branches, with what they answered, fits");
+
 static enum wire_status wire_status_of_op(enum op_status status)
 {
     switch (status) {

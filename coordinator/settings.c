@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/slice.h"
+#include "coordinator/api_tcp.h"
 #include "coordinator/keys.h"
 #include "coordinator/outbox_place.h"
 #include "coordinator/resolver.h"
@@ -41,8 +42,8 @@ static const struct conf_option options[] = {
      NULL},
     {"http_body_max", CONF_SIZE, AT(http_body_max), "4mb", 64 * KB, 64 * MB, NULL,
      "Largest body of an HTTP request.", NULL},
-    {"frame_max", CONF_SIZE, AT(frame_max), "2mb", 64 * KB, 64 * MB, NULL,
-     "Largest frame of the TCP API.", NULL},
+    {"frame_max", CONF_SIZE, AT(frame_max), "2mb", API_TCP_FRAME_LEAST, 64 * MB, NULL,
+     "Largest frame of the TCP API; the least one has room for every answer.", NULL},
     {"http_timeout", CONF_DURATION, AT(http_timeout_ms), "10s", 100, HOUR, NULL,
      "How long a client may take to send an HTTP request or to take the answer.", NULL},
     {"tcp_requests_max", CONF_INT, AT(tcp_requests_max), "4096", 1, 1000000, NULL,

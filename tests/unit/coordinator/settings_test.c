@@ -61,7 +61,7 @@ static void test_good_files(void **state)
     static const char *const cases[] = {
         "",
         "listen_http = 0.0.0.0:80\nworkers = 2\n",
-        "listen_tcp = unix:/run/sagad.sock\n",
+        "listen_tcp = unix:/run/sagad.sock\nframe_max = 2mb\n",
         "listen_tcp = [::1]:36791\n",
         "resolver.order = 10.0.0.1:9002\nresolver.local = unix:/x\n",
         "outbox.order = {ord:0..15}:outbox\noutbox.score = redis://u:p@10.0.0.1:6379/{scr:0}:o\n",
@@ -95,6 +95,7 @@ static void test_bad_files_are_refused_by_the_name_of_the_option(void **state)
         {"listen_http = unix:/" LONG_PATH "\n", "listen_http"},
         {"workers = 2\nlisten_http = 127.0.0.1:0\n", "workers"},
         {"workers = 0\n", "workers"},
+        {"frame_max = 2047kb\n", "frame_max"},
         {"retry_interval = 10m\n", "retry_interval_max"},
         {"retention = 2s\n", "must not be below lease"},
         {"wait_replicas = 1\nwait_timeout = 700ms\n", "wait_timeout"},
