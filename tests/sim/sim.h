@@ -6,16 +6,16 @@
  * What can happen: calls and replies lost, twice, late; store operations lost before or after they
  * were applied, applied late, refused; coordinators that crash around any effect, pause, drain,
  * return; two coordinators with expiring leases; participants that refuse, ask for patience or
- * fail; clients that submit twice, abort, force a stop, ask for a retry; ops that are parked after
- * some failures, and an operator who has them tried again, or does them by hand and says so; a
- * store that goes back by some writes.
+ * fail; clients that submit twice, abort, force a stop, ask for a retry; clients that prepare, as
+ * sim_initiator.h tells; ops that are parked after some failures, and an operator who has them
+ * tried again, or does them by hand and says so; a store that goes back by some writes.
  *
  * What must hold at every step (sim_check.c): I1, I2, I3, I5, I7, I8, I9 of docs/architecture.md,
- * order of actions and compensations, one call in flight, effects at most once; and what
- * sim_outbox.h says of messages that are left in an outbox. In the end, when
- * faults have stopped, every stored transaction has ended, as `succeed` with all actions done and
- * none undone, or as `failed` with all undone (but for a forced stop). What is promised when the
- * store lost acknowledged writes stands in sim_store.c.
+ * order of what is called, one call in flight, effects at most once; and what sim_initiator.h says
+ * of what is prepared, sim_outbox.h of messages left in an outbox. In the end, when faults have
+ * stopped, every stored transaction has ended, as `succeed` with all actions done and none undone,
+ * or as `failed` with all undone (but for a forced stop). What is promised when the store lost
+ * acknowledged writes stands in sim_store.c.
  */
 #ifndef SIM_H
 #define SIM_H
@@ -25,6 +25,7 @@
 #include "base/rng.h"
 #include "coordinator/engine.h"
 #include "sim_break.h"
+#include "sim_initiator.h"
 #include "sim_outbox.h"
 
 #include <stdarg.h>
@@ -32,6 +33,7 @@
 enum {
     SIM_TXNS_MAX = 3,
     SIM_BRANCHES_MAX = 4,
+    SIM_CHECK = SIM_BRANCHES_MAX, /* the check-back, "00", where a branch is told by its index */
     SIM_NODES = 2,
     SIM_URL_SIZE = 32,
     SIM_STORE_TIMEOUT_MS = 1000,
@@ -58,11 +60,12 @@ struct sim_rec {
     bool exists, has_due, doubt;
     bool parked; /* in the parked set; the fields below say why also while somebody owns it */
     int64_t parked_ms;
-    enum txn_park parks[SIM_BRANCHES_MAX][TXN_BRANCH_OPS];
+    enum txn_park parks[SIM_BRANCHES_MAX + 1][TXN_BRANCH_OPS];
     enum txn_status status;
     int64_t epoch, revision, created_ms, updated_ms, finished_ms, attempts, retry_count, due_ms;
     int owner; /* of an incarnation; 0: none */
     enum op_status ops[SIM_BRANCHES_MAX][TXN_BRANCH_OPS];
+    size_t branches[SIM_BRANCHES_MAX], branch_count; /* in the order of registration */
 };
 
 struct sim_part {           /* one branch at its participant */
@@ -76,9 +79,10 @@ struct sim_part {           /* one branch at its participant */
 
 struct sim_txn {
     char gid[16];
-    enum txn_type type; /* saga, in order or concurrent; a declared tcc; msg */
+    enum txn_type type;
     size_t branch_count;
     char urls[SIM_BRANCHES_MAX][TXN_BRANCH_OPS][SIM_URL_SIZE];
+    const char *check_url; /* "" or the check-back */
     struct txn_options options;
     struct sim_rec rec;
     struct sim_part parts[SIM_BRANCHES_MAX];
@@ -88,6 +92,8 @@ struct sim_txn {
     bool hit, lost, tainted, conflict;
     bool from_outbox; /* a msg that no client submits */
     struct sim_change change;
+    struct sim_initiator initiator;
+    struct sim_event moving; /* of the initiator */
 };
 
 struct sim_undo { /* one write, for going back */
@@ -142,7 +148,7 @@ struct sim_call {
     struct sim_txn *txn;
     const struct txn *who; /* never looked into */
     size_t branch;
-    enum txn_op op;
+    enum txn_op op, at; /* what it is about; and what is done at its url */
     struct sim_event deliver, twice, done;
     int pending;
     bool completed, reply_lost;
@@ -169,6 +175,7 @@ struct world {
     size_t undo_count, undo_cap;
     struct sim_ask *asks;
     struct sim_call *calls;
+    int trips; /* requests of initiators that wait for an answer */
     struct sim_mail_undo *mail_undos;
     size_t mail_undo_count, mail_undo_cap;
     int64_t entries; /* so many were left */
@@ -176,7 +183,8 @@ struct world {
     int64_t live_max, park_after;
     bool violated;
     char violation[400];
-    int hits, checked_hits, crashes, parkings, left, reread; /* for the summary */
+    int hits, checked_hits, crashes, parkings, left, reread, prepared,
+        vanished; /* for the summary */
 };
 
 /* sim_world.c */
@@ -189,6 +197,8 @@ void sim_trace(struct world *world, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The first violation counts. */
 void sim_fail(struct world *world, const char *what, const char *fmt, ...) PRINTF_LIKE(3, 4);
 struct sim_txn *sim_txn_find(struct world *world, struct slice gid);
+struct slice sim_branch_id(size_t branch, char out[SIM_ID_SIZE]); /* "01", …; SIM_CHECK: "00" */
+size_t sim_branch_of(struct slice id);
 /* Plays one schedule; false when an invariant did not hold. */
 bool sim_run(struct world *world);
 
@@ -200,6 +210,8 @@ bool sim_knows_abort(const struct sim_rec *rec); /* the decision is stored */
 
 /* sim_net.c: calls and participants */
 extern const struct caller_ops sim_caller_ops;
+enum call_verdict sim_participate(struct world *world, struct sim_txn *txn, size_t branch,
+                                  enum txn_op op);
 /* A person does it at the participant. */
 enum call_verdict sim_do_by_hand(struct world *world, struct sim_txn *txn, size_t branch,
                                  enum txn_op op);
@@ -217,6 +229,7 @@ bool sim_node_defers(struct sim_node *node, struct sim_event *event);
 void sim_node_after(struct sim_node *node);
 
 /* sim_client.c */
+struct txn_spec sim_spec_of(const struct sim_txn *txn, struct txn_step *steps);
 void sim_clients_plan(struct world *world);
 bool sim_clients_are_done(const struct world *world);
 void sim_clients_free(struct world *world);
@@ -229,7 +242,7 @@ void check_place(struct world *world, const struct sim_txn *txn);
 void check_call(struct world *world, const struct sim_call *call);
 void check_part(struct world *world, const struct sim_txn *txn, size_t branch);
 void check_entry_gone(struct world *world, const struct sim_txn *txn);
-void check_answer(struct world *world, const struct sim_ask *ask,
+void check_answer(struct world *world, const struct sim_txn *txn,
                   const struct engine_answer *answer);
 void check_end(struct world *world);
 

@@ -18,6 +18,13 @@ enum sim_break {
     BREAK_OUTBOX_ACK_EARLY,  /* an entry is acknowledged when it was read */
     BREAK_OUTBOX_NOT_ATOMIC, /* a refused change leaves its entry all the same */
     BREAK_OUTBOX_NO_CLAIM,   /* what a reader has not acknowledged is never taken over */
+    BREAK_I2_ACK_COMMIT,     /* the store acknowledges the decision to commit before it has it */
+    BREAK_REGISTER_LOST,     /* the store acknowledges a branch that it forgets */
+    BREAK_REGISTER_LATE,    /* the store takes a branch when a coordinator drives it, or it ended */
+    BREAK_REGISTER_ORDER,   /* the store forgets in which order branches were registered */
+    BREAK_REGISTER_CROSSED, /* the store mixes up confirm and cancel of a registered branch */
+    BREAK_CHECK_BLIND,      /* the check-back says yes to a change that was not made */
+    BREAK_CHECK_UNBARRED,   /* the check-back says no, and the change may still come */
     BREAK_COUNT,
 };
 extern const char *const sim_break_names[BREAK_COUNT];

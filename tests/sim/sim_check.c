@@ -5,14 +5,16 @@
 
 /* ---- what the store has ---- */
 
-/* I9: why a saga may turn round. Nothing but these. */
+/* I9: why one may turn round. Nothing but these. */
 static bool may_turn(const struct world *world, const struct sim_txn *txn)
 {
     int64_t age_ms = sim_store_now(world) - txn->rec.created_ms;
     int64_t timeout_ms = txn->options.timeout_to_fail_ms;
     /* The coordinator counts from when it sent the create, or the take. */
-    bool timed_out = timeout_ms > 0 && age_ms + SIM_STORE_LATE_MS + 10 >= timeout_ms;
-    bool gave_up = txn->options.retry_limit > 0 && txn->errors > txn->options.retry_limit;
+    bool timed_out =
+        timeout_ms > 0 && txn->type != TXN_MSG && age_ms + SIM_STORE_LATE_MS + 10 >= timeout_ms;
+    bool limited = txn->options.retry_limit > 0 && sim_is_refusable(txn);
+    bool gave_up = limited && txn->errors > txn->options.retry_limit;
     return txn->refused || txn->abort_asked || txn->force_asked || timed_out || gave_up;
 }
 
@@ -106,6 +108,7 @@ void check_write(struct world *world, int writer, const struct sim_txn *txn,
         check_turn(world, txn, before->status);
     }
     check_message(world, txn);
+    check_told(world, txn);
     check_ended(world, txn);
 }
 
@@ -181,8 +184,8 @@ static void check_compensation_order(struct world *world, const struct sim_call 
     const struct sim_txn *txn = call->txn;
     for (size_t i = 0; i < txn->branch_count; i++) {
         const struct sim_part *part = &txn->parts[i];
-        if (comes_before(txn, call->branch, i) && part->has_compensate &&
-            part->effects > part->undos) {
+        bool before = txn->type == TXN_XA ? i < call->branch : comes_before(txn, call->branch, i);
+        if (before && part->has_compensate && part->effects > part->undos) {
             sim_fail(world, "order", "%s: compensation %zu before %zu was undone", txn->gid,
                      call->branch + 1, i + 1);
         }
@@ -203,11 +206,15 @@ void check_call(struct world *world, const struct sim_call *call)
 {
     const struct sim_txn *txn = call->txn;
     check_alone(world, call);
+    check_prepared_call(world, call);
     if (txn->hit) {
         return;
     }
     if (!txn->rec.exists) {
         sim_fail(world, "I1", "%s: called before it was stored", txn->gid);
+    }
+    if (call->branch == SIM_CHECK) {
+        return;
     }
     if (call->op == OP_ACTION) {
         check_action_order(world, call);
@@ -229,6 +236,8 @@ void check_part(struct world *world, const struct sim_txn *txn, size_t branch)
 {
     const struct sim_part *part = &txn->parts[branch];
     check_message(world, txn);
+    check_delivered(world, txn);
+    check_half(world, txn);
     if (part->confirms > 0 && part->undos > 0) {
         sim_fail(world, "I8", "%s branch %zu: confirmed and cancelled", txn->gid, branch + 1);
     }
@@ -247,10 +256,9 @@ void check_part(struct world *world, const struct sim_txn *txn, size_t branch)
 
 /* ---- what clients are told ---- */
 
-void check_answer(struct world *world, const struct sim_ask *ask,
+void check_answer(struct world *world, const struct sim_txn *txn,
                   const struct engine_answer *answer)
 {
-    const struct sim_txn *txn = ask->txn;
     if (answer->err != ERR_OK || txn->hit) {
         return;
     }
@@ -283,6 +291,7 @@ static void check_change_end(struct world *world, const struct sim_txn *txn)
 static void check_txn_end(struct world *world, const struct sim_txn *txn)
 {
     check_change_end(world, txn);
+    check_prepared_end(world, txn);
     if (!txn->rec.exists) {
         if (txn->acked && !txn->lost) {
             sim_fail(world, "I1", "%s was acknowledged and is gone", txn->gid);
@@ -304,6 +313,7 @@ void check_end(struct world *world)
     for (size_t i = 0; i < world->txn_count; i++) {
         const struct sim_txn *txn = &world->txns[i];
         check_txn_end(world, txn);
+        world->prepared += txn->initiator.plays && txn->rec.exists;
         world->hits += txn->hit;
         world->checked_hits += txn->hit && !txn->tainted && txn->rec.exists;
     }

@@ -29,7 +29,7 @@ static void note_answer(struct sim_ask *ask, const struct engine_answer *answer)
     struct sim_txn *txn = ask->txn;
     sim_trace(world, "client: %s %s: %s, %s", ask_names[ask->kind], txn->gid, err_text(answer->err),
               txn_status_name(answer->status));
-    check_answer(world, ask, answer);
+    check_answer(world, txn, answer);
     if (answer->err == ERR_OK && ask->kind == ASK_SUBMIT) {
         txn->acked = true;
     }
@@ -65,10 +65,8 @@ static struct engine_wait any_wait(struct world *world)
     return wait;
 }
 
-static void submit(struct sim_ask *ask, struct engine *engine)
+struct txn_spec sim_spec_of(const struct sim_txn *txn, struct txn_step *steps)
 {
-    struct sim_txn *txn = ask->txn;
-    struct txn_step steps[SIM_BRANCHES_MAX];
     for (size_t i = 0; i < txn->branch_count; i++) {
         steps[i] = (struct txn_step){
             .urls = {slice_str(txn->urls[i][OP_ACTION]), slice_str(txn->urls[i][OP_CONFIRM]),
@@ -77,22 +75,29 @@ static void submit(struct sim_ask *ask, struct engine *engine)
             .after_count = txn->parts[i].after_count,
         };
     }
-    struct txn_spec spec = {
+    return (struct txn_spec){
         .gid = slice_str(txn->gid),
         .trans_type = slice_str(txn_type_name(txn->type)),
         .options = txn->options,
         .steps = steps,
-        .step_count = txn->branch_count,
+        .step_count = sim_client_calls(txn) ? 0 : txn->branch_count,
+        .query_prepared = slice_str(txn->check_url),
     };
+}
+
+static void submit(struct sim_ask *ask, struct engine *engine)
+{
+    struct txn_step steps[SIM_BRANCHES_MAX];
+    struct txn_spec spec = sim_spec_of(ask->txn, steps);
     engine_submit(engine, &spec, any_wait(ask->world), on_answer, ask);
 }
 
 static void resolve(struct sim_ask *ask, struct engine *engine)
 {
-    char id[8];
-    snprintf(id, sizeof(id), "%02zu", ask->branch + 1);
-    struct engine_resolve what = {.branch_id = slice_str(id),
-                                  .op = slice_str(txn_op_name(ask->txn->type, ask->op)),
+    char id[SIM_ID_SIZE];
+    const char *op = ask->branch == SIM_CHECK ? "msg" : txn_op_name(ask->txn->type, ask->op);
+    struct engine_resolve what = {.branch_id = sim_branch_id(ask->branch, id),
+                                  .op = slice_str(op),
                                   .reason = slice_str("done by hand")};
     engine_resolve(engine, slice_str(ask->txn->gid), &what, on_answer, ask);
 }
@@ -161,7 +166,7 @@ static struct sim_ask *ask_plan(struct world *world, struct sim_txn *txn, enum a
 /* Does the first parked op by hand; then it may be called resolved. */
 static void do_and_resolve(struct world *world, struct sim_txn *txn)
 {
-    for (size_t i = 0; i < SIM_BRANCHES_MAX * TXN_BRANCH_OPS; i++) {
+    for (size_t i = 0; i < (SIM_BRANCHES_MAX + 1) * TXN_BRANCH_OPS; i++) {
         size_t branch = i / TXN_BRANCH_OPS;
         enum txn_op op = (enum txn_op)(i % TXN_BRANCH_OPS);
         if (txn->rec.parks[branch][op]) {
@@ -206,14 +211,24 @@ static void on_round(struct sim_event *event)
     sim_at(world, event, world->now_ms + sim_between(world, ROUND_MIN_MS, ROUND_MAX_MS), on_round);
 }
 
-/* What a client of this transaction asks for first: its submit, or the change that leaves it. */
+/* What a client of this transaction asks for first: to prepare it, its submit, or the change that
+ * leaves it. */
 static void first_plan(struct world *world, struct sim_txn *txn, int64_t at_ms)
 {
-    if (!txn->from_outbox) {
+    if (txn->initiator.plays) {
+        sim_initiator_start(txn, at_ms);
+    } else if (!txn->from_outbox) {
         ask_plan(world, txn, ASK_SUBMIT, at_ms);
     } else if (!txn->change.saga) {
         ask_plan(world, txn, ASK_CHANGE, at_ms);
     }
+}
+
+/* Who has announced a change aborts its message only when it cannot be made: see sim_initiator.c.
+ */
+static bool may_be_aborted(const struct sim_txn *txn)
+{
+    return txn->type != TXN_MSG || !txn->initiator.plays;
 }
 
 void sim_clients_plan(struct world *world)
@@ -224,10 +239,10 @@ void sim_clients_plan(struct world *world)
         int64_t begin_ms = sim_between(world, 1, 3000);
         int64_t soon_ms = sim_between(world, 0, 1) ? 200 : 15000;
         first_plan(world, txn, begin_ms);
-        if (sim_between(world, 0, 3) == 0) {
+        if (sim_between(world, 0, 3) == 0 && !txn->initiator.plays) {
             first_plan(world, txn, begin_ms + sim_between(world, 0, soon_ms));
         }
-        if (sim_between(world, 0, 3) == 0) {
+        if (sim_between(world, 0, 3) == 0 && may_be_aborted(txn)) {
             ask_plan(world, txn, ASK_ABORT, begin_ms + sim_between(world, 0, soon_ms));
         }
         if (sim_between(world, 0, 3) == 0) {
@@ -241,17 +256,25 @@ void sim_clients_plan(struct world *world)
 
 bool sim_clients_are_done(const struct world *world)
 {
+    for (size_t i = 0; i < world->txn_count; i++) {
+        if (world->txns[i].initiator.move != MOVE_STOP && world->txns[i].initiator.plays) {
+            return false;
+        }
+    }
     for (const struct sim_ask *ask = world->asks; ask; ask = ask->next) {
         if (ask->waiting || heap_has(&ask->event.node)) {
             return false;
         }
     }
-    return true;
+    return world->trips == 0;
 }
 
 void sim_clients_free(struct world *world)
 {
     struct sim_ask *ask, *next;
+    for (size_t i = 0; i < world->txn_count; i++) {
+        sim_cancel(world, &world->txns[i].moving);
+    }
     LL_FOREACH_SAFE(world->asks, ask, next)
     {
         sim_cancel(world, &ask->event);

@@ -3,10 +3,16 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
 
 /* ---- participants ---- */
+
+static void refuse(struct sim_txn *txn)
+{
+    txn->refused = txn->refused || sim_is_refusable(txn);
+}
 
 static enum call_verdict do_action(struct world *world, struct sim_txn *txn, struct sim_part *part)
 {
@@ -15,14 +21,14 @@ static enum call_verdict do_action(struct world *world, struct sim_txn *txn, str
         if (world->broken == BREAK_I8_LATE_SUCCESS) {
             return CALL_SUCCESS;
         }
-        txn->refused = true;
+        refuse(txn);
         return CALL_FAILURE;
     }
     if (part->done && world->broken != BREAK_I4_NO_BARRIER) {
         return CALL_SUCCESS;
     }
     if (part->refuse_percent > 0 && rng_below(&world->rng, 100) < (uint64_t)part->refuse_percent) {
-        txn->refused = true;
+        refuse(txn);
         return CALL_FAILURE;
     }
     part->done = true;
@@ -71,9 +77,21 @@ static enum call_verdict do_confirm(struct world *world, struct sim_txn *txn, st
     return CALL_SUCCESS;
 }
 
+static enum call_verdict do_check(struct world *world, struct sim_txn *txn)
+{
+    if (sim_initiator_check(world, txn)) {
+        return CALL_SUCCESS;
+    }
+    txn->refused = true;
+    return CALL_FAILURE;
+}
+
 static enum call_verdict do_op(struct world *world, struct sim_txn *txn, size_t branch,
                                enum txn_op op)
 {
+    if (branch == SIM_CHECK) {
+        return do_check(world, txn);
+    }
     struct sim_part *part = &txn->parts[branch];
     switch (op) {
     case OP_ACTION: return do_action(world, txn, part);
@@ -83,36 +101,57 @@ static enum call_verdict do_op(struct world *world, struct sim_txn *txn, size_t 
     unreachable("op");
 }
 
+struct op_text {
+    char text[32];
+};
+
+/* "01 confirm" */
+static struct op_text op_text(const struct sim_txn *txn, size_t branch, enum txn_op op)
+{
+    struct op_text out;
+    char id[SIM_ID_SIZE];
+    const char *name = branch == SIM_CHECK ? "check-back" : txn_op_name(txn->type, op);
+    snprintf(out.text, sizeof(out.text), "%s %s", sim_branch_id(branch, id).ptr,
+             name ? name : "try");
+    return out;
+}
+
+static void check_done(struct world *world, const struct sim_txn *txn, size_t branch)
+{
+    if (branch != SIM_CHECK) {
+        check_part(world, txn, branch);
+    }
+}
+
 enum call_verdict sim_do_by_hand(struct world *world, struct sim_txn *txn, size_t branch,
                                  enum txn_op op)
 {
     enum call_verdict verdict = do_op(world, txn, branch, op);
-    sim_trace(world, "operator: %s %zu %s by hand: %s", txn->gid, branch + 1,
-              txn_op_name(txn->type, op), call_verdict_name(verdict));
-    check_part(world, txn, branch);
+    sim_trace(world, "operator: %s %s by hand: %s", txn->gid, op_text(txn, branch, op).text,
+              call_verdict_name(verdict));
+    check_done(world, txn, branch);
     return verdict;
 }
 
-static enum call_verdict participate(struct sim_call *call)
+enum call_verdict sim_participate(struct world *world, struct sim_txn *txn, size_t branch,
+                                  enum txn_op op)
 {
-    struct world *world = call->world;
-    struct sim_part *part = &call->txn->parts[call->branch];
     /* See the list in sim_store.c. */
-    if (call->op == OP_UNDO && call->txn->hit && !part->undone_mark &&
-        !sim_knows_abort(&call->txn->rec)) {
-        call->txn->tainted = true;
+    if (op == OP_UNDO && txn->hit && !txn->parts[branch].undone_mark &&
+        !sim_knows_abort(&txn->rec)) {
+        txn->tainted = true;
     }
     if (sim_chance(world, world->faults.part_error)) {
         /* A compensation or confirm that is "refused" is no more than an error. */
-        return call->op != OP_ACTION && sim_between(world, 0, 1) ? CALL_FAILURE : CALL_ERROR;
+        return op != OP_ACTION && sim_between(world, 0, 1) ? CALL_FAILURE : CALL_ERROR;
     }
     if (sim_chance(world, world->faults.part_ongoing)) {
         return CALL_ONGOING;
     }
-    enum call_verdict verdict = do_op(world, call->txn, call->branch, call->op);
-    sim_trace(world, "participant: %s %zu %s: %s", call->txn->gid, call->branch + 1,
-              txn_op_name(call->txn->type, call->op), call_verdict_name(verdict));
-    check_part(world, call->txn, call->branch);
+    enum call_verdict verdict = do_op(world, txn, branch, op);
+    sim_trace(world, "participant: %s %s: %s", txn->gid, op_text(txn, branch, op).text,
+              call_verdict_name(verdict));
+    check_done(world, txn, branch);
     return sim_chance(world, world->faults.part_half) ? CALL_ERROR : verdict;
 }
 
@@ -140,9 +179,8 @@ static void call_complete(struct sim_call *call)
         }
     }
     struct call_result result = {call->verdict, slice_str("said the participant"), 1500};
-    sim_trace(world, "node %d: %s %zu %s answered %s", call->node->index, call->txn->gid,
-              call->branch + 1, txn_op_name(call->txn->type, call->op),
-              call_verdict_name(call->verdict));
+    sim_trace(world, "node %d: %s %s answered %s", call->node->index, call->txn->gid,
+              op_text(call->txn, call->branch, call->op).text, call_verdict_name(call->verdict));
     if (!sim_node_may_crash(call->node)) {
         call->cb(call->arg, &result);
         sim_node_may_crash(call->node);
@@ -165,7 +203,7 @@ static void on_deliver(struct sim_event *event)
 {
     struct sim_call *call = container_of(event, struct sim_call, deliver);
     struct world *world = call->world;
-    enum call_verdict verdict = participate(call);
+    enum call_verdict verdict = sim_participate(world, call->txn, call->branch, call->at);
     if (!call->completed && !call->reply_lost) {
         call->verdict = verdict;
         sim_at(world, &call->done, world->now_ms + sim_between(world, 0, 30), on_done);
@@ -176,7 +214,7 @@ static void on_deliver(struct sim_event *event)
 static void on_twice(struct sim_event *event)
 {
     struct sim_call *call = container_of(event, struct sim_call, twice);
-    participate(call);
+    sim_participate(call->world, call->txn, call->branch, call->at);
     call_unref(call);
 }
 
@@ -197,6 +235,29 @@ static void send(struct sim_call *call)
     }
 }
 
+/* What the coordinator wants. */
+static enum txn_op op_of(const struct sim_call *call, const struct branch_call *from)
+{
+    enum txn_op op = OP_ACTION;
+    if (call->branch != SIM_CHECK) {
+        enum err err = txn_op_parse(from->txn->type, slice_str(from->op), &op);
+        check(err == ERR_OK);
+    }
+    return op;
+}
+
+/* What it gets at this address. */
+static enum txn_op url_of(const struct sim_call *call, const struct branch_call *from)
+{
+    for (int k = 0; call->branch != SIM_CHECK && k < TXN_BRANCH_OPS; k++) {
+        if (slice_eq_str(from->url, call->txn->urls[call->branch][k])) {
+            return (enum txn_op)k;
+        }
+    }
+    check(call->branch == SIM_CHECK && slice_eq_str(from->url, call->txn->check_url));
+    return OP_ACTION;
+}
+
 static void caller_start(struct caller *caller, const struct branch_call *from, call_cb cb,
                          void *arg)
 {
@@ -211,15 +272,15 @@ static void caller_start(struct caller *caller, const struct branch_call *from, 
     call->incarnation = node->incarnation;
     call->txn = sim_txn_find(world, from->txn->gid);
     call->who = from->txn;
-    call->branch = (size_t)(from->branch - from->txn->branches);
-    enum err err = txn_op_parse(from->txn->type, slice_str(from->op), &call->op);
-    check(err == ERR_OK);
+    call->branch = sim_branch_of(from->branch->id);
+    call->op = op_of(call, from);
+    call->at = url_of(call, from);
     call->cb = cb;
     call->arg = arg;
     call->verdict = CALL_ERROR;
     call->pending = 1;
-    sim_trace(world, "node %d calls %s %zu %s", node->index, call->txn->gid, call->branch + 1,
-              txn_op_name(call->txn->type, call->op));
+    sim_trace(world, "node %d calls %s %s", node->index, call->txn->gid,
+              op_text(call->txn, call->branch, call->op).text);
     check_call(world, call);
     LL_PREPEND(world->calls, call);
     sim_at(world, &call->done, world->now_ms + from->timeout_ms, on_done);

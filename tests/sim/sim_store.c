@@ -3,6 +3,7 @@
  *
  * What is promised when the store lost acknowledged writes of a transaction (`hit`) is all of that,
  * except (`tainted`) when
+ *   - it lost a branch that was registered: only the client knows what it called;
  *   - it lost the whole transaction while nobody held it in memory, so nobody can go on with it;
  *   - a compensation was under way, or was started by a coordinator that had not learned of the
  *     loss, while the store no longer knew of the decision to abort: barriers cannot tell an undo
@@ -26,8 +27,8 @@
 
 enum { STORE_EPOCH_MS = 1000000000 }; /* its clock is not that of the coordinators */
 
-enum op_kind { DO_CREATE, DO_UPDATE, DO_TAKE, DO_LOAD, DO_OVERDUE };
-static const char *const kind_names[] = {"create", "update", "take", "load", "overdue"};
+enum op_kind { DO_CREATE, DO_UPDATE, DO_TAKE, DO_REGISTER, DO_LOAD, DO_OVERDUE };
+static const char *const kind_names[] = {"create", "update", "take", "register", "load", "overdue"};
 
 /* One operation on its way: what is written is copied when it is sent. */
 struct store_op {
@@ -40,6 +41,7 @@ struct store_op {
     enum op_kind kind;
     struct sim_txn *txn;
     struct sim_rec image; /* what is written */
+    size_t branch;        /* that is registered */
     bool dirty[SIM_BRANCHES_MAX][TXN_BRANCH_OPS];
     enum txn_status expect;
     struct store_due due;
@@ -76,6 +78,11 @@ static void remember(struct world *world, struct sim_txn *txn)
     world->undos[world->undo_count++] = (struct sim_undo){txn, txn->rec, txn->ghost_owner};
 }
 
+static bool has_confirms(const struct sim_txn *txn)
+{
+    return txn->type == TXN_TCC || txn->type == TXN_XA;
+}
+
 /* A branch without an undo, or a confirm, has no barrier record that could bar what comes too late.
  */
 static bool lacks_a_way(const struct sim_txn *txn)
@@ -83,7 +90,7 @@ static bool lacks_a_way(const struct sim_txn *txn)
     for (size_t i = 0; i < txn->branch_count; i++) {
         const struct sim_part *part = &txn->parts[i];
         if ((part->has_action && !part->has_compensate) ||
-            (txn->type == TXN_TCC && !(part->has_confirm && part->has_compensate))) {
+            (has_confirms(txn) && !(part->has_confirm && part->has_compensate))) {
             return true;
         }
     }
@@ -112,9 +119,10 @@ static bool taints(const struct world *world, const struct sim_txn *txn, const s
     bool decision_lost = sim_knows_abort(lost) && !sim_knows_abort(now);
     bool take_lost = now->exists && now->epoch != lost->epoch &&
                      (now->owner == 0 || owner_is_alive(world, now->owner));
-    bool commit_lost = txn->type == TXN_TCC && lost->status != TXN_PREPARED &&
+    bool branch_lost = now->branch_count < lost->branch_count;
+    bool commit_lost = has_confirms(txn) && lost->status != TXN_PREPARED &&
                        !sim_knows_abort(lost) && now->exists && now->status == TXN_PREPARED;
-    return take_lost || ((decision_lost || commit_lost) && lacks_a_way(txn));
+    return take_lost || branch_lost || ((decision_lost || commit_lost) && lacks_a_way(txn));
 }
 
 static void undo_last(struct world *world)
@@ -198,7 +206,7 @@ static void write_image(struct store_op *op)
     rec->attempts = op->image.attempts;
     rec->retry_count = op->image.retry_count;
     rec->updated_ms = now;
-    for (size_t i = 0; i < op->txn->branch_count; i++) {
+    for (size_t i = 0; i < SIM_BRANCHES_MAX; i++) {
         for (int k = 0; k < TXN_BRANCH_OPS; k++) {
             if (op->dirty[i][k]) {
                 rec->ops[i][k] = op->image.ops[i][k];
@@ -237,10 +245,36 @@ static void apply_update(struct store_op *op)
     }
 }
 
+/* The n-th branch of the record. */
+static void branch_read(const struct world *world, const struct sim_txn *from, struct txn *txn,
+                        size_t n)
+{
+    const struct sim_rec *rec = &from->rec;
+    bool client_calls = sim_client_calls(from);
+    bool reversed = client_calls && world->broken == BREAK_REGISTER_ORDER;
+    size_t i = rec->branches[reversed ? rec->branch_count - 1 - n : n];
+    struct txn_branch *branch = &txn->branches[n];
+    char id[SIM_ID_SIZE];
+    branch->id = arena_copy(&txn->arena, sim_branch_id(i, id));
+    branch->after = arena_alloc(&txn->arena, SIM_BRANCHES_MAX);
+    memcpy(branch->after, from->parts[i].after, SIM_BRANCHES_MAX);
+    branch->after_count = from->parts[i].after_count;
+    for (int k = 0; k < TXN_BRANCH_OPS; k++) {
+        branch->ops[k].url = slice_str(from->urls[i][k]);
+        branch->ops[k].status = rec->ops[i][k];
+        branch->ops[k].attempts = rec->attempts;
+        branch->ops[k].parked = rec->parks[i][k];
+    }
+    if (client_calls && i == 1 && world->broken == BREAK_REGISTER_CROSSED) {
+        branch->ops[OP_CONFIRM].url = slice_str(from->urls[i][OP_UNDO]);
+        branch->ops[OP_UNDO].url = slice_str(from->urls[i][OP_CONFIRM]);
+    }
+}
+
 static struct txn *txn_read(const struct world *world, const struct sim_txn *from)
 {
     const struct sim_rec *rec = &from->rec;
-    struct txn *txn = txn_new_blank(slice_str(from->gid), from->branch_count);
+    struct txn *txn = txn_new_blank(slice_str(from->gid), rec->branch_count);
     txn->status = rec->status;
     txn->epoch = rec->epoch;
     txn->revision = rec->revision;
@@ -255,18 +289,21 @@ static struct txn *txn_read(const struct world *world, const struct sim_txn *fro
     txn->parked_ms = rec->parked_ms;
     txn->type = from->type;
     txn->options = from->options;
-    for (size_t i = 0; i < from->branch_count; i++) {
-        txn->branches[i].after = arena_alloc(&txn->arena, SIM_BRANCHES_MAX);
-        memcpy(txn->branches[i].after, from->parts[i].after, SIM_BRANCHES_MAX);
-        txn->branches[i].after_count = from->parts[i].after_count;
-        for (int k = 0; k < TXN_BRANCH_OPS; k++) {
-            txn->branches[i].ops[k].url = slice_str(from->urls[i][k]);
-            txn->branches[i].ops[k].status = rec->ops[i][k];
-            txn->branches[i].ops[k].attempts = rec->attempts;
-            txn->branches[i].ops[k].parked = rec->parks[i][k];
-        }
+    for (size_t n = 0; n < rec->branch_count; n++) {
+        branch_read(world, from, txn, n);
     }
+    struct txn_op_record *check = &txn_check_branch(txn)->ops[OP_ACTION];
+    check->url = slice_str(from->check_url);
+    check->attempts = rec->attempts;
+    check->parked = rec->parks[SIM_CHECK][OP_ACTION];
     return txn;
+}
+
+/* Nobody is needed while its client calls the tries: see txn_take.lua. */
+static bool is_clients(const struct sim_txn *txn, int64_t now)
+{
+    return sim_client_calls(txn) && txn->rec.status == TXN_PREPARED && txn->rec.owner == 0 &&
+           txn->rec.created_ms + txn->options.timeout_to_fail_ms > now;
 }
 
 static void apply_take(struct store_op *op)
@@ -297,6 +334,11 @@ static void apply_take(struct store_op *op)
         op->result.status = STORE_NOT_DUE;
         return;
     }
+    if (op->how.which == STORE_TAKE_OVERDUE && is_clients(op->txn, now)) {
+        rec->due_ms = rec->created_ms + op->txn->options.timeout_to_fail_ms;
+        op->result.status = STORE_NOT_DUE;
+        return;
+    }
     remember(world, op->txn);
     rec->doubt = rec->doubt || (rec->owner != 0 && world->broken != BREAK_DOUBT);
     rec->owner = op->incarnation;
@@ -307,6 +349,41 @@ static void apply_take(struct store_op *op)
     op->txn->ghost_owner = op->incarnation;
     op->result.status = STORE_OK;
     op->result.txn = txn_read(world, op->txn);
+}
+
+/* Whoever owns it has read its branches already. */
+static const char *register_conflict(const struct store_op *op)
+{
+    const struct sim_rec *rec = &op->txn->rec;
+    if (op->world->broken == BREAK_REGISTER_LATE) {
+        return NULL;
+    }
+    return rec->status != TXN_PREPARED ? "it is not prepared"
+           : rec->owner != 0           ? "a coordinator drives it now"
+                                       : NULL;
+}
+
+/* txn_register.lua */
+static void apply_register(struct store_op *op)
+{
+    struct world *world = op->world;
+    struct sim_rec *rec = &op->txn->rec;
+    const char *conflict = register_conflict(op);
+    op->result.status = STORE_OK;
+    if (!rec->exists || conflict) {
+        op->result.status = rec->exists ? STORE_CONFLICT : STORE_NOT_FOUND;
+        op->result.message = conflict;
+        return;
+    }
+    for (size_t n = 0; n < rec->branch_count; n++) {
+        if (rec->branches[n] == op->branch) {
+            return;
+        }
+    }
+    if (world->broken != BREAK_REGISTER_LOST || op->node->index == 0) {
+        remember(world, op->txn);
+        rec->branches[rec->branch_count++] = op->branch;
+    }
 }
 
 static void apply_load(struct store_op *op)
@@ -339,6 +416,7 @@ static void apply(struct store_op *op)
     case DO_CREATE: apply_create(op); break;
     case DO_UPDATE: apply_update(op); break;
     case DO_TAKE: apply_take(op); break;
+    case DO_REGISTER: apply_register(op); break;
     case DO_LOAD: apply_load(op); break;
     case DO_OVERDUE: apply_overdue(op); break;
     }
@@ -406,8 +484,11 @@ static void on_apply(struct sim_event *event)
 /* The store says yes before it has it, and forgets it. */
 static bool acks_early(const struct store_op *op)
 {
-    return op->world->broken == BREAK_I2_ACK_EARLY && op->kind == DO_UPDATE &&
-           op->image.status == TXN_ABORTING && op->expect == TXN_SUBMITTED;
+    enum txn_status to = op->image.status;
+    enum sim_break broken = op->world->broken;
+    return op->kind == DO_UPDATE &&
+           ((broken == BREAK_I2_ACK_EARLY && to == TXN_ABORTING && op->expect == TXN_SUBMITTED) ||
+            (broken == BREAK_I2_ACK_COMMIT && to == TXN_SUBMITTED && op->expect == TXN_PREPARED));
 }
 
 static void op_send(struct store_op *op)
@@ -464,11 +545,17 @@ static void image_take(struct store_op *op, const struct txn *txn)
     image->retry_count = txn->retry_count;
     image->parked_ms = txn->parked_ms;
     image->doubt = !txn->sure;
-    for (size_t i = 0; i < txn->branch_count; i++) {
+    image->branch_count = txn->branch_count;
+    for (size_t n = 0; n <= txn->branch_count; n++) {
+        const struct txn_branch *branch = &txn->branches[n];
+        size_t i = sim_branch_of(branch->id);
         for (int k = 0; k < TXN_BRANCH_OPS; k++) {
-            image->ops[i][k] = txn->branches[i].ops[k].status;
-            op->dirty[i][k] = txn->branches[i].ops[k].dirty;
-            image->parks[i][k] = op->due.park ? txn->branches[i].ops[k].parked : PARK_NOT;
+            image->parks[i][k] = op->due.park ? branch->ops[k].parked : PARK_NOT;
+        }
+        for (int k = 0; i != SIM_CHECK && k < TXN_BRANCH_OPS; k++) {
+            image->branches[n] = i;
+            image->ops[i][k] = branch->ops[k].status;
+            op->dirty[i][k] = branch->ops[k].dirty;
         }
     }
 }
@@ -507,6 +594,17 @@ static void store_take(struct store *store, struct slice gid, struct store_take 
     op_send(op);
 }
 
+static void store_add_branch(struct store *store, struct slice gid,
+                             const struct store_branch *branch, store_cb cb, void *arg)
+{
+    struct store_op *op = op_new(store, DO_REGISTER, arg);
+    op->txn = sim_txn_find(op->world, gid);
+    op->branch = sim_branch_of(branch->id);
+    op->cb = cb;
+    check(branch->type == op->txn->type);
+    op_send(op);
+}
+
 static void store_load(struct store *store, struct slice gid, store_cb cb, void *arg)
 {
     struct store_op *op = op_new(store, DO_LOAD, arg);
@@ -534,6 +632,7 @@ const struct store_ops sim_store_ops = {
     .create = store_create,
     .update = store_update,
     .take = store_take,
+    .add_branch = store_add_branch,
     .load = store_load,
     .overdue = store_overdue,
     .partitions = store_partitions,

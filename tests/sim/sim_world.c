@@ -114,6 +114,20 @@ struct sim_txn *sim_txn_find(struct world *world, struct slice gid)
     unreachable("gid of no transaction");
 }
 
+struct slice sim_branch_id(size_t branch, char out[SIM_ID_SIZE])
+{
+    snprintf(out, SIM_ID_SIZE, "%02d", branch == SIM_CHECK ? 0 : (int)branch % 99 + 1);
+    return slice_str(out);
+}
+
+size_t sim_branch_of(struct slice id)
+{
+    int64_t number = 0;
+    bool good = slice_to_int64(slice_make(id.ptr + 1, 1), &number); /* "01" */
+    check(id.len == 2 && good && number <= SIM_BRANCHES_MAX);
+    return number == 0 ? SIM_CHECK : (size_t)number - 1;
+}
+
 /* Which of the earlier branches come before this one. */
 static void after_plan(struct world *world, struct sim_txn *txn, size_t i)
 {
@@ -135,14 +149,16 @@ static void branch_plan(struct world *world, struct sim_txn *txn, size_t i)
     }
     part->has_action = sim_between(world, 0, 9) > 0 || txn->from_outbox;
     part->has_compensate = sim_between(world, 0, 9) > 0;
-    if (part->has_action) {
+    part->has_action = part->has_action || sim_client_calls(txn);
+    if (part->has_action && !sim_client_calls(txn)) {
         snprintf(txn->urls[i][OP_ACTION], SIM_URL_SIZE, "tcp://p%zu/P.S/Do", i);
     }
     part->has_compensate = part->has_compensate && txn->type != TXN_MSG;
     if (part->has_compensate) {
         snprintf(txn->urls[i][OP_UNDO], SIM_URL_SIZE, "tcp://p%zu/P.S/Undo", i);
     }
-    part->has_confirm = txn->type == TXN_TCC && sim_between(world, 0, 9) > 0;
+    part->has_confirm =
+        (txn->type == TXN_TCC || txn->type == TXN_XA) && sim_between(world, 0, 9) > 0;
     if (part->has_confirm) {
         snprintf(txn->urls[i][OP_CONFIRM], SIM_URL_SIZE, "tcp://p%zu/P.S/Keep", i);
     }
@@ -151,11 +167,24 @@ static void branch_plan(struct world *world, struct sim_txn *txn, size_t i)
 
 static void type_plan(struct world *world, struct sim_txn *txn)
 {
-    static const enum txn_type types[] = {TXN_SAGA, TXN_SAGA, TXN_SAGA, TXN_TCC,
-                                          TXN_TCC,  TXN_MSG,  TXN_MSG};
-    txn->type = types[sim_between(world, 0, 6)];
-    txn->options.declared = txn->type == TXN_TCC;
-    txn->options.concurrent = txn->type != TXN_TCC && sim_between(world, 0, 2) == 0;
+    static const struct {
+        enum txn_type type;
+        bool prepared;
+    } kinds[] = {{TXN_SAGA, false}, {TXN_SAGA, false}, {TXN_SAGA, false}, {TXN_TCC, false},
+                 {TXN_TCC, false},  {TXN_MSG, false},  {TXN_MSG, false},  {TXN_TCC, true},
+                 {TXN_TCC, true},   {TXN_XA, true},    {TXN_MSG, true},   {TXN_MSG, true}};
+    int64_t kind = sim_between(world, 0, sizeof(kinds) / sizeof(kinds[0]) - 1);
+    txn->type = kinds[kind].type;
+    txn->check_url = "";
+    if (kinds[kind].prepared) {
+        sim_initiator_plan(world, txn);
+    }
+    if (kinds[kind].prepared && txn->type == TXN_MSG) {
+        txn->check_url = "tcp://client/C.S/Check";
+    }
+    txn->options.declared = txn->type == TXN_TCC && !kinds[kind].prepared;
+    bool may_run_beside = txn->type == TXN_SAGA || txn->type == TXN_MSG;
+    txn->options.concurrent = may_run_beside && sim_between(world, 0, 2) == 0;
 }
 
 /* The change that leaves it is asked for by a client, or is the first action of a saga before it.
@@ -180,10 +209,11 @@ static void txn_plan(struct world *world, struct sim_txn *txn, size_t index)
     snprintf(txn->gid, sizeof(txn->gid), "t%zu", index);
     txn->branch_count = (size_t)sim_between(world, 1, SIM_BRANCHES_MAX);
     type_plan(world, txn);
-    txn->options.timeout_to_fail_ms = pick(world, timeouts, 6);
+    txn->options.timeout_to_fail_ms =
+        sim_client_calls(txn) ? pick(world, timeouts + 3, 3) : pick(world, timeouts, 6);
     txn->options.retry_limit = pick(world, limits, 5);
     txn->options.retry_interval_ms = pick(world, intervals, 4);
-    if (txn->type == TXN_MSG && sim_between(world, 0, 2) > 0) {
+    if (txn->type == TXN_MSG && !txn->initiator.plays && sim_between(world, 0, 2) > 0) {
         outbox_plan(world, txn, index);
     }
     for (size_t i = 0; i < txn->branch_count; i++) {
