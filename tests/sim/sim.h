@@ -183,8 +183,8 @@ struct world {
     int64_t live_max, park_after;
     bool violated;
     char violation[400];
-    int hits, checked_hits, crashes, parkings, left, reread, prepared,
-        vanished; /* for the summary */
+    int hits, checked_hits, crashes, parkings, left, reread, prepared, vanished,
+        committed; /* for the summary; by clients, committed: tcc and xa alone */
 };
 
 /* sim_world.c */

@@ -313,7 +313,6 @@ void check_end(struct world *world)
     for (size_t i = 0; i < world->txn_count; i++) {
         const struct sim_txn *txn = &world->txns[i];
         check_txn_end(world, txn);
-        world->prepared += txn->initiator.plays && txn->rec.exists;
         world->hits += txn->hit;
         world->checked_hits += txn->hit && !txn->tainted && txn->rec.exists;
     }

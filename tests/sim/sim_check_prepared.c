@@ -78,10 +78,20 @@ void check_delivered(struct world *world, const struct sim_txn *txn)
     }
 }
 
+/* At its end; for the summary. */
+static void count(struct world *world, const struct sim_txn *txn)
+{
+    if (txn->initiator.plays && txn->rec.exists) {
+        world->prepared++;
+        world->committed += sim_client_calls(txn) && txn->rec.status == TXN_SUCCEED;
+    }
+}
+
 /* Its store may have lost all of it, and an operator may have ended it. */
 void check_prepared_end(struct world *world, const struct sim_txn *txn)
 {
     bool ends_well = txn->rec.exists && txn->rec.status == TXN_SUCCEED;
+    count(world, txn);
     check_told(world, txn);
     check_half(world, txn);
     if (is_announced(txn) && txn->initiator.row == ROW_CHANGED && !ends_well && !txn->lost &&
@@ -113,6 +123,9 @@ void check_trip(struct world *world, struct sim_txn *txn, enum sim_move move, si
     if (move == MOVE_REGISTER && !txn->hit && !is_registered(txn, branch)) {
         sim_fail(world, "I1", "%s: branch %zu was registered, the store does not have it", txn->gid,
                  branch + 1);
+    }
+    if (move == MOVE_SUBMIT && status == TXN_PREPARED) {
+        sim_fail(world, "told", "%s: its submit was acknowledged, and it is prepared", txn->gid);
     }
     bool commits = status == TXN_SUBMITTED || status == TXN_SUCCEED;
     bool aborts = status == TXN_ABORTING || status == TXN_FAILED;

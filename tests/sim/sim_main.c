@@ -33,6 +33,8 @@ const char *const sim_break_names[BREAK_COUNT] = {
     [BREAK_CHECK_UNBARRED] = "check-unbarred",
 };
 
+enum { MANY = 1000, RARE = 50 };
+
 static const char usage[] =
     "usage: sagad_sim [--schedules N] [--seed S] [--verbose] [--break NAME]\n"
     "                 [--expect-violation | --expect WHAT]\n"
@@ -137,6 +139,7 @@ static bool play(const struct options *options, int64_t seed, struct world *sum)
     sum->parkings += world.parkings;
     sum->prepared += world.prepared;
     sum->vanished += world.vanished;
+    sum->committed += world.committed;
     if (!fine) {
         printf("seed %" PRId64 ": %s\n", seed, world.violation);
         printf("replay: sagad_sim --seed %" PRId64 "%s%s\n", seed,
@@ -163,8 +166,12 @@ int main(int argc, char **argv)
     }
     printf("%" PRId64 " schedules held: %d crashes, %d parkings, %d transactions whose writes were "
            "lost (%d of them fully checked), %d entries left in an outbox and %d taken over, %d "
-           "prepared by their clients, of whom %d vanished\n",
+           "prepared by their clients, of whom %d vanished; %d tcc and xa of them committed\n",
            options.schedules, sum.crashes, sum.parkings, sum.hits, sum.checked_hits, sum.left,
-           sum.reread, sum.prepared, sum.vanished);
+           sum.reread, sum.prepared, sum.vanished, sum.committed);
+    if (options.schedules >= MANY && sum.committed * RARE < sum.prepared) {
+        puts("what is prepared is hardly ever committed: that holds too easily");
+        return 1;
+    }
     return options.expect_violation ? 1 : 0;
 }
