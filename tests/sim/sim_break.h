@@ -25,6 +25,9 @@ enum sim_break {
     BREAK_REGISTER_CROSSED, /* the store mixes up confirm and cancel of a registered branch */
     BREAK_CHECK_BLIND,      /* the check-back says yes to a change that was not made */
     BREAK_CHECK_UNBARRED,   /* the check-back says no, and the change may still come */
+    BREAK_REPORT_TURNS,     /* the store lets a later report of a step replace the first */
+    BREAK_RESUME_DEAF,      /* nobody comes back when a workflow is resumed */
+    BREAK_FINISH_EARLY,     /* the store acknowledges the end of a workflow that it forgets */
     BREAK_COUNT,
 };
 extern const char *const sim_break_names[BREAK_COUNT];

@@ -6,6 +6,9 @@ void check_told(struct world *world, const struct sim_txn *txn)
 {
     const struct sim_initiator *in = &txn->initiator;
     enum txn_status status = txn->rec.status;
+    if (txn->type == TXN_WORKFLOW && (status == TXN_SUBMITTED || status == TXN_ABORTING)) {
+        sim_fail(world, "I2", "%s is a workflow, and %s", txn->gid, txn_status_name(status));
+    }
     if (txn->hit || txn->force_asked || !txn->rec.exists) {
         return;
     }
@@ -83,7 +86,8 @@ static void count(struct world *world, const struct sim_txn *txn)
 {
     if (txn->initiator.plays && txn->rec.exists) {
         world->prepared++;
-        world->committed += sim_client_calls(txn) && txn->rec.status == TXN_SUCCEED;
+        world->committed +=
+            (txn->type == TXN_TCC || txn->type == TXN_XA) && txn->rec.status == TXN_SUCCEED;
     }
 }
 
@@ -120,7 +124,8 @@ void check_trip(struct world *world, struct sim_txn *txn, enum sim_move move, si
         return;
     }
     txn->acked = true;
-    if (move == MOVE_REGISTER && !txn->hit && !is_registered(txn, branch)) {
+    bool registers = move == MOVE_REGISTER || move == MOVE_REPORT;
+    if (registers && !txn->hit && !is_registered(txn, branch)) {
         sim_fail(world, "I1", "%s: branch %zu was registered, the store does not have it", txn->gid,
                  branch + 1);
     }
@@ -129,7 +134,8 @@ void check_trip(struct world *world, struct sim_txn *txn, enum sim_move move, si
     }
     bool commits = status == TXN_SUBMITTED || status == TXN_SUCCEED;
     bool aborts = status == TXN_ABORTING || status == TXN_FAILED;
-    in->told_commit = in->told_commit || (move == MOVE_SUBMIT && commits);
-    in->told_abort = in->told_abort || ((move == MOVE_SUBMIT || move == MOVE_ABORT) && aborts);
+    bool decides = move == MOVE_SUBMIT || move == MOVE_ABORT || move == MOVE_FINISH;
+    in->told_commit = in->told_commit || (decides && commits);
+    in->told_abort = in->told_abort || (decides && aborts);
     check_told(world, txn);
 }

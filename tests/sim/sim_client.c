@@ -82,6 +82,7 @@ struct txn_spec sim_spec_of(const struct sim_txn *txn, struct txn_step *steps)
         .steps = steps,
         .step_count = sim_client_calls(txn) ? 0 : txn->branch_count,
         .query_prepared = slice_str(txn->check_url),
+        .workflow = slice_str(txn->type == TXN_WORKFLOW ? "flow" : ""),
     };
 }
 
@@ -109,7 +110,7 @@ static void ask_engine(struct sim_ask *ask, struct engine *engine)
     switch ((enum ask_kind)ask->kind) {
     case ASK_SUBMIT: submit(ask, engine); break;
     case ASK_ABORT:
-        txn->abort_asked = true;
+        txn->abort_asked = txn->abort_asked || txn->type != TXN_WORKFLOW; /* which refuses it */
         engine_abort(engine, gid, slice_str("changed my mind"), on_answer, ask);
         break;
     case ASK_FORCE_STOP:

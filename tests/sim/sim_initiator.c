@@ -6,7 +6,8 @@ enum { TRIES_MAX = 4, PATIENCE_MS = 1500, AGAIN_MS = 200 };
 const char *const sim_move_names[] = {
     [MOVE_PREPARE] = "prepare", [MOVE_REGISTER] = "register", [MOVE_TRY] = "try",
     [MOVE_CHANGE] = "change",   [MOVE_SUBMIT] = "submit",     [MOVE_ABORT] = "abort",
-    [MOVE_STOP] = "stop",
+    [MOVE_STEP] = "step",       [MOVE_REPORT] = "report",     [MOVE_UNDO] = "undo",
+    [MOVE_FINISH] = "finish",   [MOVE_STOP] = "stop",
 };
 
 bool sim_client_calls(const struct sim_txn *txn)
@@ -68,8 +69,11 @@ static void stop(struct sim_txn *txn, const char *why)
 static void lose_patience(struct sim_txn *txn)
 {
     enum sim_move move = txn->initiator.move;
-    if (move == MOVE_REGISTER || move == MOVE_TRY) {
-        move_begin(txn, MOVE_ABORT, 0);
+    enum sim_move next = txn->type == TXN_WORKFLOW                   ? sim_workflow_tired(txn)
+                         : move == MOVE_REGISTER || move == MOVE_TRY ? MOVE_ABORT
+                                                                     : MOVE_STOP;
+    if (next != MOVE_STOP) {
+        move_begin(txn, next, 0);
     } else {
         stop(txn, "gives up");
     }
@@ -120,8 +124,12 @@ static enum sim_move move_after(struct sim_txn *txn)
     case MOVE_SUBMIT:
     case MOVE_ABORT:
     case MOVE_STOP: return MOVE_STOP;
+    case MOVE_STEP:
+    case MOVE_REPORT:
+    case MOVE_UNDO:
+    case MOVE_FINISH: break;
     }
-    unreachable("move");
+    unreachable("moves of a workflow");
 }
 
 static enum sim_move move_refused(const struct sim_initiator *in)
@@ -138,7 +146,10 @@ void sim_initiator_hears(struct sim_txn *txn, enum sim_heard heard)
         sim_at(world, &txn->moving, world->now_ms + sim_between(world, 1, AGAIN_MS), on_move);
         return;
     }
-    enum sim_move next = heard == HEARD_YES ? move_after(txn) : move_refused(in);
+    bool yes = heard == HEARD_YES;
+    enum sim_move next = txn->type == TXN_WORKFLOW ? sim_workflow_after(txn, yes)
+                         : yes                     ? move_after(txn)
+                                                   : move_refused(in);
     if (next == MOVE_STOP) {
         stop(txn, "has its answer");
     } else {

@@ -7,6 +7,8 @@
  *   msg      it makes its own change, and with it the barrier row "00", or cannot make it; then
  *            it submits, or aborts. The check-back asks that row, and bars the change when it is
  *            not there
+ *   workflow it does each step at the participant, reports it, and says how it ended; after a step
+ *            that failed it undoes. The resume brings it back, maybe while another one is at work
  *
  * What can happen: each request, call and answer of it is lost, comes twice, late, or to the other
  * coordinator; it thinks for long; it vanishes before any of its moves.
@@ -14,10 +16,12 @@
  * What must hold (sim_check_prepared.c): never half, in one tcc or xa no branch is confirmed and
  * another one cancelled; who was told of a commit or an abort is not betrayed; what was registered
  * is known; confirms and cancels in their order; a message is delivered if and only if its change
- * was made.
+ * was made; a workflow ends as its client said, and in no other way, with all steps or none.
  */
 #ifndef SIM_INITIATOR_H
 #define SIM_INITIATOR_H
+
+#include "coordinator/step.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,7 +33,7 @@ struct sim_event;
 struct sim_txn;
 struct world;
 
-enum { SIM_ID_SIZE = 4 };
+enum { SIM_ID_SIZE = 4, SIM_STEPS_MAX = 4 };
 
 enum sim_move {
     MOVE_PREPARE,
@@ -38,6 +42,10 @@ enum sim_move {
     MOVE_CHANGE, /* in its own database */
     MOVE_SUBMIT,
     MOVE_ABORT,
+    MOVE_STEP, /* workflow, at the participant */
+    MOVE_REPORT,
+    MOVE_UNDO, /* at the participant */
+    MOVE_FINISH,
     MOVE_STOP, /* nothing more comes of it */
 };
 extern const char *const sim_move_names[];
@@ -50,13 +58,15 @@ struct sim_initiator {
     bool waits;     /* for an answer to its move; else it thinks */
     int64_t number; /* of its move: answers to an earlier one are no news */
     enum sim_move move;
-    size_t branch; /* MOVE_REGISTER, MOVE_TRY */
+    size_t branch; /* MOVE_REGISTER, MOVE_TRY; MOVE_STEP, MOVE_REPORT, MOVE_UNDO */
     int tries;
     int vanish_percent, abort_percent; /* before each move; instead of a submit */
     int64_t think_ms;
     bool refuses;     /* the change cannot be made */
     enum sim_row row; /* the change, or what bars it: they are one script */
     bool told_commit, told_abort;
+    enum op_status reports[SIM_STEPS_MAX]; /* workflow: what it knows of each step */
+    bool fails;                            /* so it will report the step, and finish */
 };
 
 /* Is it the client that calls the tries? */
@@ -70,6 +80,11 @@ void sim_initiator_hears(struct sim_txn *txn, enum sim_heard heard);
 /* Its own database: the change, and the check-back. */
 enum sim_heard sim_initiator_change(struct world *world, struct sim_txn *txn);
 bool sim_initiator_check(struct world *world, struct sim_txn *txn);
+
+/* sim_workflow.c: what comes after its move; after a move without an answer */
+enum sim_move sim_workflow_after(struct sim_txn *txn, bool yes);
+enum sim_move sim_workflow_tired(struct sim_txn *txn);
+enum call_verdict sim_workflow_resume(struct world *world, struct sim_txn *txn);
 
 /* sim_trip.c: sends its present move */
 void sim_trip_send(struct world *world, struct sim_txn *txn);

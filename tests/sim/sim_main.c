@@ -31,6 +31,9 @@ const char *const sim_break_names[BREAK_COUNT] = {
     [BREAK_REGISTER_CROSSED] = "register-crossed",
     [BREAK_CHECK_BLIND] = "check-blind",
     [BREAK_CHECK_UNBARRED] = "check-unbarred",
+    [BREAK_REPORT_TURNS] = "report-turns",
+    [BREAK_RESUME_DEAF] = "resume-deaf",
+    [BREAK_FINISH_EARLY] = "finish-early",
 };
 
 enum { MANY = 1000, RARE = 50 };

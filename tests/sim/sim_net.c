@@ -79,6 +79,9 @@ static enum call_verdict do_confirm(struct world *world, struct sim_txn *txn, st
 
 static enum call_verdict do_check(struct world *world, struct sim_txn *txn)
 {
+    if (txn->type == TXN_WORKFLOW) {
+        return sim_workflow_resume(world, txn);
+    }
     if (sim_initiator_check(world, txn)) {
         return CALL_SUCCESS;
     }
@@ -112,7 +115,9 @@ static struct op_text op_text(const struct sim_txn *txn, size_t branch, enum txn
     char id[SIM_ID_SIZE];
     const char *name = branch == SIM_CHECK ? "check-back" : txn_op_name(txn->type, op);
     snprintf(out.text, sizeof(out.text), "%s %s", sim_branch_id(branch, id).ptr,
-             name ? name : "try");
+             name            ? name
+             : op == OP_UNDO ? "undo"
+                             : "step");
     return out;
 }
 
@@ -137,7 +142,7 @@ enum call_verdict sim_participate(struct world *world, struct sim_txn *txn, size
                                   enum txn_op op)
 {
     /* See the list in sim_store.c. */
-    if (op == OP_UNDO && txn->hit && !txn->parts[branch].undone_mark &&
+    if (op == OP_UNDO && txn->type != TXN_WORKFLOW && txn->hit && !txn->parts[branch].undone_mark &&
         !sim_knows_abort(&txn->rec)) {
         txn->tainted = true;
     }

@@ -41,7 +41,8 @@ struct store_op {
     enum op_kind kind;
     struct sim_txn *txn;
     struct sim_rec image; /* what is written */
-    size_t branch;        /* that is registered */
+    size_t branch; /* that is registered; of a workflow: that it reports, and how it came out */
+    enum op_status report;
     bool dirty[SIM_BRANCHES_MAX][TXN_BRANCH_OPS];
     enum txn_status expect;
     struct store_due due;
@@ -117,7 +118,7 @@ static bool taints(const struct world *world, const struct sim_txn *txn, const s
 {
     const struct sim_rec *now = &txn->rec;
     bool decision_lost = sim_knows_abort(lost) && !sim_knows_abort(now);
-    bool take_lost = now->exists && now->epoch != lost->epoch &&
+    bool take_lost = txn->type != TXN_WORKFLOW && now->exists && now->epoch != lost->epoch &&
                      (now->owner == 0 || owner_is_alive(world, now->owner));
     bool branch_lost = now->branch_count < lost->branch_count;
     bool commit_lost = has_confirms(txn) && lost->status != TXN_PREPARED &&
@@ -274,7 +275,8 @@ static void branch_read(const struct world *world, const struct sim_txn *from, s
 static struct txn *txn_read(const struct world *world, const struct sim_txn *from)
 {
     const struct sim_rec *rec = &from->rec;
-    struct txn *txn = txn_new_blank(slice_str(from->gid), rec->branch_count);
+    size_t count = from->type == TXN_WORKFLOW ? 0 : rec->branch_count; /* nothing to call */
+    struct txn *txn = txn_new_blank(slice_str(from->gid), count);
     txn->status = rec->status;
     txn->epoch = rec->epoch;
     txn->revision = rec->revision;
@@ -289,9 +291,10 @@ static struct txn *txn_read(const struct world *world, const struct sim_txn *fro
     txn->parked_ms = rec->parked_ms;
     txn->type = from->type;
     txn->options = from->options;
-    for (size_t n = 0; n < rec->branch_count; n++) {
+    for (size_t n = 0; n < count; n++) {
         branch_read(world, from, txn, n);
     }
+    txn_set_workflow(txn, slice_str(from->type == TXN_WORKFLOW ? "flow" : ""));
     struct txn_op_record *check = &txn_check_branch(txn)->ops[OP_ACTION];
     check->url = slice_str(from->check_url);
     check->attempts = rec->attempts;
@@ -351,12 +354,25 @@ static void apply_take(struct store_op *op)
     op->result.txn = txn_read(world, op->txn);
 }
 
+static const char *report_conflict(const struct store_op *op)
+{
+    const struct sim_rec *rec = &op->txn->rec;
+    enum op_status known = rec->ops[op->branch][OP_ACTION];
+    bool same = known == OP_PREPARED || known == op->report;
+    return rec->status != TXN_PREPARED                       ? "it has ended"
+           : same || op->world->broken == BREAK_REPORT_TURNS ? NULL
+                                                             : "reported otherwise";
+}
+
 /* Whoever owns it has read its branches already. */
 static const char *register_conflict(const struct store_op *op)
 {
     const struct sim_rec *rec = &op->txn->rec;
     if (op->world->broken == BREAK_REGISTER_LATE) {
         return NULL;
+    }
+    if (op->txn->type == TXN_WORKFLOW) {
+        return report_conflict(op);
     }
     return rec->status != TXN_PREPARED ? "it is not prepared"
            : rec->owner != 0           ? "a coordinator drives it now"
@@ -377,12 +393,14 @@ static void apply_register(struct store_op *op)
     }
     for (size_t n = 0; n < rec->branch_count; n++) {
         if (rec->branches[n] == op->branch) {
+            rec->ops[op->branch][OP_ACTION] = op->report;
             return;
         }
     }
     if (world->broken != BREAK_REGISTER_LOST || op->node->index == 0) {
         remember(world, op->txn);
         rec->branches[rec->branch_count++] = op->branch;
+        rec->ops[op->branch][OP_ACTION] = op->report;
     }
 }
 
@@ -486,6 +504,9 @@ static bool acks_early(const struct store_op *op)
 {
     enum txn_status to = op->image.status;
     enum sim_break broken = op->world->broken;
+    if (broken == BREAK_FINISH_EARLY && op->kind == DO_UPDATE && op->txn->type == TXN_WORKFLOW) {
+        return txn_status_is_final(to);
+    }
     return op->kind == DO_UPDATE &&
            ((broken == BREAK_I2_ACK_EARLY && to == TXN_ABORTING && op->expect == TXN_SUBMITTED) ||
             (broken == BREAK_I2_ACK_COMMIT && to == TXN_SUBMITTED && op->expect == TXN_PREPARED));
@@ -600,6 +621,7 @@ static void store_add_branch(struct store *store, struct slice gid,
     struct store_op *op = op_new(store, DO_REGISTER, arg);
     op->txn = sim_txn_find(op->world, gid);
     op->branch = sim_branch_of(branch->id);
+    op->report = branch->status;
     op->cb = cb;
     check(branch->type == op->txn->type);
     op_send(op);

@@ -3,8 +3,8 @@
 
 #include "base/mem.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { NEAR_MS = 20, LATE_MS = 6000, TWICE_MS = 3000 };
 
@@ -17,15 +17,28 @@ struct trip {
     struct sim_event event;
     bool waiting; /* the engine has it */
     enum sim_heard heard;
+    bool fails;                            /* MOVE_REPORT, MOVE_FINISH */
+    enum op_status reports[SIM_STEPS_MAX]; /* MOVE_PREPARE of a workflow: as of its answer */
 };
 
 /* ---- back ---- */
 
+/* As the API answers the begin of a workflow. */
+static void read_reports(struct trip *trip)
+{
+    for (size_t i = 0; i < trip->txn->branch_count; i++) {
+        trip->reports[i] = trip->txn->rec.ops[i][OP_ACTION];
+    }
+}
+
 static void on_back(struct sim_event *event)
 {
     struct trip *trip = container_of(event, struct trip, event);
-    const struct sim_initiator *in = &trip->txn->initiator;
+    struct sim_initiator *in = &trip->txn->initiator;
     if (!trip->world->violated && in->waits && in->number == trip->number) {
+        if (trip->move == MOVE_PREPARE) {
+            memcpy(in->reports, trip->reports, sizeof(in->reports));
+        }
         sim_initiator_hears(trip->txn, trip->heard);
     }
     free(trip);
@@ -67,6 +80,7 @@ static void on_answer(void *arg, const struct engine_answer *answer)
     }
     trip->waiting = false;
     world->trips--;
+    read_reports(trip);
     if (!world->violated) {
         sim_trace(world, "initiator: %s %s: %s, %s", sim_move_names[trip->move], trip->txn->gid,
                   err_text(answer->err), txn_status_name(answer->status));
@@ -99,6 +113,23 @@ static void register_branch(struct trip *trip, struct engine *engine)
     engine_register(engine, slice_str(txn->gid), &branch, on_answer, trip);
 }
 
+static void report(struct trip *trip, struct engine *engine)
+{
+    char id[SIM_ID_SIZE];
+    struct store_branch branch = {.type = TXN_WORKFLOW,
+                                  .id = sim_branch_id(trip->branch, id),
+                                  .op = slice_str("action"),
+                                  .status = trip->fails ? OP_FAILED : OP_SUCCEED};
+    engine_register(engine, slice_str(trip->txn->gid), &branch, on_answer, trip);
+}
+
+static void finish(struct trip *trip, struct engine *engine)
+{
+    struct engine_finish how = {.status = trip->fails ? TXN_FAILED : TXN_SUCCEED};
+    trip->txn->abort_asked = trip->txn->abort_asked || trip->fails;
+    engine_finish(engine, slice_str(trip->txn->gid), &how, on_answer, trip);
+}
+
 static void ask(struct trip *trip, struct engine *engine)
 {
     struct sim_txn *txn = trip->txn;
@@ -106,12 +137,16 @@ static void ask(struct trip *trip, struct engine *engine)
     case MOVE_PREPARE:
     case MOVE_SUBMIT: prepare_or_submit(trip, engine); return;
     case MOVE_REGISTER: register_branch(trip, engine); return;
+    case MOVE_REPORT: report(trip, engine); return;
+    case MOVE_FINISH: finish(trip, engine); return;
     case MOVE_ABORT:
         txn->abort_asked = true;
         engine_abort(engine, slice_str(txn->gid), slice_str("said the initiator"), on_answer, trip);
         return;
     case MOVE_TRY:
     case MOVE_CHANGE:
+    case MOVE_STEP:
+    case MOVE_UNDO:
     case MOVE_STOP: break;
     }
     unreachable("nothing for a coordinator");
@@ -141,13 +176,22 @@ static enum sim_heard call_try(struct trip *trip)
     return verdict == CALL_SUCCESS ? HEARD_YES : verdict == CALL_FAILURE ? HEARD_NO : HEARD_NOTHING;
 }
 
+/* Done, or asked for again. */
+static enum sim_heard call_undo(struct trip *trip)
+{
+    enum call_verdict verdict = sim_participate(trip->world, trip->txn, trip->branch, OP_UNDO);
+    return verdict == CALL_SUCCESS ? HEARD_YES : HEARD_NOTHING;
+}
+
 static void on_arrive(struct sim_event *event)
 {
     struct trip *trip = container_of(event, struct trip, event);
     if (trip->world->violated) {
         free(trip);
-    } else if (trip->move == MOVE_TRY) {
+    } else if (trip->move == MOVE_TRY || trip->move == MOVE_STEP) {
         trip_back(trip, call_try(trip));
+    } else if (trip->move == MOVE_UNDO) {
+        trip_back(trip, call_undo(trip));
     } else if (trip->move == MOVE_CHANGE) {
         trip_back(trip, sim_initiator_change(trip->world, trip->txn));
     } else {
@@ -159,8 +203,12 @@ static void trip_start(struct world *world, struct sim_txn *txn, int64_t at_ms)
 {
     const struct sim_initiator *in = &txn->initiator;
     struct trip *trip = mem_new(struct trip);
-    *trip = (struct trip){
-        .world = world, .txn = txn, .move = in->move, .branch = in->branch, .number = in->number};
+    *trip = (struct trip){.world = world,
+                          .txn = txn,
+                          .move = in->move,
+                          .branch = in->branch,
+                          .number = in->number,
+                          .fails = in->fails};
     sim_at(world, &trip->event, at_ms, on_arrive);
 }
 

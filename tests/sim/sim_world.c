@@ -165,21 +165,31 @@ static void branch_plan(struct world *world, struct sim_txn *txn, size_t i)
     after_plan(world, txn, i);
 }
 
+/* It times out never, and all its steps can be undone. */
+static void workflow_plan(struct sim_txn *txn)
+{
+    txn->options.timeout_to_fail_ms = txn->options.retry_limit = 0;
+    for (size_t i = 0; i < txn->branch_count; i++) {
+        txn->parts[i].has_compensate = true;
+    }
+}
+
 static void type_plan(struct world *world, struct sim_txn *txn)
 {
     static const struct {
         enum txn_type type;
         bool prepared;
-    } kinds[] = {{TXN_SAGA, false}, {TXN_SAGA, false}, {TXN_SAGA, false}, {TXN_TCC, false},
-                 {TXN_TCC, false},  {TXN_MSG, false},  {TXN_MSG, false},  {TXN_TCC, true},
-                 {TXN_TCC, true},   {TXN_XA, true},    {TXN_MSG, true},   {TXN_MSG, true}};
+    } kinds[] = {{TXN_SAGA, false},   {TXN_SAGA, false}, {TXN_SAGA, false}, {TXN_TCC, false},
+                 {TXN_TCC, false},    {TXN_MSG, false},  {TXN_MSG, false},  {TXN_TCC, true},
+                 {TXN_TCC, true},     {TXN_XA, true},    {TXN_MSG, true},   {TXN_MSG, true},
+                 {TXN_WORKFLOW, true}};
     int64_t kind = sim_between(world, 0, sizeof(kinds) / sizeof(kinds[0]) - 1);
     txn->type = kinds[kind].type;
     txn->check_url = "";
     if (kinds[kind].prepared) {
         sim_initiator_plan(world, txn);
     }
-    if (kinds[kind].prepared && txn->type == TXN_MSG) {
+    if (kinds[kind].prepared && (txn->type == TXN_MSG || txn->type == TXN_WORKFLOW)) {
         txn->check_url = "tcp://client/C.S/Check";
     }
     txn->options.declared = txn->type == TXN_TCC && !kinds[kind].prepared;
@@ -218,6 +228,9 @@ static void txn_plan(struct world *world, struct sim_txn *txn, size_t index)
     }
     for (size_t i = 0; i < txn->branch_count; i++) {
         branch_plan(world, txn, i);
+    }
+    if (txn->type == TXN_WORKFLOW) {
+        workflow_plan(txn);
     }
 }
 
