@@ -21,10 +21,10 @@
 #define SIM_H
 
 #include "base/check.h"
-#include "base/heap.h"
 #include "base/rng.h"
 #include "coordinator/engine.h"
 #include "sim_break.h"
+#include "sim_event.h"
 #include "sim_initiator.h"
 #include "sim_outbox.h"
 
@@ -46,13 +46,6 @@ enum {
 };
 
 struct world;
-
-/* ---- time ---- */
-
-struct sim_event {
-    struct heap_node node;
-    void (*fn)(struct sim_event *event);
-};
 
 /* ---- one transaction: what the store has, what participants did, what clients asked ---- */
 
@@ -93,7 +86,6 @@ struct sim_txn {
     bool from_outbox; /* a msg that no client submits */
     struct sim_change change;
     struct sim_initiator initiator;
-    struct sim_event moving; /* of the initiator */
 };
 
 struct sim_undo { /* one write, for going back */

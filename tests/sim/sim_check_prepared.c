@@ -114,9 +114,24 @@ static bool is_registered(const struct sim_txn *txn, size_t branch)
     return false;
 }
 
-void check_trip(struct world *world, struct sim_txn *txn, enum sim_move move, size_t branch,
+/* What was acknowledged has been done, in this sense. */
+static void check_acknowledged(struct world *world, const struct sim_txn *txn, enum sim_move move,
+                               bool fails, enum txn_status status)
+{
+    if (move == MOVE_SUBMIT && status == TXN_PREPARED) {
+        sim_fail(world, "told", "%s: its submit was acknowledged, and it is prepared", txn->gid);
+    }
+    if (move == MOVE_FINISH && status != (fails ? TXN_FAILED : TXN_SUCCEED)) {
+        sim_fail(world, "told", "%s: its end was acknowledged, and it is %s", txn->gid,
+                 txn_status_name(status));
+    }
+}
+
+void check_trip(struct world *world, struct sim_txn *txn, const struct sim_asked *asked,
                 const struct engine_answer *answer)
 {
+    enum sim_move move = asked->move;
+    size_t branch = asked->branch;
     struct sim_initiator *in = &txn->initiator;
     enum txn_status status = answer->status;
     check_answer(world, txn, answer);
@@ -129,9 +144,7 @@ void check_trip(struct world *world, struct sim_txn *txn, enum sim_move move, si
         sim_fail(world, "I1", "%s: branch %zu was registered, the store does not have it", txn->gid,
                  branch + 1);
     }
-    if (move == MOVE_SUBMIT && status == TXN_PREPARED) {
-        sim_fail(world, "told", "%s: its submit was acknowledged, and it is prepared", txn->gid);
-    }
+    check_acknowledged(world, txn, move, asked->fails, status);
     bool commits = status == TXN_SUBMITTED || status == TXN_SUCCEED;
     bool aborts = status == TXN_ABORTING || status == TXN_FAILED;
     bool decides = move == MOVE_SUBMIT || move == MOVE_ABORT || move == MOVE_FINISH;

@@ -217,7 +217,7 @@ static void on_round(struct sim_event *event)
 static void first_plan(struct world *world, struct sim_txn *txn, int64_t at_ms)
 {
     if (txn->initiator.plays) {
-        sim_initiator_start(txn, at_ms);
+        sim_actor_start(&txn->initiator.actors[0], at_ms);
     } else if (!txn->from_outbox) {
         ask_plan(world, txn, ASK_SUBMIT, at_ms);
     } else if (!txn->change.saga) {
@@ -258,7 +258,7 @@ void sim_clients_plan(struct world *world)
 bool sim_clients_are_done(const struct world *world)
 {
     for (size_t i = 0; i < world->txn_count; i++) {
-        if (world->txns[i].initiator.move != MOVE_STOP && world->txns[i].initiator.plays) {
+        if (!sim_initiator_is_done(&world->txns[i])) {
             return false;
         }
     }
@@ -274,7 +274,7 @@ void sim_clients_free(struct world *world)
 {
     struct sim_ask *ask, *next;
     for (size_t i = 0; i < world->txn_count; i++) {
-        sim_cancel(world, &world->txns[i].moving);
+        sim_initiator_cancel(&world->txns[i]);
     }
     LL_FOREACH_SAFE(world->asks, ask, next)
     {

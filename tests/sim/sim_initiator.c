@@ -45,81 +45,83 @@ bool sim_initiator_check(struct world *world, struct sim_txn *txn)
 
 static void on_move(struct sim_event *event);
 
-static void move_begin(struct sim_txn *txn, enum sim_move move, int64_t in_ms)
+static void move_begin(struct sim_actor *actor, enum sim_move move, int64_t in_ms)
 {
-    struct sim_initiator *in = &txn->initiator;
-    in->move = move;
-    in->number++;
-    in->tries = 0;
-    in->waits = false;
-    sim_at(in->world, &txn->moving, in->world->now_ms + in_ms, on_move);
+    struct world *world = actor->txn->initiator.world;
+    actor->move = move;
+    actor->number++;
+    actor->tries = 0;
+    actor->waits = false;
+    sim_at(world, &actor->event, world->now_ms + in_ms, on_move);
 }
 
-static void stop(struct sim_txn *txn, const char *why)
+static void stop(struct sim_actor *actor, const char *why)
 {
-    struct sim_initiator *in = &txn->initiator;
-    sim_trace(in->world, "initiator: %s: %s", txn->gid, why);
-    sim_cancel(in->world, &txn->moving);
-    in->move = MOVE_STOP;
-    in->waits = false;
+    struct world *world = actor->txn->initiator.world;
+    sim_trace(world, "initiator: %s: %s", actor->txn->gid, why);
+    sim_cancel(world, &actor->event);
+    actor->move = MOVE_STOP;
+    actor->waits = false;
 }
 
 /* What it does when nobody tells it how its move came out. Who does not know whether its change was
  * made leaves it to the check-back. */
-static void lose_patience(struct sim_txn *txn)
+static void lose_patience(struct sim_actor *actor)
 {
-    enum sim_move move = txn->initiator.move;
-    enum sim_move next = txn->type == TXN_WORKFLOW                   ? sim_workflow_tired(txn)
-                         : move == MOVE_REGISTER || move == MOVE_TRY ? MOVE_ABORT
-                                                                     : MOVE_STOP;
+    bool undoes = actor->move == MOVE_REGISTER || actor->move == MOVE_TRY;
+    enum sim_move next = actor->txn->type == TXN_WORKFLOW ? sim_workflow_tired(actor)
+                         : undoes                         ? MOVE_ABORT
+                                                          : MOVE_STOP;
     if (next != MOVE_STOP) {
-        move_begin(txn, next, 0);
+        move_begin(actor, next, 0);
     } else {
-        stop(txn, "gives up");
+        stop(actor, "gives up");
     }
 }
 
-static bool vanishes(struct sim_initiator *in)
+static bool vanishes(const struct sim_actor *actor)
 {
-    return in->world->faults_on &&
-           sim_between(in->world, 0, 99) < (in->tries == 0 ? in->vanish_percent : 0);
+    const struct sim_initiator *in = &actor->txn->initiator;
+    return in->world->faults_on && actor->tries == 0 &&
+           sim_between(in->world, 0, 99) < in->vanish_percent;
 }
 
 /* It has thought, or waited in vain: sends its move (again). */
 static void on_move(struct sim_event *event)
 {
-    struct sim_txn *txn = container_of(event, struct sim_txn, moving);
-    struct sim_initiator *in = &txn->initiator;
-    struct world *world = in->world;
+    struct sim_actor *actor = container_of(event, struct sim_actor, event);
+    struct world *world = actor->txn->initiator.world;
     if (world->violated) {
         return;
     }
-    if (vanishes(in)) {
+    if (vanishes(actor)) {
         world->vanished++;
-        stop(txn, "vanishes");
-    } else if (in->tries == TRIES_MAX) {
-        lose_patience(txn);
+        stop(actor, "vanishes");
+    } else if (actor->tries == TRIES_MAX) {
+        lose_patience(actor);
     } else {
-        in->tries++;
-        in->waits = true;
+        actor->tries++;
+        actor->waits = true;
         sim_at(world, event, world->now_ms + PATIENCE_MS, on_move);
-        sim_trip_send(world, txn);
+        sim_trip_send(world, actor);
     }
 }
 
-static enum sim_move decide(struct sim_initiator *in)
+static enum sim_move decide(const struct sim_initiator *in)
 {
     bool aborts = sim_between(in->world, 0, 99) < in->abort_percent;
     return aborts ? MOVE_ABORT : MOVE_SUBMIT;
 }
 
-static enum sim_move move_after(struct sim_txn *txn)
+static enum sim_move move_after(struct sim_actor *actor)
 {
-    struct sim_initiator *in = &txn->initiator;
-    switch (in->move) {
+    const struct sim_txn *txn = actor->txn;
+    switch (actor->move) {
     case MOVE_PREPARE: return txn->type == TXN_MSG ? MOVE_CHANGE : MOVE_REGISTER;
     case MOVE_REGISTER: return MOVE_TRY;
-    case MOVE_TRY: return ++in->branch < txn->branch_count ? MOVE_REGISTER : decide(in);
+    case MOVE_TRY:
+        actor->branch++;
+        return actor->branch < txn->branch_count ? MOVE_REGISTER : decide(&txn->initiator);
     case MOVE_CHANGE: return MOVE_SUBMIT;
     case MOVE_SUBMIT:
     case MOVE_ABORT:
@@ -132,46 +134,67 @@ static enum sim_move move_after(struct sim_txn *txn)
     unreachable("moves of a workflow");
 }
 
-static enum sim_move move_refused(const struct sim_initiator *in)
+static enum sim_move move_refused(enum sim_move move)
 {
-    bool undoes = in->move == MOVE_REGISTER || in->move == MOVE_TRY || in->move == MOVE_CHANGE;
+    bool undoes = move == MOVE_REGISTER || move == MOVE_TRY || move == MOVE_CHANGE;
     return undoes ? MOVE_ABORT : MOVE_STOP;
 }
 
-void sim_initiator_hears(struct sim_txn *txn, enum sim_heard heard)
+void sim_actor_hears(struct sim_actor *actor, enum sim_heard heard)
 {
-    struct sim_initiator *in = &txn->initiator;
+    const struct sim_initiator *in = &actor->txn->initiator;
     struct world *world = in->world;
+    bool yes = heard == HEARD_YES;
     if (heard == HEARD_NOTHING) { /* at once, not when its patience is over */
-        sim_at(world, &txn->moving, world->now_ms + sim_between(world, 1, AGAIN_MS), on_move);
+        sim_at(world, &actor->event, world->now_ms + sim_between(world, 1, AGAIN_MS), on_move);
         return;
     }
-    bool yes = heard == HEARD_YES;
-    enum sim_move next = txn->type == TXN_WORKFLOW ? sim_workflow_after(txn, yes)
-                         : yes                     ? move_after(txn)
-                                                   : move_refused(in);
+    enum sim_move next = actor->txn->type == TXN_WORKFLOW ? sim_workflow_after(actor, yes)
+                         : yes                            ? move_after(actor)
+                                                          : move_refused(actor->move);
     if (next == MOVE_STOP) {
-        stop(txn, "has its answer");
+        stop(actor, "has its answer");
     } else {
-        move_begin(txn, next, sim_between(world, 0, in->think_ms));
+        move_begin(actor, next, sim_between(world, 0, in->think_ms));
     }
 }
 
-/* ---- beginning ---- */
+/* ---- beginning and end ---- */
 
 void sim_initiator_plan(struct world *world, struct sim_txn *txn)
 {
     struct sim_initiator *in = &txn->initiator;
     in->world = world;
     in->plays = true;
-    in->move = MOVE_STOP;
+    for (int i = 0; i < SIM_ACTORS; i++) {
+        in->actors[i].txn = txn;
+        in->actors[i].move = MOVE_STOP;
+    }
     in->vanish_percent = sim_between(world, 0, 2) == 0 ? 20 : 0;
     in->abort_percent = sim_between(world, 0, 2) == 0 ? 30 : 0;
     in->think_ms = sim_between(world, 0, 2) == 0 ? 3000 : 20;
     in->refuses = sim_between(world, 0, 3) == 0;
 }
 
-void sim_initiator_start(struct sim_txn *txn, int64_t at_ms)
+void sim_actor_start(struct sim_actor *actor, int64_t at_ms)
 {
-    move_begin(txn, MOVE_PREPARE, at_ms - txn->initiator.world->now_ms);
+    move_begin(actor, MOVE_PREPARE, at_ms - actor->txn->initiator.world->now_ms);
+}
+
+bool sim_initiator_is_done(const struct sim_txn *txn)
+{
+    const struct sim_initiator *in = &txn->initiator;
+    for (int i = 0; in->plays && i < SIM_ACTORS; i++) {
+        if (in->actors[i].move != MOVE_STOP) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void sim_initiator_cancel(struct sim_txn *txn)
+{
+    for (int i = 0; txn->initiator.plays && i < SIM_ACTORS; i++) {
+        sim_cancel(txn->initiator.world, &txn->initiator.actors[i].event);
+    }
 }

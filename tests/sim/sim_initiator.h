@@ -8,7 +8,7 @@
  *            it submits, or aborts. The check-back asks that row, and bars the change when it is
  *            not there
  *   workflow it does each step at the participant, reports it, and says how it ended; after a step
- *            that failed it undoes. The resume brings it back, maybe while another one is at work
+ *            that failed it undoes. The resume brings it back, or a second one beside it
  *
  * What can happen: each request, call and answer of it is lost, comes twice, late, or to the other
  * coordinator; it thinks for long; it vanishes before any of its moves.
@@ -22,6 +22,7 @@
 #define SIM_INITIATOR_H
 
 #include "coordinator/step.h"
+#include "sim_event.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,11 +30,10 @@
 
 struct engine_answer;
 struct sim_call;
-struct sim_event;
 struct sim_txn;
 struct world;
 
-enum { SIM_ID_SIZE = 4, SIM_STEPS_MAX = 4 };
+enum { SIM_ID_SIZE = 4, SIM_STEPS_MAX = 4, SIM_ACTORS = 2 };
 
 enum sim_move {
     MOVE_PREPARE,
@@ -52,21 +52,33 @@ extern const char *const sim_move_names[];
 enum sim_heard { HEARD_NOTHING, HEARD_YES, HEARD_NO };
 enum sim_row { ROW_NONE, ROW_CHANGED, ROW_BARRED };
 
-struct sim_initiator {
-    struct world *world;
-    bool plays;     /* the transaction is prepared first */
+struct sim_asked { /* what it asks for */
+    enum sim_move move;
+    size_t branch;
+    bool fails; /* so a workflow reports the step, and finishes */
+};
+
+struct sim_actor { /* a process of the client's that is at work */
+    struct sim_event event;
+    struct sim_txn *txn;
+    enum sim_move move;
+    size_t branch;  /* that it is about */
     bool waits;     /* for an answer to its move; else it thinks */
     int64_t number; /* of its move: answers to an earlier one are no news */
-    enum sim_move move;
-    size_t branch; /* MOVE_REGISTER, MOVE_TRY; MOVE_STEP, MOVE_REPORT, MOVE_UNDO */
     int tries;
-    int vanish_percent, abort_percent; /* before each move; instead of a submit */
+    enum op_status reports[SIM_STEPS_MAX]; /* workflow: what it knows of each step */
+    bool fails;                            /* so it will report the step, and finish */
+};
+
+struct sim_initiator {
+    struct world *world;
+    bool plays;                          /* the transaction is prepared first */
+    struct sim_actor actors[SIM_ACTORS]; /* the second: of a workflow that was resumed */
+    int vanish_percent, abort_percent;   /* before each move; instead of a submit */
     int64_t think_ms;
     bool refuses;     /* the change cannot be made */
     enum sim_row row; /* the change, or what bars it: they are one script */
     bool told_commit, told_abort;
-    enum op_status reports[SIM_STEPS_MAX]; /* workflow: what it knows of each step */
-    bool fails;                            /* so it will report the step, and finish */
 };
 
 /* Is it the client that calls the tries? */
@@ -75,19 +87,21 @@ bool sim_is_refusable(const struct sim_txn *txn); /* FAILURE of an action or try
 
 /* sim_initiator.c: what it does, move by move */
 void sim_initiator_plan(struct world *world, struct sim_txn *txn);
-void sim_initiator_start(struct sim_txn *txn, int64_t at_ms);
-void sim_initiator_hears(struct sim_txn *txn, enum sim_heard heard);
+void sim_actor_start(struct sim_actor *actor, int64_t at_ms);
+void sim_actor_hears(struct sim_actor *actor, enum sim_heard heard);
+bool sim_initiator_is_done(const struct sim_txn *txn); /* none is at work */
+void sim_initiator_cancel(struct sim_txn *txn);
 /* Its own database: the change, and the check-back. */
 enum sim_heard sim_initiator_change(struct world *world, struct sim_txn *txn);
 bool sim_initiator_check(struct world *world, struct sim_txn *txn);
 
 /* sim_workflow.c: what comes after its move; after a move without an answer */
-enum sim_move sim_workflow_after(struct sim_txn *txn, bool yes);
-enum sim_move sim_workflow_tired(struct sim_txn *txn);
+enum sim_move sim_workflow_after(struct sim_actor *actor, bool yes);
+enum sim_move sim_workflow_tired(struct sim_actor *actor);
 enum call_verdict sim_workflow_resume(struct world *world, struct sim_txn *txn);
 
 /* sim_trip.c: sends its present move */
-void sim_trip_send(struct world *world, struct sim_txn *txn);
+void sim_trip_send(struct world *world, struct sim_actor *actor);
 
 /* sim_check_prepared.c */
 void check_told(struct world *world, const struct sim_txn *txn);
@@ -95,7 +109,7 @@ void check_half(struct world *world, const struct sim_txn *txn);
 void check_prepared_call(struct world *world, const struct sim_call *call);
 void check_delivered(struct world *world, const struct sim_txn *txn);
 void check_prepared_end(struct world *world, const struct sim_txn *txn);
-void check_trip(struct world *world, struct sim_txn *txn, enum sim_move move, size_t branch,
+void check_trip(struct world *world, struct sim_txn *txn, const struct sim_asked *asked,
                 const struct engine_answer *answer);
 
 #endif

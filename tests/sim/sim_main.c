@@ -4,9 +4,11 @@
 #include "base/log.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *const sim_break_names[BREAK_COUNT] = {
     [BREAK_NOTHING] = "nothing",
@@ -125,6 +127,16 @@ static bool is_expected(const struct options *options, const struct world *world
                         strncmp(world->violation + len, " at ", 4) == 0);
 }
 
+/* A check of the engine ends the program: the seed is told all the same. */
+static char replay_text[64];
+
+static void on_abort(int number)
+{
+    (void)number;
+    ssize_t n = write(STDOUT_FILENO, replay_text, strlen(replay_text));
+    (void)n;
+}
+
 /* True when it held, or another invariant than the expected one did not. */
 static bool play(const struct options *options, int64_t seed, struct world *sum)
 {
@@ -133,6 +145,7 @@ static bool play(const struct options *options, int64_t seed, struct world *sum)
     world.seed = (uint64_t)seed;
     world.verbose = options->verbose;
     world.broken = options->broken;
+    snprintf(replay_text, sizeof(replay_text), "replay: sagad_sim --seed %" PRId64 "\n", seed);
     bool fine = sim_run(&world) || !is_expected(options, &world);
     sum->hits += world.hits;
     sum->checked_hits += world.checked_hits;
@@ -162,6 +175,7 @@ int main(int argc, char **argv)
     if (!options.verbose) {
         log_set_level((enum log_level)(LOG_ERROR + 1)); /* faults are what this is about */
     }
+    signal(SIGABRT, on_abort);
     for (int64_t i = 0; i < options.schedules; i++) {
         if (!play(&options, options.seed + i, &sum)) {
             return options.expect_violation ? 0 : 1;

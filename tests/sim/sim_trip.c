@@ -11,13 +11,12 @@ enum { NEAR_MS = 20, LATE_MS = 6000, TWICE_MS = 3000 };
 struct trip {
     struct world *world;
     struct sim_txn *txn;
-    enum sim_move move;
-    size_t branch;
+    struct sim_actor *actor;
+    struct sim_asked asked;
     int64_t number;
     struct sim_event event;
     bool waiting; /* the engine has it */
     enum sim_heard heard;
-    bool fails;                            /* MOVE_REPORT, MOVE_FINISH */
     enum op_status reports[SIM_STEPS_MAX]; /* MOVE_PREPARE of a workflow: as of its answer */
 };
 
@@ -34,12 +33,12 @@ static void read_reports(struct trip *trip)
 static void on_back(struct sim_event *event)
 {
     struct trip *trip = container_of(event, struct trip, event);
-    struct sim_initiator *in = &trip->txn->initiator;
-    if (!trip->world->violated && in->waits && in->number == trip->number) {
-        if (trip->move == MOVE_PREPARE) {
-            memcpy(in->reports, trip->reports, sizeof(in->reports));
+    struct sim_actor *actor = trip->actor;
+    if (!trip->world->violated && actor->waits && actor->number == trip->number) {
+        if (trip->asked.move == MOVE_PREPARE) {
+            memcpy(actor->reports, trip->reports, sizeof(actor->reports));
         }
-        sim_initiator_hears(trip->txn, trip->heard);
+        sim_actor_hears(actor, trip->heard);
     }
     free(trip);
 }
@@ -74,7 +73,7 @@ static void on_answer(void *arg, const struct engine_answer *answer)
     struct trip *trip = arg;
     struct world *world = trip->world;
     if (!trip->waiting) {
-        sim_fail(world, "answers", "%s of %s was answered twice", sim_move_names[trip->move],
+        sim_fail(world, "answers", "%s of %s was answered twice", sim_move_names[trip->asked.move],
                  trip->txn->gid);
         return;
     }
@@ -82,9 +81,9 @@ static void on_answer(void *arg, const struct engine_answer *answer)
     world->trips--;
     read_reports(trip);
     if (!world->violated) {
-        sim_trace(world, "initiator: %s %s: %s, %s", sim_move_names[trip->move], trip->txn->gid,
-                  err_text(answer->err), txn_status_name(answer->status));
-        check_trip(world, trip->txn, trip->move, trip->branch, answer);
+        sim_trace(world, "initiator: %s %s: %s, %s", sim_move_names[trip->asked.move],
+                  trip->txn->gid, err_text(answer->err), txn_status_name(answer->status));
+        check_trip(world, trip->txn, &trip->asked, answer);
     }
     trip_back(trip, heard_of(answer));
 }
@@ -93,7 +92,7 @@ static void prepare_or_submit(struct trip *trip, struct engine *engine)
 {
     struct txn_step steps[SIM_BRANCHES_MAX];
     struct txn_spec spec = sim_spec_of(trip->txn, steps);
-    spec.prepare = trip->move == MOVE_PREPARE;
+    spec.prepare = trip->asked.move == MOVE_PREPARE;
     if (spec.prepare) {
         engine_prepare(engine, &spec, on_answer, trip);
     } else {
@@ -106,9 +105,9 @@ static void register_branch(struct trip *trip, struct engine *engine)
 {
     char id[SIM_ID_SIZE];
     const struct sim_txn *txn = trip->txn;
-    struct store_branch branch = {.type = txn->type, .id = sim_branch_id(trip->branch, id)};
+    struct store_branch branch = {.type = txn->type, .id = sim_branch_id(trip->asked.branch, id)};
     for (int k = 0; k < TXN_BRANCH_OPS; k++) {
-        branch.urls[k] = slice_str(txn->urls[trip->branch][k]);
+        branch.urls[k] = slice_str(txn->urls[trip->asked.branch][k]);
     }
     engine_register(engine, slice_str(txn->gid), &branch, on_answer, trip);
 }
@@ -117,23 +116,23 @@ static void report(struct trip *trip, struct engine *engine)
 {
     char id[SIM_ID_SIZE];
     struct store_branch branch = {.type = TXN_WORKFLOW,
-                                  .id = sim_branch_id(trip->branch, id),
+                                  .id = sim_branch_id(trip->asked.branch, id),
                                   .op = slice_str("action"),
-                                  .status = trip->fails ? OP_FAILED : OP_SUCCEED};
+                                  .status = trip->asked.fails ? OP_FAILED : OP_SUCCEED};
     engine_register(engine, slice_str(trip->txn->gid), &branch, on_answer, trip);
 }
 
 static void finish(struct trip *trip, struct engine *engine)
 {
-    struct engine_finish how = {.status = trip->fails ? TXN_FAILED : TXN_SUCCEED};
-    trip->txn->abort_asked = trip->txn->abort_asked || trip->fails;
+    struct engine_finish how = {.status = trip->asked.fails ? TXN_FAILED : TXN_SUCCEED};
+    trip->txn->abort_asked = trip->txn->abort_asked || trip->asked.fails;
     engine_finish(engine, slice_str(trip->txn->gid), &how, on_answer, trip);
 }
 
 static void ask(struct trip *trip, struct engine *engine)
 {
     struct sim_txn *txn = trip->txn;
-    switch (trip->move) {
+    switch (trip->asked.move) {
     case MOVE_PREPARE:
     case MOVE_SUBMIT: prepare_or_submit(trip, engine); return;
     case MOVE_REGISTER: register_branch(trip, engine); return;
@@ -159,8 +158,8 @@ static void at_coordinator(struct trip *trip)
     if (!node->engine) { /* connection refused */
         trip_back(trip, HEARD_NOTHING);
     } else if (!sim_node_defers(node, &trip->event)) {
-        sim_trace(world, "initiator: %s %s at node %d", sim_move_names[trip->move], trip->txn->gid,
-                  node->index);
+        sim_trace(world, "initiator: %s %s at node %d", sim_move_names[trip->asked.move],
+                  trip->txn->gid, node->index);
         trip->waiting = true;
         world->trips++;
         ask(trip, node->engine);
@@ -172,14 +171,16 @@ static void at_coordinator(struct trip *trip)
 
 static enum sim_heard call_try(struct trip *trip)
 {
-    enum call_verdict verdict = sim_participate(trip->world, trip->txn, trip->branch, OP_ACTION);
+    enum call_verdict verdict =
+        sim_participate(trip->world, trip->txn, trip->asked.branch, OP_ACTION);
     return verdict == CALL_SUCCESS ? HEARD_YES : verdict == CALL_FAILURE ? HEARD_NO : HEARD_NOTHING;
 }
 
 /* Done, or asked for again. */
 static enum sim_heard call_undo(struct trip *trip)
 {
-    enum call_verdict verdict = sim_participate(trip->world, trip->txn, trip->branch, OP_UNDO);
+    enum call_verdict verdict =
+        sim_participate(trip->world, trip->txn, trip->asked.branch, OP_UNDO);
     return verdict == CALL_SUCCESS ? HEARD_YES : HEARD_NOTHING;
 }
 
@@ -188,39 +189,37 @@ static void on_arrive(struct sim_event *event)
     struct trip *trip = container_of(event, struct trip, event);
     if (trip->world->violated) {
         free(trip);
-    } else if (trip->move == MOVE_TRY || trip->move == MOVE_STEP) {
+    } else if (trip->asked.move == MOVE_TRY || trip->asked.move == MOVE_STEP) {
         trip_back(trip, call_try(trip));
-    } else if (trip->move == MOVE_UNDO) {
+    } else if (trip->asked.move == MOVE_UNDO) {
         trip_back(trip, call_undo(trip));
-    } else if (trip->move == MOVE_CHANGE) {
+    } else if (trip->asked.move == MOVE_CHANGE) {
         trip_back(trip, sim_initiator_change(trip->world, trip->txn));
     } else {
         at_coordinator(trip);
     }
 }
 
-static void trip_start(struct world *world, struct sim_txn *txn, int64_t at_ms)
+static void trip_start(struct world *world, struct sim_actor *actor, int64_t at_ms)
 {
-    const struct sim_initiator *in = &txn->initiator;
     struct trip *trip = mem_new(struct trip);
     *trip = (struct trip){.world = world,
-                          .txn = txn,
-                          .move = in->move,
-                          .branch = in->branch,
-                          .number = in->number,
-                          .fails = in->fails};
+                          .txn = actor->txn,
+                          .actor = actor,
+                          .asked = {actor->move, actor->branch, actor->fails},
+                          .number = actor->number};
     sim_at(world, &trip->event, at_ms, on_arrive);
 }
 
-void sim_trip_send(struct world *world, struct sim_txn *txn)
+void sim_trip_send(struct world *world, struct sim_actor *actor)
 {
     const struct sim_faults *f = &world->faults;
     int64_t late_ms = sim_chance(world, f->call_late) ? sim_between(world, 1, LATE_MS) : 0;
     int64_t at_ms = world->now_ms + sim_between(world, 0, NEAR_MS) + late_ms;
     if (!sim_chance(world, f->call_lost)) {
-        trip_start(world, txn, at_ms);
+        trip_start(world, actor, at_ms);
     }
     if (sim_chance(world, f->call_twice)) {
-        trip_start(world, txn, at_ms + sim_between(world, 0, TWICE_MS));
+        trip_start(world, actor, at_ms + sim_between(world, 0, TWICE_MS));
     }
 }

@@ -6,38 +6,32 @@
 #include "sim.h"
 
 /* The first step that failed, or was not done yet; branch_count: all are done. */
-static size_t first_open(const struct sim_txn *txn)
+static size_t first_open(const struct sim_actor *actor)
 {
     size_t i = 0;
-    while (i < txn->branch_count && txn->initiator.reports[i] == OP_SUCCEED) {
+    while (i < actor->txn->branch_count && actor->reports[i] == OP_SUCCEED) {
         i++;
     }
     return i;
 }
 
-static enum sim_move next_move(struct sim_txn *txn)
+static enum sim_move next_move(struct sim_actor *actor)
 {
-    struct sim_initiator *in = &txn->initiator;
-    in->branch = first_open(txn);
-    in->fails = in->branch < txn->branch_count && in->reports[in->branch] == OP_FAILED;
-    return in->branch == txn->branch_count ? MOVE_FINISH : in->fails ? MOVE_UNDO : MOVE_STEP;
+    size_t i = actor->branch = first_open(actor);
+    bool all = i == actor->txn->branch_count;
+    actor->fails = !all && actor->reports[i] == OP_FAILED;
+    return all ? MOVE_FINISH : actor->fails ? MOVE_UNDO : MOVE_STEP;
 }
 
-static enum sim_move undone(struct sim_initiator *in)
+enum sim_move sim_workflow_after(struct sim_actor *actor, bool yes)
 {
-    return in->branch-- > 0 ? MOVE_UNDO : MOVE_FINISH;
-}
-
-enum sim_move sim_workflow_after(struct sim_txn *txn, bool yes)
-{
-    struct sim_initiator *in = &txn->initiator;
-    switch (in->move) {
-    case MOVE_PREPARE: return yes ? next_move(txn) : MOVE_STOP;
-    case MOVE_STEP: in->fails = !yes; return MOVE_REPORT;
+    switch (actor->move) {
+    case MOVE_PREPARE: return yes ? next_move(actor) : MOVE_STOP;
+    case MOVE_STEP: actor->fails = !yes; return MOVE_REPORT;
     case MOVE_REPORT:
-        in->reports[in->branch] = in->fails ? OP_FAILED : OP_SUCCEED;
-        return yes ? next_move(txn) : MOVE_PREPARE;
-    case MOVE_UNDO: return undone(in);
+        actor->reports[actor->branch] = actor->fails ? OP_FAILED : OP_SUCCEED;
+        return yes ? next_move(actor) : MOVE_PREPARE;
+    case MOVE_UNDO: return actor->branch-- > 0 ? MOVE_UNDO : MOVE_FINISH;
     case MOVE_FINISH: return MOVE_STOP;
     case MOVE_REGISTER:
     case MOVE_TRY:
@@ -50,35 +44,22 @@ enum sim_move sim_workflow_after(struct sim_txn *txn, bool yes)
 }
 
 /* Nobody answers: a step may count as failed, the rest waits for the resume. */
-enum sim_move sim_workflow_tired(struct sim_txn *txn)
+enum sim_move sim_workflow_tired(struct sim_actor *actor)
 {
-    struct sim_initiator *in = &txn->initiator;
-    bool fails = in->move == MOVE_STEP && sim_between(in->world, 0, 1);
-    in->fails = in->fails || fails;
+    bool fails = actor->move == MOVE_STEP && sim_between(actor->txn->initiator.world, 0, 1);
+    actor->fails = actor->fails || fails;
     return fails ? MOVE_REPORT : MOVE_STOP;
 }
 
-/* The client that was at work is not heard of again, but for its last word: that its step failed,
- * as far as it knows. */
-static void last_word(struct world *world, struct sim_txn *txn)
-{
-    struct sim_initiator *in = &txn->initiator;
-    if (in->move == MOVE_STEP) {
-        in->move = MOVE_REPORT;
-        in->fails = true;
-        sim_trip_send(world, txn);
-    }
-}
-
-/* A client begins anew, now and then while one is at work. The answer decides nothing. */
+/* The answer decides nothing. */
 enum call_verdict sim_workflow_resume(struct world *world, struct sim_txn *txn)
 {
     static const enum call_verdict verdicts[] = {CALL_SUCCESS, CALL_FAILURE, CALL_ONGOING,
                                                  CALL_ERROR};
-    bool idle = txn->initiator.move == MOVE_STOP;
-    if (world->broken != BREAK_RESUME_DEAF && (idle || sim_between(world, 0, 1))) {
-        last_word(world, txn);
-        sim_initiator_start(txn, world->now_ms);
+    struct sim_actor *actors = txn->initiator.actors;
+    bool one = actors[0].move == MOVE_STOP, other = actors[1].move == MOVE_STOP;
+    if ((one || other) && world->broken != BREAK_RESUME_DEAF) {
+        sim_actor_start(&actors[one ? 0 : 1], world->now_ms);
     }
     return verdicts[sim_between(world, 0, 3)];
 }
