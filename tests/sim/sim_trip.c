@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { NEAR_MS = 20, LATE_MS = 6000, TWICE_MS = 3000 };
+_Static_assert((int)SIM_STEPS_MAX == (int)SIM_BRANCHES_MAX, "a report for each branch");
 
 struct trip {
     struct world *world;
