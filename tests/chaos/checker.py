@@ -11,6 +11,7 @@ which they were written; "n" is the number of a line:
     {"n", "ask": "submit", "gid", "type", "branches": [[number, method, payload as hex]]}
         with "client" when that is prepared, and what comes next is up to the client; with "seats" when
         it is the message of a sale
+    {"n", "ask": "abort", "gid"}                                 by its client
     {"n", "ask": "order", "key", "uid", "pid", "num"}            the order API, with an idempotency key
     {"n", "ask": "pay", "order"}                                 order.Order/Paid
     {"n", "told": …, "since": line of the question, "gid" or "key" (with "gid", "order") or "order"}
@@ -35,6 +36,8 @@ KNOWN = ("prepared", "submitted", "aborting", "succeed", "failed", "registered")
 # What the desk may report of an order; a refused one is undone.
 DONE, REFUSED = {"01.action": "succeed"}, {"01.action": "failed"}
 UNDONE = {"01.compensate": "succeed", "02.compensate": "succeed"}
+# Of the services of this load, in their own words. Whatever else somebody answers is unclear (I9).
+REFUSALS = ("stock_exhausted: ", "not_enough_score: ", "the change was not made")
 WORKFLOW_STEPS = {"succeed": [{**DONE, "02.action": "succeed"}],
                   "failed": [{**DONE, "02.action": "failed", **UNDONE}, {**REFUSED, **UNDONE}]}
 
@@ -50,6 +53,7 @@ class Story:
         self.told_of_key = {}
         self.paid = {}  # order → line that says so
         self.pays = set()  # orders that somebody wanted to pay
+        self.aborts = set()  # gids that their client wanted to abort
         for line in log:
             self._take(line)
 
@@ -60,6 +64,8 @@ class Story:
             self.asked[line["gid"]] = line
         elif line.get("ask") == "order":
             self.keys[line["key"]] = line
+        elif line.get("ask") == "abort":
+            self.aborts.add(line["gid"])
         elif line.get("ask") == "pay":
             self.pays.add(line["order"])
         elif line.get("told") == "paid":
@@ -165,10 +171,20 @@ def rule_asked(story, state):
                 yield gid, "is not the message of a payment"
         elif gid not in story.setup["gids"]:
             yield gid, "nobody asked for it"
-    for key, lines in story.told_of_key.items():
-        ids = {line["order"] for line in lines if line.get("order")}
-        if len(ids) > 1:
-            yield f"key {key}", f"stands for the orders {sorted(ids)}"
+    yield from _keys(story, state)
+
+
+def _keys(story, state):
+    """An idempotency key stands for one order, whatever its client was told."""
+    orders = {key: {line["order"] for line in lines if line.get("order")}
+              for key, lines in story.told_of_key.items()}
+    for gid in state.txns:
+        if gid.startswith("order:"):
+            _, _, number, key = gid.split(":", 3)
+            orders.setdefault(key, set()).add(int(number))
+    for key, numbers in orders.items():
+        if len(numbers) > 1:
+            yield f"key {key}", f"stands for the orders {sorted(numbers)}"
 
 
 def _ordered(txn, ask):
@@ -226,6 +242,28 @@ def rule_message(story, state):
     for gid, txn in state.txns.items():
         if txn.type == "msg" and txn.status == "failed" and gid not in sales:
             yield gid, "a message that failed"
+
+
+def rule_reason(story, state):
+    """What failed was refused by a participant, aborted by its client, or not decided in time. That an
+    answer was unclear is no reason (I9)."""
+    for gid, txn in state.txns.items():
+        if txn.status == "failed" and not txn.is_trimmed() and not _has_reason(story, txn):
+            yield gid, f"failed, and nobody has refused or aborted it: {txn.events()}"
+
+
+def _has_reason(story, txn):
+    if txn.type == "workflow":
+        steps = [text.partition(" ")[2] for name, text in txn.fields.items()
+                 if name.endswith(".action") and text.startswith("failed ")]
+        return any(step.startswith(REFUSALS) for step in steps)
+    at_ms, why, refusals = txn.turn() or (0, "", [])
+    if why.startswith("url:"):
+        return any(refusal.startswith(REFUSALS) for refusal in refusals)
+    if why.startswith("Timeout after "):
+        limit_ms = int(txn.fields.get("timeout_to_fail_ms", 0))
+        return txn.type in ("tcc", "xa") and 0 < limit_ms <= at_ms
+    return txn.gid in story.aborts
 
 
 def rule_announced(story, state):

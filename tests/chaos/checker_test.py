@@ -102,8 +102,9 @@ class World:
             self.record(gid, "saga", steps, status,
                         {"01.action": "succeed", "02.action": "failed", "01.compensate": "succeed",
                          "02.compensate": "succeed"},
-                        "+1 01.action SUCCESS 0ms | 02.action FAILURE 0ms: no | aborting: no | "
-                        "+1 02.compensate SUCCESS 0ms | 01.compensate SUCCESS 0ms | failed: no")
+                        "+1 01.action SUCCESS 0ms | 02.action FAILURE 0ms: stock_exhausted: 0 left | "
+                        "aborting: url:x return failed: stock_exhausted | +1 02.compensate SUCCESS 0ms "
+                        "| 01.compensate SUCCESS 0ms | failed: url:x")
             self.barrier("{ord:0}", gid, "01", action=("action", journal),
                          compensate=("compensate", ""))
             self.barrier("{prd:1}", gid, "02", action=("compensate", ""),
@@ -112,7 +113,7 @@ class World:
         for text in told:
             self.say(gid=gid, told=text)
 
-    def tcc(self, number, status, told):
+    def tcc(self, number, status, told, why="Timeout after 5 seconds"):
         gid = f"t{number}"
         steps = [(methods[0], methods[2], payload) for methods, payload in (
             (mall.ORDER_TCC, mall.order_message(number, 1, 1, 1)),
@@ -121,8 +122,9 @@ class World:
         last = "confirm" if status == "succeed" else "cancel"
         numbers = ("01", "02", "03")
         self.record(gid, "tcc", steps, status, {f"{n}.{last}": "succeed" for n in numbers},
-                    f"+0 prepared | {'submitted' if last == 'confirm' else 'aborting: no'} | "
+                    f"+0 prepared | +5001 {'submitted' if last == 'confirm' else f'aborting: {why}'} | "
                     + " | ".join(f"{n}.{last} SUCCESS 0ms" for n in numbers) + f" | {status}")
+        self.keys[f"saga:{{3}}:tx:{gid}"]["value"]["timeout_to_fail_ms"] = "5000"
         for tag, n, journal in (("{ord:0}", "01", str(number)), ("{prd:1}", "02", "1"),
                                 ("{scr:0}", "03", "5")):
             self.barrier(tag, gid, n, **{"try": ("try", journal), last: (last, "")})
@@ -159,7 +161,7 @@ class World:
             self.seats[gid] = str(seats)
         else:
             self.record(gid, "msg", steps, "failed", {},
-                        "+0 prepared | 00.msg FAILURE 0ms: no | failed: no")
+                        "+0 prepared | 00.msg FAILURE 0ms: the change was not made | failed: url:x")
         for text in told:
             self.say(gid=gid, told=text)
 
@@ -167,6 +169,8 @@ class World:
         end = "desk.Desk/End"
         self.ask(gid, "xa", [(end, end, b"2"), (end, end, b"3")], client=True)
         op = "commit" if status == "succeed" else "rollback"
+        if op == "rollback":
+            self.say(ask="abort", gid=gid)
         self.record(gid, "xa", [(end, end, b"2"), (end, end, b"3")], status,
                     {f"{n}.{op}": "succeed" for n in ("01", "02")},
                     f"+0 prepared | {'submitted' if op == 'commit' else 'aborting: no'} | "
@@ -189,7 +193,7 @@ class World:
         if status == "succeed":
             fields |= {"02.action": "succeed ", "result": str(number)}
         else:
-            fields |= {"02.action": "failed no", "01.compensate": "succeed ",
+            fields |= {"02.action": "failed stock_exhausted: 0 left", "01.compensate": "succeed ",
                        "02.compensate": "succeed "}
         self.put(f"saga:{{3}}:tx:{gid}", "hash", fields, 1000)
         self.say(gid=gid, told=status, result=fields.get("result"))
@@ -280,11 +284,12 @@ class CheckerTest(unittest.TestCase):
     def test_what_was_never_called_may_fail_at_once_and_what_was_may_not(self):
         steps = [(mall.DECR, mall.DECR_REVERT, mall.decr_message(1, 2))]
         self.world.ask("a1", "saga", steps)
+        self.world.say(ask="abort", gid="a1")
         self.world.record("a1", "saga", steps, "failed", {}, "+1 failed: aborted by request")
         self.assertEqual([], self.check())
-        self.world.keys["saga:{3}:tx:s3"]["value"]["history"] = (
-            "+1 01.action SUCCESS 0ms | +1 02.compensate SUCCESS 0ms | 01.compensate SUCCESS 0ms | "
-            "failed: no")
+        record = self.world.keys["saga:{3}:tx:s3"]["value"]
+        before, _, after = record["history"].partition(" | aborting: url:x return failed: stock_exhausted")
+        record["history"] = before + after
         self.assertEqual(["history"], [violation.rule for violation in self.check()])
 
     def test_a_long_history_is_read_from_its_stream_first(self):
@@ -294,7 +299,17 @@ class CheckerTest(unittest.TestCase):
         self.world.put("saga:{3}:log:s3", "stream", [["1-1", {"events": first}]])
         self.assertEqual([], self.check())
         del self.world.keys["saga:{3}:log:s3"]
-        self.assertEqual({"history"}, {violation.rule for violation in self.check()})
+        self.assertEqual({"history", "reason"}, {violation.rule for violation in self.check()})
+
+    def test_of_a_history_whose_beginning_is_gone_nobody_asks_why(self):
+        record = self.world.keys["saga:{3}:tx:s3"]["value"]
+        first, last = record["history"].split(" | aborting")
+        record["history"] = "aborting" + last
+        more = [[f"{n}-1", {"events": "+1 01.action ERROR 1ms: no answer"}] for n in range(999)]
+        self.world.put("saga:{3}:log:s3", "stream", more, 1000)
+        self.assertEqual(["reason"], [violation.rule for violation in self.check()])
+        more.append(["999-1", {"events": "+2 01.action ERROR 1ms: no answer"}])
+        self.assertEqual([], self.check())
 
 
 class CommandTest(unittest.TestCase):

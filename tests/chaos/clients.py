@@ -331,7 +331,8 @@ class Client(threading.Thread):
         pid = self.chance.choice([self.shop.product] + self.shop.scarce)
         key = self.gid("key")
         self.log.write(ask="order", key=key, uid=uid, pid=pid, num=num)
-        for _ in range(TRIES):
+        # Until there is an answer: what a repeat makes twice would be found nowhere else.
+        while not self.ending.is_set():
             since = self.log.now()
             told, reply = self.over_http(
                 "order", "/api/order/create", {"pid": pid, "num": num},
@@ -360,6 +361,7 @@ class Client(threading.Thread):
             if told:
                 return self.tell(told, since, gid=gid, text=reply)
             return self.tell(self.status_of(reply), since, gid=gid, text=reply.text.decode())
+        self.log.write(ask="abort", gid=gid)
         self.until_told(gid, once)
 
     def do_audit(self):
@@ -444,6 +446,7 @@ class Client(threading.Thread):
             if told:
                 return self.tell(told, since, gid=gid, text=answer)
             return self.tell(answer.status, since, gid=gid)
+        self.log.write(ask="abort", gid=gid)
         self.until_told(gid, once)
 
     # ---- a message that is prepared, and asked for when its client vanishes ----

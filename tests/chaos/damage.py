@@ -5,6 +5,7 @@ DAMAGES: {name: (rule, function(run) → None)}; `plant(name, log, dump, chance)
 import copy
 import re
 
+from harness import mall
 from record import State
 
 
@@ -70,6 +71,13 @@ class Run:
     def say(self, **line):
         n = max(line["n"] for line in self.log) + 1
         self.log.append({"n": n, "since": n - 1, **line})
+
+
+def rewrite(run, txn, before, after):
+    """The history of a record that is otherwise as it was."""
+    record = run.value(txn.key)
+    assert before in record["history"], record["history"]
+    record["history"] = record["history"].replace(before, after)
 
 
 # ---- a loss ----
@@ -290,6 +298,62 @@ def register_nothing(run):
     run.say(gid=run.txn("tcc", "failed").gid, told="registered", branch="77")
 
 
+# ---- no reason ----
+
+def refused_by(run, trans_type, op):
+    """One that failed because this op was refused."""
+    return run.pick(t for t in run.state.txns.values() if t.type == trans_type
+                    and t.status == "failed" and not t.log
+                    and re.search(rf"\.{op} FAILURE ", t.fields["history"]))
+
+
+def turn_round_by_an_error(run):
+    rewrite(run, refused_by(run, "saga", "action"), " FAILURE ", " ERROR ")
+
+
+def send_not_because_of_an_error(run):
+    rewrite(run, refused_by(run, "msg", "msg"), " FAILURE ", " ERROR ")
+
+
+def refuse_by_an_error(run):
+    """A participant says FAILURE, and does not know."""
+    rewrite(run, refused_by(run, "saga", "action"), "stock_exhausted: ", "redis: no reply in ")
+
+
+def be_refused_too_late(run):
+    """By an answer that came after the decision."""
+    txn = refused_by(run, "saga", "action")
+    refusal = re.search(r"[^|]* \d\d\.action FAILURE [^|]*\|", txn.fields["history"]).group(0)
+    rewrite(run, txn, refusal, "")
+    record = run.value(txn.key)
+    record["history"] = record["history"].replace(" | failed", f" |{refusal} failed", 1)
+
+
+def fail_a_step_by_an_error(run):
+    record = run.value(run.txn("workflow", "failed").key)
+    step = next(name for name in ("01.action", "02.action") if record[name].startswith("failed "))
+    record[step] = "failed redis: no reply in time"
+
+
+def time_out_too_early(run):
+    txn = run.pick(t for t in run.state.txns.values() if not t.log and t.status == "failed"
+                   and (t.turn() or (0, ""))[1].startswith("Timeout after "))
+    run.value(txn.key)["timeout_to_fail_ms"] = "600000"
+
+
+def time_out_what_has_all_the_time(run):
+    txn = refused_by(run, "saga", "action")
+    rewrite(run, txn, " aborting: url:", " +9999 aborting: Timeout after 1 seconds; ")
+    run.value(txn.key)["timeout_to_fail_ms"] = "1000"
+
+
+def abort_unasked(run):
+    aborts = {line["gid"] for line in run.log if line.get("ask") == "abort"}
+    txn = run.pick(t for t in run.state.txns.values() if t.gid in aborts and t.status == "failed"
+                   and not t.turn()[1].startswith(("url:", "Timeout after ")))
+    run.log = [line for line in run.log if line.get("ask") != "abort" or line["gid"] != txn.gid]
+
+
 # ---- not ended ----
 
 def end_never(run):
@@ -342,8 +406,7 @@ def tell_another_history(run):
 def forget_an_attempt(run):
     txn = run.pick(t for t in run.state.txns.values() if t.type == "saga" and t.status == "succeed"
                    and not t.log)
-    record = run.value(txn.key)
-    record["history"] = record["history"].replace("01.action SUCCESS", "01.action ERROR")
+    rewrite(run, txn, "01.action SUCCESS", "01.action ERROR")
 
 
 def keep_for_ever(run):
@@ -360,6 +423,18 @@ def give_two_orders_for_one_key(run):
     line = run.log[run.pick(n for n, line in enumerate(run.log)
                             if line.get("key") and line.get("order"))]
     run.say(key=line["key"], gid=line["gid"], order=line["order"] + 1, told=line["told"])
+
+
+def order_twice_for_one_key(run):
+    """Its client was told of one of them, or of none."""
+    txn = run.pick(t for t in run.state.txns.values() if t.gid.startswith("order:"))
+    effect = txn.branches[0].effect
+    _, uid, number, key = txn.gid.split(":", 3)
+    other = f"order:{uid}:{int(number) + 1}:{key}"
+    payload = mall.order_message(effect.order + 1, effect.uid, effect.pid, effect.num, effect.amount)
+    head = txn.fields["01"].partition("payload ")[0]
+    record = {**txn.fields, "01": f"{head}payload {payload.decode('latin-1')}"}
+    run.put(txn.key.replace(txn.gid, other), "hash", record)
 
 
 DAMAGES = {
@@ -396,12 +471,21 @@ DAMAGES = {
     "lie about a payment": ("lie", lie_about_a_payment),
     "register nothing": ("lie", register_nothing),
     "refuse a good request": ("refused", refuse_a_good_request),
+    "turn round by an error": ("reason", turn_round_by_an_error),
+    "send not because of an error": ("reason", send_not_because_of_an_error),
+    "refuse by an error": ("reason", refuse_by_an_error),
+    "be refused too late": ("reason", be_refused_too_late),
+    "fail a step by an error": ("reason", fail_a_step_by_an_error),
+    "time out too early": ("reason", time_out_too_early),
+    "time out what has all the time": ("reason", time_out_what_has_all_the_time),
+    "abort unasked": ("reason", abort_unasked),
     "end never": ("unfinished", end_never), "keep due": ("left", keep_due), "park": ("left", park),
     "keep outbox": ("left", keep_outbox), "bury message": ("left", bury_message),
     "keep frozen": ("books", keep_frozen),
     "invent": ("asked", invent), "act for nobody": ("orphan", act_for_nobody),
     "change payload": ("asked", change_payload),
     "give two orders for one key": ("asked", give_two_orders_for_one_key),
+    "order twice for one key": ("asked", order_twice_for_one_key),
     "tell another history": ("history", tell_another_history),
     "forget an attempt": ("history", forget_an_attempt),
     "keep for ever": ("record", keep_for_ever), "unlist": ("record", unlist),

@@ -11,8 +11,12 @@ from harness.wire import Message
 
 ENDS = ("succeed", "failed")
 STATUS_EVENT = re.compile(r"(?:\+\d+ )?(prepared|submitted|aborting|succeed|failed)(?::.*)?$", re.S)
+AT_EVENT = re.compile(r"\+(\d+) ")
+TURN_EVENT = re.compile(r"(?:\+\d+ )?(?:aborting|failed): (.*)$", re.S)
+REFUSED_EVENT = re.compile(r"(?:\+\d+ )?\d+\.(?:action|try|msg) FAILURE \d+ms: (.*)$", re.S)
 OP_EVENT = re.compile(r"(?:\+\d+ )?(\w+)\.(\w+) SUCCESS \d+ms")
 FORWARD = {"saga": "action", "msg": "action", "tcc": "confirm", "xa": "commit"}
+TRIMMED_AT = 1000  # entries of its stream; of a longer history the beginning may be gone
 BACK = {"saga": "compensate", "tcc": "cancel", "xa": "rollback"}
 
 
@@ -100,6 +104,22 @@ class Txn:
     def statuses(self):
         """Those that its history tells, in order."""
         return [found.group(1) for found in map(STATUS_EVENT.match, self.events()) if found]
+
+    def is_trimmed(self):
+        return len(self.log) >= TRIMMED_AT
+
+    def turn(self):
+        """Of the moment in which it was given up: (ms since its creation, why, with which words
+        participants had refused it until then); None when its history does not tell."""
+        at_ms, refusals = 0, []
+        for event in self.events():
+            found = AT_EVENT.match(event)
+            at_ms = int(found.group(1)) if found else at_ms
+            found = TURN_EVENT.match(event)
+            if found:
+                return at_ms, found.group(1), refusals
+            refusals += [found.group(1) for found in [REFUSED_EVENT.match(event)] if found]
+        return None
 
     def succeeded_ops(self):
         """{(branch, op)} that its history tells."""
