@@ -8,30 +8,38 @@ A pure function: check(log, dump) → [Violation]. The log is a list of lines (d
 which they were written; "n" is the number of a line:
 
     {"n", "setup": {"stock": {pid: {"stock", "ver"}}, "gids": […]}}    what there was before the load
-    {"n", "ask": "submit", "gid", "type", "branches": [[number, method, payload as hex]]}
-        with "client" when that is prepared, and what comes next is up to the client; with "seats" when
-        it is the message of a sale
+    {"n", "ask": "submit", "gid", "type", "branches": [[number, {op: url}, payload as hex]]}
+        with "client" when that is prepared, and what comes next is up to the client; with "query", its
+        url, when it is checked back or resumed; with "seats" when it is the message of a sale
     {"n", "ask": "abort", "gid"}                                 by its client
-    {"n", "ask": "order", "key", "uid", "pid", "num"}            the order API, with an idempotency key
+    {"n", "ask": "order", "key", "uid", "pid", "num", "amount"}  the order API, with an idempotency key
     {"n", "ask": "pay", "order"}                                 order.Order/Paid
     {"n", "told": …, "since": line of the question, "gid" or "key" (with "gid", "order") or "order"}
 
 A "told" of a workflow may have its "result".
 
-told: a status (prepared, submitted, aborting, succeed, failed), "registered" (with "branch"), "paid",
-"sold" and "unsold" (the desk), "absent" (no such transaction), "refused" (the request is called wrong), "conflict" (it does not fit
-the status), "unknown" (no answer). What was told as unknown may be either way, but not half."""
+told: a status (prepared, submitted, aborting, succeed, failed), "stored" (and no status), "registered"
+(with "branch"), "paid", "sold" and "unsold" (the desk), "absent" (no such transaction), "refused" (the
+request is called wrong), "conflict" (it does not fit the status), "unknown" (no answer). What was told
+as unknown may be either way, but not half."""
 import collections
 import json
 import re
 import sys
 
-from harness.mall import CREATE, DECR, SAVE_SCORE as GRANT
+from harness.mall import SAVE_SCORE, order_steps, score_message
+from harness.stack import PAID_SCORE
 from record import BACK, ENDS, FORWARD, State, read_dump
 
 Violation = collections.namedtuple("Violation", "rule subject text")
 # What a client may rely on: the transaction is stored.
-KNOWN = ("prepared", "submitted", "aborting", "succeed", "failed", "registered")
+KNOWN = ("prepared", "submitted", "aborting", "succeed", "failed", "registered", "stored")
+# What may be told of it after that, to whom asks later.
+AFTER = {**{told: KNOWN for told in KNOWN}, "aborting": ("aborting", "failed", "stored"),
+         "succeed": ("succeed",), "failed": ("failed",)}
+# Of these "submitted" is the decision to commit.
+DECIDED = ("tcc", "msg", "xa")
+AFTER_COMMIT = {**AFTER, "submitted": ("submitted", "succeed", "stored")}
 
 # What the desk may report of an order; a refused one is undone.
 DONE, REFUSED = {"01.action": "succeed"}, {"01.action": "failed"}
@@ -109,7 +117,7 @@ def rule_lie(story, state):
     for gid, lines in story.told.items():
         if gid in state.txns:
             yield from _lies_of(gid, story.type_of(gid), lines, state.txns[gid])
-        yield from _turns_of(gid, lines)
+        yield from _turns_of(gid, story.type_of(gid), lines)
     for order, _ in story.paid.items():
         status = state.orders.get(order, {}).get("status")
         if status != "1":
@@ -120,7 +128,7 @@ def _lies_of(gid, trans_type, lines, txn):
     for line in lines:
         told = line["told"]
         end = {"succeed": "succeed", "failed": "failed", "aborting": "failed"}.get(told)
-        if told == "submitted" and trans_type in ("tcc", "msg", "xa"):
+        if told == "submitted" and trans_type in DECIDED:
             end = "succeed"  # what is decided to commit is committed
         if end and end != txn.status and txn.status in ENDS:
             yield gid, f"told {told} in line {line['n']}, and it is {txn.status}"
@@ -128,19 +136,19 @@ def _lies_of(gid, trans_type, lines, txn):
             yield gid, f"told that branch {line['branch']} is registered, and it is not there"
 
 
-def _turns_of(gid, lines):
-    """A later answer must not know less than an earlier one."""
-    ended = known = None
+def _turns_of(gid, trans_type, lines):
+    """Who asks later must not be told less than was told before, nor of another decision."""
+    after = AFTER_COMMIT if trans_type in DECIDED else AFTER
+    firsts = {}  # told → the first line that says so
     for line in lines:
-        told, since = line["told"], line["since"]
-        if ended and since > ended["n"] and told in KNOWN + ("absent",) and told != ended["told"]:
-            yield gid, f"told {ended['told']} in line {ended['n']}, then {told} in line {line['n']}"
-        if known and since > known["n"] and told == "absent":
-            yield gid, f"known in line {known['n']}, absent in line {line['n']}"
-        if told in ENDS:
-            ended = ended or line
+        told = line["told"]
+        if told not in KNOWN + ("absent",):
+            continue
+        for before, first in firsts.items():
+            if line["since"] >= first["n"] and told not in after[before]:
+                yield gid, f"told {before} in line {first['n']}, then {told} in line {line['n']}"
         if told in KNOWN:
-            known = known or line
+            firsts.setdefault(told, line)
 
 
 def rule_refused(story, _):
@@ -156,20 +164,15 @@ def rule_asked(story, state):
     """What is stored is what somebody asked for, and nothing else."""
     for gid, txn in state.txns.items():
         ask = story.asked.get(gid)
-        if ask:
-            stored = [[b.number, b.method, b.payload.hex()] for b in txn.branches]
-            wanted = ask["branches"]
-            fits = stored == wanted
-            if ask.get("client") and txn.type != "msg":  # they are registered one by one
-                fits = all(b in wanted for b in stored)
-            if not fits or txn.type != ask["type"]:
-                yield gid, f"asked for {ask['type']} {wanted}, stored is {txn.type} {stored}"
-        elif gid.startswith("order:") and gid.split(":", 3)[3] in story.keys:
-            yield from _ordered(txn, story.keys[gid.split(":", 3)[3]])
-        elif gid.startswith("order-paid-") and int(gid[11:]) in story.pays:
-            if [branch.method for branch in txn.branches] != [GRANT]:
-                yield gid, "is not the message of a payment"
-        elif gid not in story.setup["gids"]:
+        if not ask and gid.startswith("order:") and gid.split(":", 3)[3] in story.keys:
+            ask = _order_of(gid, story.keys[gid.split(":", 3)[3]])
+        elif not ask and gid.startswith("order-paid-") and int(gid[11:]) in story.pays:
+            ask = _message_of(state.orders.get(int(gid[11:]), {}))
+        if ask and not _is_asked(txn, ask):
+            stored = [branch.asked() for branch in txn.branches]
+            yield gid, (f"asked for {ask['type']} {ask['branches']} {ask.get('query', '')}, stored is "
+                        f"{txn.type} {stored} {txn.query}")
+        if not ask and gid not in story.setup["gids"]:
             yield gid, "nobody asked for it"
     yield from _keys(story, state)
 
@@ -187,14 +190,28 @@ def _keys(story, state):
             yield f"key {key}", f"stands for the orders {sorted(numbers)}"
 
 
-def _ordered(txn, ask):
-    """What the order API has made of a request."""
-    effects = {branch.method: branch.effect for branch in txn.branches}
-    order, stock = effects.get(CREATE), effects.get(DECR)
-    wanted = (ask["uid"], ask["pid"], ask["num"])
-    if len(txn.branches) != 2 or not order or not stock \
-            or (order.uid, order.pid, order.num) != wanted or (stock.pid, stock.num) != wanted[1:]:
-        yield txn.gid, f"user, product and number {wanted} were asked for, stored is {effects}"
+def _is_asked(txn, ask):
+    """All of it: type, urls and payloads."""
+    stored, wanted = [branch.asked() for branch in txn.branches], ask["branches"]
+    fits = stored == wanted
+    if ask.get("client") and txn.type != "msg":  # they are registered one by one
+        fits = all(branch in wanted for branch in stored)
+    return fits and txn.type == ask["type"] and txn.query == ask.get("query", "")
+
+
+def _order_of(gid, ask):
+    """What the order API must make of a request."""
+    order = int(gid.split(":")[2])
+    steps = order_steps(order, ask["uid"], ask["pid"], ask["num"], ask["amount"])
+    return {"type": "saga", "branches": [
+        [f"{n:02}", {"action": action, "compensate": compensate}, payload.hex()]
+        for n, (action, compensate, payload) in enumerate(steps, 1)]}
+
+
+def _message_of(order):
+    """What the payment of an order must put into the outbox."""
+    payload = score_message(int(order.get("uid", 0)), PAID_SCORE)
+    return {"type": "msg", "branches": [["01", {"action": f"tcp://score/{SAVE_SCORE}"}, payload.hex()]]}
 
 
 def rule_half(_, state):

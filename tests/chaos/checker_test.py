@@ -8,9 +8,20 @@ import tempfile
 import unittest
 
 import checker
+from clients import CHECK, END, RESUME
 from damage import DAMAGES, plant
 from harness import mall
-from harness.wire import encode
+from harness.stack import PAID_SCORE
+
+
+OPS = {"saga": ("action", "compensate"), "tcc": ("try", "confirm", "cancel"), "msg": ("action",),
+       "xa": ("commit", "rollback"), "workflow": ("action",)}
+
+
+def steps_of(trans_type, *steps):
+    """steps: (methods, payload) → [({op: url}, payload)]"""
+    return [({op: f"tcp://{method.partition('.')[0]}/{method}"
+              for op, method in zip(OPS[trans_type], methods)}, payload) for methods, payload in steps]
 
 
 class World:
@@ -45,24 +56,20 @@ class World:
     # ---- a transaction: its record, and what clients said and heard ----
 
     def record(self, gid, trans_type, steps, status, ops, history):
-        """steps: [(method, undo, payload)]"""
+        """steps: [({op: url}, payload)]"""
         fields = {"type": trans_type, "status": status, "lease": "1.2", "finished": "5",
                   "history": history}
-        first, last = {"saga": ("action", "compensate"), "tcc": ("try", "cancel"),
-                       "msg": ("action", None), "xa": ("commit", "rollback")}[trans_type]
-        for n, (method, undo, payload) in enumerate(steps, 1):
-            text = f"{first} tcp://{method.split('.')[0]}/{method} "
-            if undo:
-                text += f"{last} tcp://x/{undo} "
-            fields[f"{n:02}"] = text + "payload " + payload.decode("latin-1")
+        for n, (urls, payload) in enumerate(steps, 1):
+            head = "".join(f"{op} {url} " for op, url in urls.items())
+            fields[f"{n:02}"] = head + "payload " + payload.decode("latin-1")
         fields.update(ops)
         self.put(f"saga:{{3}}:tx:{gid}", "hash", fields, 1000)
         self.recent[gid] = "1"
 
     def ask(self, gid, trans_type, steps, **more):
         self.say(ask="submit", gid=gid, type=trans_type, **more,
-                 branches=[[f"{n:02}", method, payload.hex()]
-                           for n, (method, _, payload) in enumerate(steps, 1)])
+                 branches=[[f"{n:02}", urls, payload.hex()]
+                           for n, (urls, payload) in enumerate(steps, 1)])
 
     def barrier(self, tag, gid, branch, **rows):
         self.put(f"{tag}:br:{gid}:{branch}", "hash",
@@ -84,8 +91,8 @@ class World:
 
     def saga(self, number, status, told, ask=True, gid=None):
         gid = gid or f"s{number}"
-        steps = [(mall.CREATE, mall.CREATE_REVERT, mall.order_message(number, 1, 1, 2)),
-                 (mall.DECR, mall.DECR_REVERT, mall.decr_message(1, 2))]
+        steps = steps_of("saga", ((mall.CREATE, mall.CREATE_REVERT), mall.order_message(number, 1, 1, 2)),
+                         ((mall.DECR, mall.DECR_REVERT), mall.decr_message(1, 2)))
         if ask:
             self.ask(gid, "saga", steps)
         journal = str(number)
@@ -115,9 +122,9 @@ class World:
 
     def tcc(self, number, status, told, why="Timeout after 5 seconds"):
         gid = f"t{number}"
-        steps = [(methods[0], methods[2], payload) for methods, payload in (
-            (mall.ORDER_TCC, mall.order_message(number, 1, 1, 1)),
-            (mall.STOCK_TCC, mall.decr_message(1, 1)), (mall.SCORE_TCC, mall.score_message(1, 5)))]
+        steps = steps_of("tcc", (mall.ORDER_TCC, mall.order_message(number, 1, 1, 1)),
+                         (mall.STOCK_TCC, mall.decr_message(1, 1)),
+                         (mall.SCORE_TCC, mall.score_message(1, 5)))
         self.ask(gid, "tcc", steps)
         last = "confirm" if status == "succeed" else "cancel"
         numbers = ("01", "02", "03")
@@ -136,20 +143,20 @@ class World:
         for text in told:
             self.say(gid=gid, told=text)
 
-    def message(self, gid, ask=True):
-        steps = [(mall.SAVE_SCORE, None, encode((1, 1), (2, 10)))]
+    def message(self, gid, ask=True, score=10):
+        steps = steps_of("msg", ((mall.SAVE_SCORE,), mall.score_message(1, score)))
         if ask:
             self.ask(gid, "msg", steps)
             self.say(gid=gid, told="submitted")
         self.record(gid, "msg", steps, "succeed", {"01.action": "succeed"},
                     "+0 01.action SUCCESS 0ms | succeed")
-        self.entry(gid, "01", 10)
-        self.barrier("{scr:0}", gid, "01", action=("action", f"{len(self.owners)}|10"))
+        self.entry(gid, "01", score)
+        self.barrier("{scr:0}", gid, "01", action=("action", f"{len(self.owners)}|{score}"))
 
     def sale(self, gid, seats, told):
         """0 seats: they were refused, or never asked for."""
-        steps = [(mall.SAVE_SCORE, None, encode((1, 1), (2, 3)))]
-        self.ask(gid, "msg", steps, client=True, seats=seats or 4)
+        steps = steps_of("msg", ((mall.SAVE_SCORE,), mall.score_message(1, 3)))
+        self.ask(gid, "msg", steps, client=True, query=CHECK, seats=seats or 4)
         self.say(gid=gid, told="prepared")
         self.put(f"{{dsk:0}}:br:{gid}:00", "hash",
                  {"msg:01": ("msg" if seats else "rollback") + "|1|msg|"})
@@ -162,16 +169,17 @@ class World:
         else:
             self.record(gid, "msg", steps, "failed", {},
                         "+0 prepared | 00.msg FAILURE 0ms: the change was not made | failed: url:x")
+        self.keys[f"saga:{{3}}:tx:{gid}"]["value"]["00"] = f"query {CHECK}"
         for text in told:
             self.say(gid=gid, told=text)
 
     def xa(self, gid, status, told):
-        end = "desk.Desk/End"
-        self.ask(gid, "xa", [(end, end, b"2"), (end, end, b"3")], client=True)
+        steps = steps_of("xa", ((END, END), b"2"), ((END, END), b"3"))
+        self.ask(gid, "xa", steps, client=True)
         op = "commit" if status == "succeed" else "rollback"
         if op == "rollback":
             self.say(ask="abort", gid=gid)
-        self.record(gid, "xa", [(end, end, b"2"), (end, end, b"3")], status,
+        self.record(gid, "xa", steps, status,
                     {f"{n}.{op}": "succeed" for n in ("01", "02")},
                     f"+0 prepared | {'submitted' if op == 'commit' else 'aborting: no'} | "
                     f"01.{op} SUCCESS 0ms | 02.{op} SUCCESS 0ms | {status}")
@@ -184,10 +192,10 @@ class World:
     def workflow(self, number, status):
         """With the effects of a saga."""
         gid, order = f"flow-{number}", mall.order_message(number, 1, 1, 2)
-        self.ask(gid, "workflow", [(mall.CREATE, None, order),
-                                   (mall.DECR, None, mall.decr_message(1, 2))])
+        self.ask(gid, "workflow", steps_of("workflow", ((mall.CREATE,), order),
+                                           ((mall.DECR,), mall.decr_message(1, 2))), query=RESUME)
         self.saga(number, status, [], ask=False, gid=gid)
-        fields = {"00": "query tcp://desk/desk.Desk/Order payload " + order.decode("latin-1"),
+        fields = {"00": f"query {RESUME} payload " + order.decode("latin-1"),
                   "type": "workflow", "status": status, "lease": "1.2", "finished": "5",
                   "01.action": "succeed \x08\x01", "history": f"+0 prepared | +4 {status}"}
         if status == "succeed":
@@ -203,11 +211,11 @@ class World:
         self.say(ask="pay", order=number)
         self.say(order=number, told="paid")
         self.keys[f"{{ord:0}}:o:{number}"]["value"].update(status="1", ver="2")
-        self.message(f"order-paid-{number}", ask=False)
+        self.message(f"order-paid-{number}", ask=False, score=PAID_SCORE)
 
     def api(self, number):
         gid = f"order:1:{number}:key{number}"
-        self.say(ask="order", key=f"key{number}", uid=1, pid=1, num=2)
+        self.say(ask="order", key=f"key{number}", uid=1, pid=1, num=2, amount=5)
         self.saga(number, "succeed", [], ask=False, gid=gid)
         self.say(key=f"key{number}", gid=gid, order=number, told="succeed")
 
@@ -271,8 +279,25 @@ class CheckerTest(unittest.TestCase):
                    and line.get("told") == "succeed")
         self.world.log.append({"n": 900, "since": end["n"] - 1, "gid": gid, "told": "submitted"})
         self.assertEqual([], self.check())
-        self.world.log.append({"n": 901, "since": end["n"] + 1, "gid": gid, "told": "submitted"})
+        self.world.log.append({"n": 901, "since": end["n"], "gid": gid, "told": "submitted"})
         self.assertEqual(["lie"], [violation.rule for violation in self.check()])
+
+    def test_after_a_decision_nobody_is_told_of_an_earlier_state(self):
+        for gid, decision, then, is_lie in (
+                ("s4", "aborting", "submitted", True), ("s4", "aborting", "prepared", True),
+                ("s4", "aborting", "stored", False), ("s4", "aborting", "failed", False),
+                ("s1", "submitted", "prepared", False), ("t11", "submitted", "prepared", True),
+                ("x1", "submitted", "registered", True), ("m1", "submitted", "prepared", True),
+                ("t11", "submitted", "succeed", False)):
+            with self.subTest(gid=gid, then=then):
+                self.world = clean_world()
+                told = [line for line in self.world.log if line.get("gid") == gid and "told" in line]
+                at = next(n for n, line in enumerate(told) if line["told"] == decision)
+                self.world.log = [line for line in self.world.log if line not in told[at + 1:]]
+                self.assertEqual([], self.check())
+                self.world.say(gid=gid, told=then, branch="01")
+                found = [(violation.rule, violation.subject) for violation in self.check()]
+                self.assertEqual([("lie", gid)] * is_lie, found)
 
     def test_unknown_may_be_absent_but_not_half(self):
         self.world.say(ask="submit", gid="gone", type="saga", branches=[])
@@ -282,7 +307,7 @@ class CheckerTest(unittest.TestCase):
         self.assertEqual(["orphan"], [violation.rule for violation in self.check()])
 
     def test_what_was_never_called_may_fail_at_once_and_what_was_may_not(self):
-        steps = [(mall.DECR, mall.DECR_REVERT, mall.decr_message(1, 2))]
+        steps = steps_of("saga", ((mall.DECR, mall.DECR_REVERT), mall.decr_message(1, 2)))
         self.world.ask("a1", "saga", steps)
         self.world.say(ask="abort", gid="a1")
         self.world.record("a1", "saga", steps, "failed", {}, "+1 failed: aborted by request")

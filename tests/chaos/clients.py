@@ -29,6 +29,7 @@ TCC_STEPS = (mall.ORDER_TCC, mall.STOCK_TCC, mall.SCORE_TCC)
 SERVICE_OF = {"order.Order": "order", "product.Product": "product", "score.UserScore": "score",
               "desk.Desk": "desk"}
 CHECK = "tcp://desk/desk.Desk/Check"
+RESUME = "tcp://desk/desk.Desk/Order"
 END = "desk.Desk/End"
 
 
@@ -138,10 +139,10 @@ class Client(threading.Thread):
         return f"{kind}-{self.number}-{self.count}"
 
     def ask(self, gid, trans_type, branches, **more):
-        """branches: [(method, payload)]"""
+        """branches: [({op: url}, payload)]"""
         self.log.write(ask="submit", gid=gid, type=trans_type, **more,
-                       branches=[[f"{n:02}", method, payload.hex()]
-                                 for n, (method, payload) in enumerate(branches, 1)])
+                       branches=[[f"{n:02}", urls, payload.hex()]
+                                 for n, (urls, payload) in enumerate(branches, 1)])
 
     def tell(self, told, since, **line):
         self.log.write(told=told, since=since, **line)
@@ -226,7 +227,7 @@ class Client(threading.Thread):
             if f"current status '{status}'" in message:
                 return status
         if reply.status == 425:
-            return "prepared"  # it is stored, more is not known
+            return "stored"  # more is not known
         return "refused" if "trans_type" in message else "failed"
 
     # ---- what they want ----
@@ -240,7 +241,8 @@ class Client(threading.Thread):
         uid, order = self.buyer()
         steps = [{"action": action, "compensate": compensate, "payload": payload}
                  for action, compensate, payload in mall.order_steps(order, uid, pid, num, PRICE * num)]
-        return order, steps, [(s["action"][6:].partition("/")[2], s["payload"]) for s in steps]
+        return order, steps, [({op: s[op] for op in ("action", "compensate")}, s["payload"])
+                              for s in steps]
 
     def order_something(self, kind, pid, wait):
         """(order, gid, told)"""
@@ -264,11 +266,12 @@ class Client(threading.Thread):
         branches = [(mall.CREATE, mall.CREATE_REVERT, mall.order_message(order, uid, pid, 1, PRICE)),
                     (mall.DECR, mall.DECR_REVERT, mall.decr_message(pid, 1)),
                     (mall.SAVE_SCORE, mall.SAVE_SCORE_REVERT, mall.score_message(uid, 3))]
-        self.ask(gid, "saga", [(method, payload) for method, _, payload in branches])
+        steps = [{"action": self.url(method), "compensate": self.url(undo)}
+                 for method, undo, _ in branches]
+        self.ask(gid, "saga", [(step, payload) for step, (_, _, payload) in zip(steps, branches)])
         self.submit_http(gid, {
             "trans_type": "saga", "concurrent": True, "custom_data": '{"concurrent":true}',
-            "steps": [{"action": self.url(method), "compensate": self.url(undo)}
-                      for method, undo, _ in branches],
+            "steps": steps,
             "bin_payloads": [base64.b64encode(payload).decode() for _, _, payload in branches]},
             self.chance.random() < 0.5)
 
@@ -287,23 +290,23 @@ class Client(threading.Thread):
     def do_tcc(self):
         """A declared one."""
         gid, branches = self.gid("tcc"), self.tcc_branches()
-        self.ask(gid, "tcc", [(methods[0], payload) for methods, payload in branches])
+        steps = [dict(zip(mall.TCC_OPS, map(self.url, methods))) for methods, _ in branches]
+        self.ask(gid, "tcc", [(step, payload) for step, (_, payload) in zip(steps, branches)])
         wait = self.chance.random() < 0.5
         if self.chance.random() < 0.5:
             self.submit_wire(gid, "tcc", [
-                {"try_url": self.url(methods[0]), "confirm": self.url(methods[1]),
-                 "cancel": self.url(methods[2]), "payload": payload}
-                for methods, payload in branches], wait)
+                {"try_url": step["try"], "confirm": step["confirm"], "cancel": step["cancel"],
+                 "payload": payload} for step, (_, payload) in zip(steps, branches)], wait)
         else:
             self.submit_http(gid, {
                 "trans_type": "tcc",
-                "steps": [dict(zip(mall.TCC_OPS, map(self.url, methods))) for methods, _ in branches],
+                "steps": steps,
                 "bin_payloads": [base64.b64encode(p).decode() for _, p in branches]}, wait)
 
     def do_message(self):
         gid = self.gid("msg")
         payload = mall.score_message(self.chance.choice(self.shop.users), self.chance.randint(1, 9))
-        self.ask(gid, "msg", [(mall.SAVE_SCORE, payload)])
+        self.ask(gid, "msg", [({"action": self.url(mall.SAVE_SCORE)}, payload)])
         self.submit_wire(gid, "msg", [{"action": self.url(mall.SAVE_SCORE), "payload": payload}],
                          self.chance.random() < 0.3)
 
@@ -330,7 +333,7 @@ class Client(threading.Thread):
         uid, num = self.chance.choice(self.shop.users), self.chance.randint(1, 2)
         pid = self.chance.choice([self.shop.product] + self.shop.scarce)
         key = self.gid("key")
-        self.log.write(ask="order", key=key, uid=uid, pid=pid, num=num)
+        self.log.write(ask="order", key=key, uid=uid, pid=pid, num=num, amount=PRICE * num)
         # Until there is an answer: what a repeat makes twice would be found nowhere else.
         while not self.ending.is_set():
             since = self.log.now()
@@ -375,9 +378,7 @@ class Client(threading.Thread):
         told, answer = self.over_wire(coordinator, lambda client: client.query(gid))
         if told:
             return self.tell(told, since, gid=gid, text=answer)
-        # What has not ended says nothing of the decision: only that it is there.
-        status = answer.status if answer.found else "absent"
-        return self.tell("prepared" if status == "submitted" else status, since, gid=gid)
+        return self.tell(answer.status if answer.found else "absent", since, gid=gid)
 
     # ---- a tcc or xa whose client calls the tries, or has the first phase done ----
 
@@ -390,8 +391,9 @@ class Client(threading.Thread):
         self.drive(self.gid("xa"), "xa", [((None, END, END), b"%d" % n) for n in seats], self.hold)
 
     def drive(self, gid, trans_type, branches, first_phase):
-        self.ask(gid, trans_type, [(methods[1], payload) for methods, payload in branches],
-                 client=True)
+        ops = ("confirm", "cancel") if trans_type == "tcc" else ("commit", "rollback")
+        self.ask(gid, trans_type, [(dict(zip(ops, map(self.url, methods[1:]))), payload)
+                                   for methods, payload in branches], client=True)
         # A short time ends it while the first phase is on its way.
         if self.prepare(gid, trans_type, timeout_to_fail_ms=self.chance.choice((0, 0, 100, 1000))) \
                 != "prepared":
@@ -458,7 +460,8 @@ class Client(threading.Thread):
         message = {"steps": [{"action": self.url(mall.SAVE_SCORE), "payload": payload}],
                    "query_prepared": CHECK,
                    "timeout_to_fail_ms": self.chance.choice((100, 500, 3000))}
-        self.ask(gid, "msg", [(mall.SAVE_SCORE, payload)], client=True, seats=seats)
+        self.ask(gid, "msg", [({"action": self.url(mall.SAVE_SCORE)}, payload)], client=True,
+                 query=CHECK, seats=seats)
         if self.prepare(gid, "msg", **message) != "prepared" or self.chance.random() < 0.1:
             return
         told = self.sell(gid, seats)
@@ -490,7 +493,9 @@ class Client(threading.Thread):
         uid, order = self.buyer()
         gid, pid = f"flow-{order}", self.chance.choice([self.shop.product] * 2 + self.shop.scarce)
         payload = mall.order_message(order, uid, pid, 2, 2 * PRICE)
-        self.ask(gid, "workflow", [(mall.CREATE, payload), (mall.DECR, mall.decr_message(pid, 2))])
+        self.ask(gid, "workflow", [({"action": self.url(mall.CREATE)}, payload),
+                                   ({"action": self.url(mall.DECR)}, mall.decr_message(pid, 2))],
+                 query=RESUME)
         for _ in range(self.chance.randint(1, TRIES)):
             since = self.log.now()
             told, answer = self.over_wire("desk", lambda client: client.call(

@@ -282,6 +282,15 @@ def know_less_than_before(run):
     run.say(gid=gid, told="submitted")
 
 
+def forget_the_abort(run):
+    """As a failover would that loses the decision."""
+    run.say(gid=run.txn("saga", "failed", "aborting").gid, told="submitted")
+
+
+def forget_the_commit(run):
+    run.say(gid=run.txn("tcc", "succeed", "submitted").gid, told="prepared")
+
+
 def know_nothing_any_more(run):
     run.say(gid=run.txn("saga", "succeed", "succeed").gid, told="absent")
 
@@ -393,6 +402,43 @@ def act_for_nobody(run):
     run.put("{prd:1}:br:nobodys:02", "hash", {"action:01": "action|1|saga|1"})
 
 
+def change(run, txn, field, before, after):
+    """A part of a stored branch."""
+    record = run.value(txn.key)
+    assert before in record[field], record[field]
+    record[field] = record[field].replace(before, after)
+
+
+def change_undo(run):
+    change(run, run.txn("saga", "succeed", "submitted"), "01", "CreateRevert", "Create")
+
+
+def change_confirm(run):
+    change(run, run.txn("tcc", "succeed"), "02", "/ConfirmDecrStock", "/CancelDecrStock")
+
+
+def change_rollback(run):
+    change(run, run.txn("xa", "succeed"), "01", "rollback tcp://desk/desk.Desk/End",
+           "rollback tcp://desk/desk.Desk/Sell")
+
+
+def change_check(run):
+    change(run, run.sale("succeed"), "00", "Check", "End")
+
+
+def change_what_an_order_does(run):
+    """Of one that was made by the order API."""
+    txn = run.pick(t for t in run.state.txns.values() if t.gid.startswith("order:"))
+    change(run, txn, "02", "DecrStockRevert", "DecrStock")
+
+
+def pay_for_too_much(run):
+    """The message of a payment grants more points than there are for one."""
+    txn = run.pick(t for t in run.state.txns.values() if t.gid.startswith("order-paid-"))
+    record = run.value(txn.key)
+    record["01"] = record["01"][:-1] + "\x4d"
+
+
 def change_payload(run):
     record = run.value(run.txn("saga", "succeed", "submitted").key)
     record["02"] = record["02"][:-1] + "\x07"
@@ -467,6 +513,8 @@ DAMAGES = {
     "turn after the abort": ("lie", turn_after_the_abort),
     "cancel after the commit": ("lie", cancel_after_the_commit),
     "know less than before": ("lie", know_less_than_before),
+    "forget the abort": ("lie", forget_the_abort),
+    "forget the commit": ("lie", forget_the_commit),
     "know nothing any more": ("lie", know_nothing_any_more),
     "lie about a payment": ("lie", lie_about_a_payment),
     "register nothing": ("lie", register_nothing),
@@ -483,6 +531,10 @@ DAMAGES = {
     "keep outbox": ("left", keep_outbox), "bury message": ("left", bury_message),
     "keep frozen": ("books", keep_frozen),
     "invent": ("asked", invent), "act for nobody": ("orphan", act_for_nobody),
+    "change undo": ("asked", change_undo), "change confirm": ("asked", change_confirm),
+    "change rollback": ("asked", change_rollback), "change check": ("asked", change_check),
+    "change what an order does": ("asked", change_what_an_order_does),
+    "pay for too much": ("asked", pay_for_too_much),
     "change payload": ("asked", change_payload),
     "give two orders for one key": ("asked", give_two_orders_for_one_key),
     "order twice for one key": ("asked", order_twice_for_one_key),

@@ -17,6 +17,7 @@ REFUSED_EVENT = re.compile(r"(?:\+\d+ )?\d+\.(?:action|try|msg) FAILURE \d+ms: (
 OP_EVENT = re.compile(r"(?:\+\d+ )?(\w+)\.(\w+) SUCCESS \d+ms")
 FORWARD = {"saga": "action", "msg": "action", "tcc": "confirm", "xa": "commit"}
 TRIMMED_AT = 1000  # entries of its stream; of a longer history the beginning may be gone
+OPS = ("action", "compensate", "try", "confirm", "cancel", "commit", "rollback")
 BACK = {"saga": "compensate", "tcc": "cancel", "xa": "rollback"}
 
 
@@ -60,12 +61,16 @@ class Branch:
         head, _, payload = text.partition("payload ")
         self.payload = payload.encode("latin-1")
         words = head.split(" ")
-        urls = {words[i]: words[i + 1] for i in range(0, len(words) - 1, 2)}
-        url = urls.get("action") or urls.get("try") or urls.get("confirm") \
-            or urls.get("commit") or ""
+        self.urls = {words[i]: words[i + 1] for i in range(0, len(words) - 1, 2) if words[i] in OPS}
+        url = next((self.urls[op] for op in ("action", "try", "confirm", "commit") if op in self.urls),
+                   "")
         self.method = "/".join(url.split("/")[-2:])
         self.effect = Effect(self.method, self.payload)
         self.rows = rows
+
+    def asked(self):
+        """As its client has written it down."""
+        return [self.number, self.urls, self.payload.hex()]
 
     @property
     def state(self):
@@ -94,6 +99,7 @@ class Txn:
     def __init__(self, gid, partition, key, fields, ttl):
         self.gid, self.partition, self.key, self.fields, self.ttl = gid, partition, key, fields, ttl
         self.status, self.type = fields.get("status"), fields.get("type")
+        self.query = fields.get("00", "").removeprefix("query ").partition(" ")[0]  # its check-back
         self.branches = []
         self.log = []  # texts of its stream
 
