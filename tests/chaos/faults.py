@@ -43,7 +43,7 @@ class Performer:
         self.not_whole = 0  # faults that were left out because Redis had not recovered
         self.covered = []  # (begin, end) of each in ms of the wall clock
         self.down = set()  # names that a fault keeps down
-        self.masters = {}  # beginning → which one a fault of a master has hit
+        self.hit = {}  # beginning → which one a fault has hit that is not always its target
         self.dying = {}  # name → when it is to be killed, monotonic
         self.stopping = {}  # name → (when it must have ended, end of the fault in ms)
         self.started = {}  # name → when, monotonic
@@ -85,7 +85,7 @@ class Performer:
 
     def _note(self, what, fault, offset_s):
         self.file.write(json.dumps({"offset": round(offset_s, 3), "what": what,
-                                    **fault._asdict(), "hit": self.masters.get(fault.at)}) + "\n")
+                                    **fault._asdict(), "hit": self.hit.get(fault.at)}) + "\n")
 
     # ---- processes ----
 
@@ -125,7 +125,6 @@ class Performer:
     def _end_kill(self, fault):
         self._launch(fault.target)
 
-    _begin_store_kill, _end_store_kill = _begin_kill, _end_kill
     _begin_watcher_kill, _end_watcher_kill = _begin_kill, _end_kill
 
     def _begin_outage(self, fault):
@@ -164,27 +163,33 @@ class Performer:
     _begin_store_freeze, _end_store_freeze = _begin_freeze, _end_freeze
 
     def _begin_master_kill(self, fault):
-        self.masters[fault.at] = self.world.master_of(fault.target)
-        self._kill(self.masters[fault.at])
+        self.hit[fault.at] = self.world.master_of(fault.target)
+        self._kill(self.hit[fault.at])
 
     def _end_master_kill(self, fault):
-        self._launch(self.masters.pop(fault.at))
+        self._launch(self.hit.pop(fault.at))
+
+    def _begin_store_kill(self, fault):
+        self.hit[fault.at] = self.world.may_fall(fault.target)
+        self._kill(self.hit[fault.at])
+
+    _end_store_kill = _end_master_kill
 
     def _begin_master_freeze(self, fault):
-        self.masters[fault.at] = self.world.master_of(fault.target)
-        self._process(self.masters[fault.at]).freeze()
+        self.hit[fault.at] = self.world.master_of(fault.target)
+        self._process(self.hit[fault.at]).freeze()
 
     def _end_master_freeze(self, fault):
-        self._process(self.masters.pop(fault.at)).thaw()
+        self._process(self.hit.pop(fault.at)).thaw()
 
     def _begin_lag_kill(self, fault):
         """What the master says to its replica is late; look_after kills it, and what is late is lost."""
-        master = self.masters[fault.at] = self.world.master_of(fault.target)
+        master = self.hit[fault.at] = self.world.master_of(fault.target)
         self.network.rule([f"any>{master}"], "silent", down=True, only="replicas")
         self.dying[master] = time.monotonic() + fault.args["lag_s"]
 
     def _end_lag_kill(self, fault):
-        self._launch(self.masters.pop(fault.at))
+        self._launch(self.hit.pop(fault.at))
 
     def _let_die(self):
         for name, at in list(self.dying.items()):

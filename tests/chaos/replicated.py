@@ -50,6 +50,12 @@ class Replicated(World):
     def _name_of(self, node):
         return next(name for name, store in self.stores.items() if store is node)
 
+    def may_fall(self, name):
+        """A replica. A master that comes back before it is replaced has what it had written; with
+        everysec it puts writing off while a fsync lasts, and what it has answered meanwhile is lost,
+        for its replica then takes over what it has. So a master stays away until it is replaced."""
+        raise NotImplementedError
+
     def is_saved(self):
         """All that a replica has got is in its file, too: after a full synchronization that takes a
         while. Until then a kill -9 takes it back to where it was before."""
@@ -94,6 +100,9 @@ class Sentinel(Replicated):
 
     def master_of(self, _):
         return self._name_of(self.redis.master)
+
+    def may_fall(self, _):
+        return self._name_of(next(node for node in self.nodes if node is not self.redis.master))
 
     def fail_over(self, _):
         """As an operator orders it."""
@@ -140,6 +149,9 @@ class Cluster(Replicated):
         if node.ask("ROLE")[0] != "master":
             node = next(n for n in self.redis.masters() if self.redis.replica_of(n) is node)
         return self._name_of(node)
+
+    def may_fall(self, name):
+        return self._name_of(self.redis.replica_of(self.stores[self.master_of(name)]))
 
     def fail_over(self, name):
         """As an operator orders it."""

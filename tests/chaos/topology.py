@@ -176,6 +176,10 @@ class World:
         """Every server of Redis is well, and has what it should have."""
         raise NotImplementedError
 
+    def may_fall(self, name):
+        """Of a server and those that have the same: one that may be killed, and come back."""
+        return name
+
     def end(self):
         """Ends all; what was wrong about how the programs ran."""
         wrong = self.stack.end()
