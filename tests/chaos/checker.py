@@ -14,9 +14,11 @@ which they were written; "n" is the number of a line:
     {"n", "ask": "abort", "gid"}                                 by its client
     {"n", "ask": "order", "key", "uid", "pid", "num", "amount"}  the order API, with an idempotency key
     {"n", "ask": "pay", "order"}                                 order.Order/Paid
-    {"n", "told": …, "since": line of the question, "gid" or "key" (with "gid", "order") or "order"}
+    {"n", "told": …, "since": line of the question, "gid", "key" or both; "order" with "gid" or "key"}
 
-A "told" of a workflow may have its "result".
+    {"n", "left"}       how many had not ended a minute after everything was healed
+
+A "told" of a workflow may have its "result"; when all is over, each gid is asked for with "audit".
 
 told: a status (prepared, submitted, aborting, succeed, failed), "stored" (and no status), "registered"
 (with "branch"), "paid", "sold" and "unsold" (the desk), "absent" (no such transaction), "refused" (the
@@ -59,7 +61,9 @@ class Story:
         self.keys = {}  # idempotency key → line
         self.told = {}  # gid → lines
         self.told_of_key = {}
+        self.answers = []  # lines, of whatever
         self.paid = {}  # order → line that says so
+        self.left = None  # how many had not ended in time
         self.pays = set()  # orders that somebody wanted to pay
         self.aborts = set()  # gids that their client wanted to abort
         for line in log:
@@ -76,9 +80,12 @@ class Story:
             self.aborts.add(line["gid"])
         elif line.get("ask") == "pay":
             self.pays.add(line["order"])
-        elif line.get("told") == "paid":
-            self.paid[line["order"]] = line
+        elif "left" in line:
+            self.left = line["left"]
         elif "told" in line:
+            self.answers.append(line)
+            if line["told"] == "paid":
+                self.paid[line["order"]] = line
             if line.get("gid"):
                 self.told.setdefault(line["gid"], []).append(line)
             if line.get("key"):
@@ -105,8 +112,21 @@ def rule_lost(story, state):
             yield gid, "stored before the load, and gone"
 
 
-def rule_unfinished(_, state):
-    """Everything ends."""
+def rule_audited(story, state):
+    """When all is over, each that somebody was told of is asked for once more, and answered for."""
+    for gid, lines in story.told.items():
+        if all(line["told"] == "unknown" for line in lines):
+            continue
+        status = state.txns[gid].status if gid in state.txns else "absent"
+        told = [line["told"] for line in lines if line.get("audit")]
+        if told[-1:] != [status]:
+            yield gid, f"asked for when all was over, told {told}, and it is {status}"
+
+
+def rule_unfinished(story, state):
+    """Everything ends, in time."""
+    if story.left != 0:
+        yield "all", f"{story.left} had not ended when it was time"
     for gid, txn in state.txns.items():
         if txn.status not in ENDS:
             yield gid, f"status {txn.status}"
@@ -153,11 +173,11 @@ def _turns_of(gid, trans_type, lines):
 
 def rule_refused(story, _):
     """No request of ours is wrong. A client that calls the tries itself may come too late."""
-    for lines in list(story.told.values()) + list(story.told_of_key.values()):
-        for line in lines:
-            ask = story.asked.get(line.get("gid"), {})
-            if line["told"] == "refused" or line["told"] == "conflict" and not ask.get("client"):
-                yield line.get("gid") or line["key"], f"refused: {line.get('text')}"
+    for line in story.answers:
+        ask = story.asked.get(line.get("gid"), {})
+        if line["told"] == "refused" or line["told"] == "conflict" and not ask.get("client"):
+            yield (line.get("gid") or line.get("key") or f"order {line['order']}",
+                   f"{line['told']}: {line.get('text')}")
 
 
 def rule_asked(story, state):
@@ -450,10 +470,15 @@ def rule_record(_, state):
         if txn.status in ENDS:
             if "finished" not in txn.fields or txn.ttl <= 0:
                 yield gid, f"{txn.status}, finished {txn.fields.get('finished')}, ttl {txn.ttl}"
+            if state.logs.get((txn.partition, gid), 1) <= 0:
+                yield gid, f"{txn.status}, and the older part of its history is kept for ever"
             if " " in txn.fields.get("lease", " "):
                 yield gid, f"{txn.status}, and has the lease '{txn.fields.get('lease')}'"
         if gid not in state.recent.get(txn.partition, {}):
             yield gid, "is not in the list"
+    for partition, gid in state.logs:
+        if gid not in state.txns or state.txns[gid].partition != partition:
+            yield gid, "has a history, and no record"
 
 
 def rule_left(_, state):

@@ -322,8 +322,7 @@ class Client(threading.Thread):
                 "order.Order/Paid", mall.id_message(order)))
             if not told:
                 told = {"SUCCESS": "paid", "FAILURE": "refused"}.get(answer.result, "unknown")
-            self.tell(told, since, order=order, **({"gid": gid} if told == "refused" else {}),
-                      text=str(answer))
+            self.tell(told, since, order=order, gid=gid, text=str(answer))
             if told != "unknown":
                 return
             self.ending.wait(self.chance.uniform(0.02, 0.4))
@@ -373,12 +372,12 @@ class Client(threading.Thread):
             gid = self.chance.choice(list(self.shop.known))
             self.query(gid, self.chance.choice(self.world.coordinators))
 
-    def query(self, gid, coordinator):
+    def query(self, gid, coordinator, **more):
         since = self.log.now()
         told, answer = self.over_wire(coordinator, lambda client: client.query(gid))
         if told:
-            return self.tell(told, since, gid=gid, text=answer)
-        return self.tell(answer.status if answer.found else "absent", since, gid=gid)
+            return self.tell(told, since, gid=gid, text=answer, **more)
+        return self.tell(answer.status if answer.found else "absent", since, gid=gid, **more)
 
     # ---- a tcc or xa whose client calls the tries, or has the first phase done ----
 
@@ -541,12 +540,11 @@ class Crowd:
 
 
 def ask_all_again(shop, seed):
-    """When all is over: every transaction that somebody knows of, once more."""
+    """When all is over: every transaction that somebody knows of, once more, until it is told."""
     auditor = Client(shop, "audit", seed, Pace(1, 1), threading.Event())
     gids = {line["gid"] for line in shop.log.lines if line.get("gid") and "told" in line
             and line["told"] != "unknown"}
-    names = shop.world.coordinators
-    for n, gid in enumerate(sorted(gids)):
-        auditor.query(gid, names[n % len(names)])
+    for gid in sorted(gids):
+        auditor.until_told(gid, lambda name, gid=gid: auditor.query(gid, name, audit=True))
     for line in auditor.lines.values():
         line.close()

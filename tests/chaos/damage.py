@@ -31,10 +31,12 @@ class Run:
         return self.chance.choice(found)
 
     def txn(self, trans_type, status, told=None):
-        """A transaction of this kind, of which somebody was told so."""
+        """A transaction of this kind that a client has asked for, and of which somebody was told so."""
+        before = next(line["setup"]["gids"] for line in self.log if "setup" in line)
         gids = {line.get("gid") for line in self.log if told is None or line.get("told") == told}
         return self.pick(txn for txn in self.state.txns.values() if txn.type == trans_type
-                         and txn.status == status and (told is None or txn.gid in gids))
+                         and txn.status == status and txn.gid not in before
+                         and (told is None or txn.gid in gids))
 
     def sale(self, status):
         return self.pick(txn for txn in self.state.txns.values() if txn.status == status
@@ -92,6 +94,31 @@ def lose_all_of_it(run):
         del run.keys[key]
 
 
+def lose_what_was_there_before(run):
+    gid = run.pick(gid for line in run.log if "setup" in line for gid in line["setup"]["gids"])
+    del run.keys[run.state.txns[gid].key]
+
+
+def lose_user(run):
+    del run.keys[run.key_like(r"\{usr:.*:u:\d+")]
+
+
+def lose_product(run):
+    del run.keys[run.key_like(r"\{prd:\d+\}:h")]
+
+
+def lose_account(run):
+    """And keep its ledger."""
+    del run.keys[run.pick(key.replace("}:l:", "}:a:") for key, entry in run.keys.items()
+                          if re.match(r"\{scr:.*\}:l:", key) and entry["value"])]
+
+
+def lose_index_of_an_entry(run):
+    key = run.pick(key for key, entry in run.keys.items()
+                   if re.fullmatch(r"\{scr:.*\}:i", key) and entry["value"])
+    run.value(key).pop(run.pick(run.keys[key]["value"]))
+
+
 def lose_order(run):
     del run.keys[run.order("0")]
 
@@ -137,6 +164,19 @@ def take_and_give_back_once_more(run):
     product["ver"] = str(int(product["ver"]) + 2)
 
 
+def take_another_number(run):
+    branch = run.pick(branch for _, branch in run.state.branches()
+                      if branch.effect.what == "stock" and branch.state == "done")
+    rows = run.value(run.barrier(branch.gid, branch.number))
+    op = "action:01" if "action:01" in rows else "try:01"
+    rows[op] = f"{rows[op].rpartition('|')[0]}|{branch.effect.num + 1}"
+
+
+def change_an_order(run):
+    order = run.value(run.order("0"))
+    order["uid"] = str(int(order["uid"]) + 1)
+
+
 def spend_twice(run):
     uid, entry, score = run.pick(e for (gid, _), entries in run.state.entries.items()
                                  for e in entries if e[2] < 0)
@@ -168,6 +208,11 @@ def confirm_one_not(run):
 def confirm_and_cancel(run):
     rows = run.value(run.barrier(run.txn("tcc", "succeed").gid, "02"))
     rows["cancel:01"] = "cancel|1|tcc|"
+
+
+def act_under_another_number(run):
+    rows = run.value(run.barrier(run.txn("saga", "succeed").gid, "02"))
+    rows["action:02"] = rows["action:01"]
 
 
 def never_call_one(run):
@@ -259,22 +304,22 @@ def announce_nothing(run):
     run.put("{dsk:0}:br:nobodys:00", "hash", {"msg:01": "msg|1|msg|"})
 
 
-# ---- a lie ----
+# ---- a lie to one who has asked early: it differs from the truth, not from what was told before ----
 
 def tell_success_of_a_failure(run):
-    run.say(gid=run.txn("saga", "failed").gid, told="succeed")
+    run.say(gid=run.txn("saga", "failed").gid, told="succeed", since=0)
 
 
 def tell_failure_of_a_success(run):
-    run.say(gid=run.txn("tcc", "succeed").gid, told="failed")
+    run.say(gid=run.txn("tcc", "succeed").gid, told="failed", since=0)
 
 
 def turn_after_the_abort(run):
-    run.say(gid=run.txn("saga", "succeed").gid, told="aborting")
+    run.say(gid=run.txn("saga", "succeed").gid, told="aborting", since=0)
 
 
 def cancel_after_the_commit(run):
-    run.say(gid=run.txn("tcc", "failed").gid, told="submitted")
+    run.say(gid=run.txn("tcc", "failed").gid, told="submitted", since=0)
 
 
 def know_less_than_before(run):
@@ -299,12 +344,25 @@ def lie_about_a_payment(run):
     run.say(order=int(run.keys[run.order("0")]["value"]["id"]), told="paid")
 
 
+def refuse_a_payment(run):
+    run.say(order=run.pick(line["order"] for line in run.log if line.get("ask") == "pay"),
+            told="conflict", text="CONFLICT")
+
+
+def tell_nothing_in_the_end(run):
+    run.tell(run.pick(n for n, line in enumerate(run.log) if line.get("audit")), told="unknown")
+
+
+def ask_no_more_in_the_end(run):
+    del run.log[run.pick(n for n, line in enumerate(run.log) if line.get("audit"))]
+
+
 def refuse_a_good_request(run):
     run.say(gid=run.txn("saga", "succeed").gid, told="refused", text="INVALID")
 
 
 def register_nothing(run):
-    run.say(gid=run.txn("tcc", "failed").gid, told="registered", branch="77")
+    run.say(gid=run.txn("tcc", "failed").gid, told="registered", branch="77", since=0)
 
 
 # ---- no reason ----
@@ -370,6 +428,11 @@ def end_never(run):
     run.value(txn.key).update(status="aborting", lease="3.4")
 
 
+def end_too_late(run):
+    """All has ended, but not in time."""
+    run.tell(run.line(left=0), left=1)
+
+
 def keep_due(run):
     run.put("saga:{3}:due", "zset", {run.txn("saga", "succeed").gid: "1"})
 
@@ -386,6 +449,11 @@ def bury_message(run):
     run.put("{ord:0}:outbox:dead", "stream", [["1-1", {"reason": "no gid"}]])
 
 
+def keep_pieces_frozen(run):
+    product = run.value(run.key_like(r"\{prd:\d+\}:h"))
+    product.update(stock=str(int(product["stock"]) - 2), frozen="2")
+
+
 def keep_frozen(run):
     account = run.value(run.key_like(r"\{scr:.*:a:\d+"))
     account.update(total=str(int(account["total"]) - 5), frozen="5")
@@ -396,6 +464,20 @@ def keep_frozen(run):
 def invent(run):
     txn = run.txn("saga", "succeed")
     run.keys[txn.key.replace(txn.gid, "nobodys")] = run.keys[txn.key]
+
+
+def hold_for_nobody(run):
+    run.put("{dsk:0}:x:nobodys:01", "hash", {"held": "2"})
+
+
+def order_for_nobody(run):
+    key = run.order("0")
+    tag, _, number = key.rpartition(":")
+    run.put(f"{tag}:{int(number) + 900_000_000}", "hash", {**run.keys[key]["value"], "gid": "nobodys"})
+
+
+def grant_to_nobody(run):
+    run.value(run.key_like(r"\{scr:.*:l:\d+"))["777777"] = "10|nobodys|01|1"
 
 
 def act_for_nobody(run):
@@ -455,9 +537,37 @@ def forget_an_attempt(run):
     rewrite(run, txn, "01.action SUCCESS", "01.action ERROR")
 
 
+def forget_an_undo(run):
+    """In the history."""
+    txn = run.pick(t for t in run.state.txns.values() if not t.log and t.status == "failed"
+                   and "01.compensate SUCCESS" in t.fields.get("history", ""))
+    rewrite(run, txn, "01.compensate SUCCESS", "01.compensate ERROR")
+
+
+def forget_what_is_undone(run):
+    """In the record."""
+    txn = run.pick(t for t in run.state.txns.values() if t.type == "saga" and t.status == "failed"
+                   and t.branches[0].state == "undone")
+    del run.value(txn.key)["01.compensate"]
+
+
+def keep_the_lease(run):
+    run.value(run.txn("saga", "succeed").key)["lease"] = "1.2 somebody"
+
+
 def keep_for_ever(run):
     txn = run.txn("saga", "succeed")
     run.keys[txn.key] = {**run.keys[txn.key], "ttl": -1}
+
+
+def keep_history_for_ever(run):
+    txn = run.txn("saga", "failed")
+    events = run.value(txn.key).pop("history", "")
+    run.put(txn.key.replace(":tx:", ":log:"), "stream", [["1-1", {"events": events}]])
+
+
+def keep_history_of_nobody(run):
+    run.put("saga:{3}:log:nobodys", "stream", [["1-1", {"events": "+0 prepared"}]])
 
 
 def unlist(run):
@@ -485,15 +595,22 @@ def order_twice_for_one_key(run):
 
 DAMAGES = {
     "lose record": ("lost", lose_record), "lose all of it": ("lost", lose_all_of_it),
+    "lose what was there before": ("lost", lose_what_was_there_before),
+    "lose user": ("effect", lose_user), "lose product": ("books", lose_product),
+    "lose account": ("books", lose_account),
+    "lose index of an entry": ("books", lose_index_of_an_entry),
     "lose order": ("effect", lose_order), "lose ledger entry": ("effect", lose_ledger_entry),
     "lose piece": ("books", lose_piece), "lose message": ("outbox", lose_message),
     "lose branch": ("asked", lose_branch),
     "grant twice": ("effect", grant_twice), "spend twice": ("effect", spend_twice),
+    "take another number": ("effect", take_another_number),
+    "change an order": ("effect", change_an_order),
     "change order twice": ("effect", change_order_twice),
     "revert order twice": ("effect", revert_order_twice),
     "take and give back once more": ("books", take_and_give_back_once_more),
     "undo one branch": ("half", undo_one_branch), "forget one undo": ("half", forget_one_undo),
     "confirm one not": ("half", confirm_one_not), "confirm and cancel": ("half", confirm_and_cancel),
+    "act under another number": ("half", act_under_another_number),
     "never call one": ("half", never_call_one), "fail a message": ("message", fail_a_message),
     "call no commit": ("phase2", call_no_commit), "call no rollback": ("phase2", call_no_rollback),
     "commit what is rolled back": ("phase2", commit_what_is_rolled_back),
@@ -518,6 +635,9 @@ DAMAGES = {
     "know nothing any more": ("lie", know_nothing_any_more),
     "lie about a payment": ("lie", lie_about_a_payment),
     "register nothing": ("lie", register_nothing),
+    "tell nothing in the end": ("audited", tell_nothing_in_the_end),
+    "ask no more in the end": ("audited", ask_no_more_in_the_end),
+    "refuse a payment": ("refused", refuse_a_payment),
     "refuse a good request": ("refused", refuse_a_good_request),
     "turn round by an error": ("reason", turn_round_by_an_error),
     "send not because of an error": ("reason", send_not_because_of_an_error),
@@ -527,10 +647,14 @@ DAMAGES = {
     "time out too early": ("reason", time_out_too_early),
     "time out what has all the time": ("reason", time_out_what_has_all_the_time),
     "abort unasked": ("reason", abort_unasked),
+    "end too late": ("unfinished", end_too_late),
     "end never": ("unfinished", end_never), "keep due": ("left", keep_due), "park": ("left", park),
     "keep outbox": ("left", keep_outbox), "bury message": ("left", bury_message),
+    "keep pieces frozen": ("books", keep_pieces_frozen),
     "keep frozen": ("books", keep_frozen),
-    "invent": ("asked", invent), "act for nobody": ("orphan", act_for_nobody),
+    "invent": ("asked", invent), "hold for nobody": ("orphan", hold_for_nobody),
+    "order for nobody": ("orphan", order_for_nobody),
+    "grant to nobody": ("orphan", grant_to_nobody), "act for nobody": ("orphan", act_for_nobody),
     "change undo": ("asked", change_undo), "change confirm": ("asked", change_confirm),
     "change rollback": ("asked", change_rollback), "change check": ("asked", change_check),
     "change what an order does": ("asked", change_what_an_order_does),
@@ -540,6 +664,11 @@ DAMAGES = {
     "order twice for one key": ("asked", order_twice_for_one_key),
     "tell another history": ("history", tell_another_history),
     "forget an attempt": ("history", forget_an_attempt),
+    "keep history for ever": ("record", keep_history_for_ever),
+    "keep history of nobody": ("record", keep_history_of_nobody),
+    "forget an undo": ("history", forget_an_undo),
+    "forget what is undone": ("history", forget_what_is_undone),
+    "keep the lease": ("record", keep_the_lease),
     "keep for ever": ("record", keep_for_ever), "unlist": ("record", unlist),
 }
 

@@ -147,6 +147,7 @@ class State:
         self.entry_owners = {}
         self.queues = {}  # key → members of due, parked, outboxes, dead letters
         self.recent = {}  # partition → members
+        self.logs = {}  # (partition, gid) → time to live of the stream
         logs = {}
         for key, entry in self.keys.items():
             self._sort(key, entry, logs)
@@ -162,6 +163,7 @@ class State:
             if kind == "tx":
                 self.txns[name] = Txn(name, partition, key, value, entry["ttl"])
             elif kind == "log":
+                self.logs[partition, name] = entry["ttl"]
                 logs[partition, name] = [fields.get("events", "") for _, fields in value]
             elif kind == "recent":
                 self.recent[partition] = value
@@ -170,7 +172,7 @@ class State:
         elif kind == "br":
             gid, _, branch = name.rpartition(":")
             rows = self._rows(value)
-            if "msg" in rows:
+            if set(rows) == {"msg"}:
                 self.changes[gid] = rows["msg"][0] == "msg"
             else:
                 self.barriers[gid, branch] = rows
@@ -194,12 +196,13 @@ class State:
 
     @staticmethod
     def _rows(fields):
+        """All but the replies that are kept. Nobody of this load uses another number than 01."""
         rows = {}
         for field, value in fields.items():
             op, _, number = field.partition(":")
-            if number == "01":
+            if op != "r":
                 writer, _, _, journal = value.split("|", 3)
-                rows[op] = (writer, journal)
+                rows[op if number == "01" else field] = (writer, journal)
         return rows
 
     def _complete(self, txn, log):
