@@ -333,8 +333,9 @@ class Client(threading.Thread):
         pid = self.chance.choice([self.shop.product] + self.shop.scarce)
         key = self.gid("key")
         self.log.write(ask="order", key=key, uid=uid, pid=pid, num=num, amount=PRICE * num)
-        # Until there is an answer: what a repeat makes twice would be found nowhere else.
-        while not self.ending.is_set():
+        # Until there is an answer; and some ask again, as who loads a page anew.
+        answers = self.chance.choice((1, 1, 2))
+        while answers and not self.ending.is_set():
             since = self.log.now()
             told, reply = self.over_http(
                 "order", "/api/order/create", {"pid": pid, "num": num},
@@ -344,9 +345,8 @@ class Client(threading.Thread):
             else:
                 told = self.tell(reply.body["status"], since, key=key, gid=reply.body["gid"],
                                  order=reply.body["id"])
-            if told != "unknown":
-                return
-            self.ending.wait(self.chance.uniform(0.02, 0.4))
+            answers -= told != "unknown"
+            self.ending.wait(self.chance.uniform(0.02, 0.4) if answers else 0)
 
     def do_abort(self):
         """Somebody changes his mind."""
