@@ -72,7 +72,8 @@ static const struct conf_option options[] = {
      "as stored. The same for all coordinators.",
      NULL},
     {"wait_timeout", CONF_DURATION, AT(wait_timeout_ms), "500ms", 1, 10 * MINUTE, NULL,
-     "How long replicas may take; then a submit is answered 503, and a transition is stored again.",
+     "How long replicas may take, a third of store_timeout at most; then a submit is answered 503, "
+     "and a transition is stored again.",
      NULL},
     {"partitions", CONF_INT, AT(partitions), "16", 1, KEYS_PARTITIONS_MAX, NULL,
      "Number of key groups; fixed in Redis at the first start.", NULL},
