@@ -12,7 +12,7 @@ from schedule import is_of_redis, links_hit
 STOP_S = 12  # for a clean end (a service waits 10 s for its requests); then it is killed
 AGAIN_S = 0.5  # between two starts of what ends by itself
 # The one reason to end by itself: at its start, and longer than the setting redis_wait.
-NO_REDIS = 'msg="Redis cannot be used"'
+NO_REDIS, NO_REDIS_CODE = 'msg="Redis cannot be used"', 5
 
 
 def children_of(pid):
@@ -281,10 +281,11 @@ class Performer:
                 continue
             if time.monotonic() - self.started.get(name, 0) < AGAIN_S:
                 continue
-            code, lines = process.popen.returncode, process.log().splitlines()[-3:]
+            code, log = process.popen.returncode, process.log()
             self.ended.setdefault(name, []).append(code)
-            if not any(NO_REDIS in line for line in lines):
-                self.crashes.append(f"{name} ended by itself with {code}: " + " / ".join(lines))
+            if code != NO_REDIS_CODE or NO_REDIS not in log:  # of any of its workers
+                self.crashes.append(f"{name} ended by itself with {code}: "
+                                    + " / ".join(log.splitlines()[-3:]))
             self._launch(name)
 
     def heal(self):
