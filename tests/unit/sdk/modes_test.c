@@ -328,17 +328,24 @@ static void a_begin_that_is_not_known_may_be_cancelled(void **state)
     stage_close(&stage);
 }
 
+/* A tcc whose begin gets this error, up to the answer to its end. */
+static void begin_failing(struct failing *failing, struct stage *stage, enum wire_error_code code)
+{
+    stage_open(stage);
+    stage->refuse = WIRE_PREPARE;
+    stage->code = code;
+    failing->stage = stage;
+    struct saga_submission s = {.gid = saga_text("g")};
+    failing->tcc = saga_tcc_begin(stage->saga, &s, end_what_is_not_begun, failing);
+    wait_for(stage->loop, failing->ended.done);
+}
+
 static void its_cancel_is_repeated_like_any_end(void **state)
 {
     (void)state;
     struct stage stage;
-    struct failing failing = {.stage = &stage, .refuse = WIRE_ABORT};
-    stage_open(&stage);
-    stage.refuse = WIRE_PREPARE;
-    stage.code = WIRE_ERROR_UNAVAILABLE;
-    struct saga_submission s = {.gid = saga_text("g")};
-    failing.tcc = saga_tcc_begin(stage.saga, &s, end_what_is_not_begun, &failing);
-    wait_for(stage.loop, failing.ended.done);
+    struct failing failing = {.refuse = WIRE_ABORT};
+    begin_failing(&failing, &stage, WIRE_ERROR_UNAVAILABLE);
     assert_int_equal(failing.ended.error, SAGA_E_UNAVAILABLE);
     stage.refuse = WIRE_NONE;
     saga_tcc_end(failing.tcc, true, on_answer, &failing.again);
@@ -353,13 +360,8 @@ static void a_begin_that_is_refused_has_nothing_to_cancel(void **state)
 {
     (void)state;
     struct stage stage;
-    struct failing failing = {.stage = &stage};
-    stage_open(&stage);
-    stage.refuse = WIRE_PREPARE;
-    stage.code = WIRE_ERROR_CONFLICT;
-    struct saga_submission s = {.gid = saga_text("g")};
-    failing.tcc = saga_tcc_begin(stage.saga, &s, end_what_is_not_begun, &failing);
-    wait_for(stage.loop, failing.ended.done);
+    struct failing failing = {0};
+    begin_failing(&failing, &stage, WIRE_ERROR_CONFLICT);
     assert_int_equal(failing.ended.error, SAGA_E_INVALID);
     assert_null(strstr(stage.log, "abort "));
     stage_close(&stage);
