@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include "base/slice.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -21,6 +23,7 @@ enum err reason_set(struct reason *reason, enum err err, const char *fmt, ...)
         va_start(args, fmt);
         vsnprintf(reason->text, sizeof(reason->text), fmt, args);
         va_end(args);
+        utf8_mend(reason->text); /* printf cuts within a letter */
     }
     return err;
 }

@@ -41,8 +41,9 @@ struct reason {
     char text[256];
 };
 
-/* Sets the text (cut at the size) and returns err, so that `return reason_set(r, ERR_INVALID, …)`
- * reads well. `reason` may be NULL. */
+/* Sets the text (cut at the size; what is not UTF-8 becomes '?', so that the text can stand in a
+ * message of the protocol) and returns err, so that `return reason_set(r, ERR_INVALID, …)` reads
+ * well. `reason` may be NULL. */
 enum err reason_set(struct reason *reason, enum err err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

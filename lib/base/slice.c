@@ -144,6 +144,20 @@ bool utf8_has_control(struct slice a)
     return false;
 }
 
+void utf8_mend(char *text)
+{
+    uint32_t code;
+    for (size_t left = strlen(text); left > 0;) {
+        size_t n = utf8_decode((const unsigned char *)text, left, &code);
+        if (n == 0) {
+            *text = '?';
+            n = 1;
+        }
+        text += n;
+        left -= n;
+    }
+}
+
 char *slice_printable(struct slice a, char *out, size_t size)
 {
     const unsigned char *s = (const unsigned char *)a.ptr;

@@ -42,6 +42,8 @@ bool utf8_is_valid(struct slice a);
 size_t utf8_length(struct slice a);
 /* True when the text has a C0/C1 control character or DEL. */
 bool utf8_has_control(struct slice a);
+/* Bytes of the text that are not UTF-8 become '?'. */
+void utf8_mend(char *text);
 
 /* Writes the shortest printable form of untrusted bytes: control characters and bytes that are not
  * UTF-8 become '?'. Cuts at `size`, always terminates. Returns out. */

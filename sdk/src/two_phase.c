@@ -106,8 +106,8 @@ void two_phase_count(struct joining *joining, const char *what, const char *why)
 {
     struct two_phase *all = joining->all;
     all->succeeded += !why;
-    if (why && all->why[0] == '\0') {
-        snprintf(all->why, sizeof(all->why), "%s of branch %s: %s", what, joining->id, why);
+    if (why && !all->why.text[0]) {
+        (void)reason_set(&all->why, ERR_CANCELLED, "%s of branch %s: %s", what, joining->id, why);
     }
 }
 
@@ -188,7 +188,7 @@ void two_phase_end(struct two_phase *all, bool wanted, saga_answer_cb cb, void *
                                              .trans_type = slice_str(all->type),
                                              .wait_result = all->wait,
                                              .wait_timeout_ms = (uint32_t)all->wait_timeout_ms}};
-    const char *why = all->why[0] ? all->why : "cancelled by its initiator";
+    const char *why = all->why.text[0] ? all->why.text : "cancelled by its initiator";
     struct wire_message undo = {.kind = WIRE_ABORT,
                                 .abort = {.gid = all->gid, .reason = slice_str(why)}};
     bool submits = all->decision == DONE;

@@ -11,8 +11,6 @@
 #include "base/arena.h"
 #include "saga_internal.h"
 
-enum { TWO_PHASE_WHY_MAX = 256 };
-
 struct two_phase {
     struct saga *saga;
     struct two_phase *prev, *next; /* in saga->two_phases */
@@ -27,8 +25,8 @@ struct two_phase {
     bool gone;              /* ended; freed with the last that joins */
     enum { OPEN, DONE, UNDONE } decision;
     int branches, succeeded, joining;
-    char why[TWO_PHASE_WHY_MAX]; /* the first branch that did not succeed */
-    saga_answer_cb cb;           /* of begin, then of end */
+    struct reason why; /* the first branch that did not succeed */
+    saga_answer_cb cb; /* of begin, then of end */
     void *arg;
 };
 struct saga_tcc {

@@ -1,3 +1,4 @@
+#include "base/err.h"
 #include "base/slice.h"
 
 #include <setjmp.h>
@@ -163,6 +164,26 @@ static void what_is_printed_is_printable_and_never_cut_within_a_character(void *
     assert_string_equal(slice_printable(slice_str(NULL), out, 1), "");
 }
 
+static void a_reason_is_utf8_wherever_it_was_cut(void **state)
+{
+    (void)state;
+    struct reason reason;
+    char text[sizeof(reason.text) + 2];
+    for (size_t shift = 0; shift < 2; shift++) {
+        memset(text, 'a', shift);
+        for (size_t i = shift; i + 2 < sizeof(text); i += 2) {
+            memcpy(text + i, "é", 3);
+        }
+        assert_int_equal(reason_set(&reason, ERR_INVALID, "%s", text), ERR_INVALID);
+        assert_true(utf8_is_valid(slice_str(reason.text)));
+        assert_int_equal(strlen(reason.text), sizeof(reason.text) - 1);
+    }
+    (void)reason_set(&reason, ERR_INVALID, "'%.2s…' is '%.3s…'", "订单", "订单");
+    assert_string_equal(reason.text, "'??…' is '订…'");
+    (void)reason_set(&reason, ERR_INVALID, "订单\n");
+    assert_string_equal(reason.text, "订单\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +195,7 @@ int main(void)
         cmocka_unit_test(the_length_of_a_text_counts_code_points),
         cmocka_unit_test(control_characters_are_found),
         cmocka_unit_test(what_is_printed_is_printable_and_never_cut_within_a_character),
+        cmocka_unit_test(a_reason_is_utf8_wherever_it_was_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,6 +221,24 @@ static void a_try_that_did_not_succeed_cancels_whatever_the_program_wants(void *
     stage_close(&stage);
 }
 
+/* Wherever the long answer of the try is cut, one of the two would end within a letter. */
+static void a_long_reason_is_one_that_the_coordinator_takes(void **state)
+{
+    (void)state;
+    static const char *const payloads[] = {"8", "81"};
+    struct stage stage;
+    stage_open(&stage);
+    for (size_t i = 0; i < sizeof(payloads) / sizeof(payloads[0]); i++) {
+        struct saga_tcc *tcc = begin(&stage);
+        struct result tried = try_branch(&stage, tcc, stage.try_url, payloads[i]);
+        assert_int_equal(tried.result, SAGA_FAILURE);
+        assert_string_equal(end(&stage, tcc, true).text, "|g|aborting");
+        assert_true(utf8_is_valid(slice_str(tried.text)));
+        assert_non_null(strstr(stage.log, i == 0 ? "try of branch 01: !éé" : "branch 01: ééé"));
+    }
+    stage_close(&stage);
+}
+
 static void a_branch_that_is_not_registered_is_not_tried(void **state)
 {
     (void)state;
@@ -622,6 +640,7 @@ int main(void)
         cmocka_unit_test(an_xa_is_begun_registered_and_ended),
         cmocka_unit_test(an_xa_with_a_branch_that_nobody_knows_is_rolled_back),
         cmocka_unit_test(a_try_that_did_not_succeed_cancels_whatever_the_program_wants),
+        cmocka_unit_test(a_long_reason_is_one_that_the_coordinator_takes),
         cmocka_unit_test(a_branch_that_is_not_registered_is_not_tried),
         cmocka_unit_test(an_end_that_is_not_known_is_repeated_and_does_not_turn),
         cmocka_unit_test(a_begin_that_is_refused_leaves_nothing),

@@ -144,6 +144,14 @@ static void on_branch(void *arg, struct saga_call *call)
         saga_call_reply(call, SAGA_ONGOING, saga_text(""), NULL);
         return;
     }
+    if (payload.ptr[0] == '8') { /* one byte, then letters of two bytes, as many as a message has */
+        char why[1000] = "!";
+        for (size_t i = 1; i + 2 < sizeof(why); i += 2) {
+            memcpy(why + i, "é", 3);
+        }
+        saga_call_reply(call, SAGA_FAILURE, saga_text(""), payload.len > 1 ? why + 1 : why);
+        return;
+    }
     static const char bytes[256 * 1024 + 1];
     size_t len = payload.ptr[0] == 'b' ? sizeof(bytes) : payload.ptr[0] == 'f' ? 256 * 1024 : 0;
     saga_call_reply(call, payload.ptr[0] == 'n' ? SAGA_FAILURE : SAGA_SUCCESS,
