@@ -75,6 +75,7 @@ struct http_server {
     struct http_request *handed;
     int in_flight;
     int port;
+    char address[ADDRESS_TEXT_SIZE]; /* where it listens; so are clients of a unix socket called */
     bool draining;
     int64_t date_s; /* the second for which `date` holds */
     char date[40];
@@ -529,7 +530,11 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     conn->server = server;
     conn->pass = pass;
     conn->share.quota = server->conf.quota;
-    address_format(addr, conn->peer);
+    if (addr->sa_family == AF_UNIX) { /* it has no name: there is nothing behind the family */
+        memcpy(conn->peer, server->address, sizeof(conn->peer));
+    } else {
+        address_format(addr, conn->peer);
+    }
     socket_set_tcp(fd);
     conn->stream = http_stream_new(server->loop, fd, &conn_events, conn);
     http_stream_set_deadline(conn->stream, now_ms(conn) + server->conf.timeout_ms);
@@ -562,6 +567,7 @@ static void set_conf(struct http_server *server, const struct http_server_conf *
 {
     server->conf = *conf;
     server->conf.address = NULL;
+    snprintf(server->address, sizeof(server->address), "%s", conf->address);
     server->conf.idle_ms = conf->idle_ms > 0 ? conf->idle_ms : IDLE_DEFAULT_MS;
     admission_init(&server->admission,
                    conf->connections_max > 0 ? conf->connections_max : CONNECTIONS_DEFAULT,

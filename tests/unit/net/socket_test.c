@@ -1,7 +1,9 @@
 #include "net/dial.h"
+#include "net/http.h"
 #include "net/socket.h"
 
 #include "base/clock.h"
+#include "harness/wait_for.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -212,6 +214,40 @@ static void a_unix_socket_is_left_alone(void **state)
     close(pair[1]);
 }
 
+static void keep_request(void *arg, struct http_request *request)
+{
+    *(struct http_request **)arg = request;
+}
+
+/* The kernel tells nothing about it but the family. */
+static void an_http_client_of_a_unix_socket_is_called_by_its_path(void **state)
+{
+    (void)state;
+    enum { WAIT_MS = 10000 };
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    struct reason reason;
+    struct http_request *request = NULL;
+    char dir[] = "/tmp/sagad-http-XXXXXX", address[64];
+    static const char get[] = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+    assert_non_null(mkdtemp(dir));
+    snprintf(address, sizeof(address), "unix:%s/s", dir);
+    snprintf(un.sun_path, sizeof(un.sun_path), "%s", address + 5);
+    struct loop *loop = loop_new();
+    struct http_server_conf conf = {.address = address, .header_max = 1000, .timeout_ms = WAIT_MS};
+    struct http_server *server = http_server_open(loop, &conf, keep_request, &request, &reason);
+    assert_non_null(server);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (const void *)&un, sizeof(un)), 0);
+    assert_int_equal(send(fd, get, sizeof(get) - 1, 0), sizeof(get) - 1);
+    wait_for(loop, request);
+    assert_string_equal(http_request_peer(request), address);
+    close(fd);
+    http_server_free(server);
+    loop_free(loop);
+    unlink(un.sun_path);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +260,7 @@ int main(void)
         cmocka_unit_test(a_socket_file_is_replaced_only_when_nobody_listens),
         cmocka_unit_test(a_peer_that_lost_power_is_noticed),
         cmocka_unit_test(a_unix_socket_is_left_alone),
+        cmocka_unit_test(an_http_client_of_a_unix_socket_is_called_by_its_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
