@@ -75,7 +75,8 @@ struct saga_conf {
     int64_t barrier_ttl_ms;
     /* Initiator: the coordinator's TCP address; NULL: none. */
     const char *coordinator;
-    int64_t timeout_ms;  /* of one Redis command or request to the coordinator; 0: 3 s */
+    int64_t timeout_ms;  /* of one Redis command or request to the coordinator; 0: 3 s; 7 days at
+                            most */
     int connections_max; /* 0: 1000 */
     const struct saga_advert *advert; /* participant: registers itself; NULL: not */
     struct loop *loop;                /* an existing loop to live on; NULL: own one */

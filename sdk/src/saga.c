@@ -20,6 +20,7 @@ enum {
     WITHDRAW_MS = 1000, /* waiting for it at the end */
 };
 static const int64_t barrier_ttl_default_ms = INT64_C(7) * 24 * 3600 * 1000;
+static const int64_t timeout_max_ms = INT64_C(7) * 24 * 3600 * 1000;
 
 struct saga_bytes saga_text(const char *text)
 {
@@ -29,6 +30,12 @@ struct saga_bytes saga_text(const char *text)
 void saga_gid(char out[23])
 {
     rng_gid(out);
+}
+
+int64_t saga_in_ms(const struct saga *saga, int64_t ms)
+{
+    int64_t now_ms = loop_now_ms(saga->loop);
+    return ms < INT64_MAX - now_ms ? now_ms + ms : INT64_MAX;
 }
 
 struct slice *scratch_slices(struct saga *saga, size_t count)
@@ -75,6 +82,10 @@ static enum err conf_check(const struct saga_conf *conf, struct reason *reason)
         return reason_set(reason, ERR_INVALID,
                           "barrier_ttl_ms, timeout_ms, connections_max and redis_db must not be "
                           "negative (0 takes the default)");
+    }
+    if (conf->timeout_ms > timeout_max_ms) {
+        return reason_set(reason, ERR_INVALID, "timeout_ms must be %" PRId64 " (7 days) at most",
+                          timeout_max_ms);
     }
     struct reason why;
     if (conf->redis && redis_address_check(conf->redis, conf->redis_db, &why)) {

@@ -18,6 +18,9 @@ static void opening_says_what_is_wrong(void **state)
     assert_null(
         saga_open(&(struct saga_conf){.program = "p", .timeout_ms = -1}, error, sizeof(error)));
     assert_non_null(strstr(error, "must not be negative"));
+    assert_null(saga_open(&(struct saga_conf){.program = "p", .timeout_ms = INT64_MAX}, error,
+                          sizeof(error)));
+    assert_non_null(strstr(error, "timeout_ms must be 604800000 (7 days) at most"));
     assert_null(
         saga_open(&(struct saga_conf){.program = "p", .listen = "nonsense"}, error, sizeof(error)));
     assert_non_null(strstr(error, "nonsense"));

@@ -580,6 +580,28 @@ static void a_watch_goes_on_while_the_coordinator_is_away(void **state)
     stage_close(&stage);
 }
 
+static void a_time_that_never_comes_is_waited_for(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct result watched = {.done = false}, called = {.done = false};
+    stage_open(&stage);
+    stage.queries_open = 2;
+    saga_watch(stage.saga, saga_text("g"), INT64_MAX, on_answer, &watched);
+    wait_for(stage.loop, watched.done);
+    assert_string_equal(watched.text, "|g|succeed");
+    struct saga_submission s = {.gid = saga_text("g"), .request_timeout_ms = INT64_MAX};
+    struct result begun = {.done = false};
+    struct saga_tcc *tcc = saga_tcc_begin(stage.saga, &s, on_answer, &begun);
+    wait_for(stage.loop, begun.done);
+    struct saga_branch branch = branch_of(stage.try_url, "tcp://x/a.B/Y", "tcp://x/a.B/N", "y");
+    saga_tcc_try(tcc, &branch, on_response, &called);
+    wait_for(stage.loop, called.done);
+    assert_string_equal(called.text, "|got");
+    end(&stage, tcc, true);
+    stage_close(&stage);
+}
+
 /* One waits for an answer, one for its next question. */
 static void closing_cancels_watches(void **state)
 {
@@ -647,6 +669,7 @@ int main(void)
         cmocka_unit_test(a_watch_ends_with_the_transaction_or_its_time),
         cmocka_unit_test(a_watch_tells_of_a_parked_transaction),
         cmocka_unit_test(a_watch_goes_on_while_the_coordinator_is_away),
+        cmocka_unit_test(a_time_that_never_comes_is_waited_for),
         cmocka_unit_test(closing_cancels_watches),
         cmocka_unit_test(closing_in_the_middle_cancels_what_is_asked),
     };
