@@ -9,7 +9,7 @@
 static void on_prepared(void *arg, const struct engine_answer *answer)
 {
     struct api_call *call = arg;
-    if (answer->err == ERR_CONFLICT) {
+    if (answer->err == ERR_CONFLICT && answer->status != TXN_PREPARED) {
         api_reply_failure(call, "current status '%s', cannot prepare.",
                           txn_status_name(answer->status));
     } else if (answer->err) {

@@ -116,8 +116,8 @@ struct engine_wait {
 void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
                    engine_cb cb, void *arg);
 /* Stores a checked spec as prepared: it waits for the client's submit or abort, or for its
- * time-out. Nobody owns it meanwhile. Known and still prepared: OK, nothing is changed; else
- * CONFLICT. */
+ * time-out. Nobody owns it meanwhile. Known, of this type and still prepared: OK, nothing is
+ * changed; else CONFLICT. */
 void engine_prepare(struct engine *engine, const struct txn_spec *spec, engine_cb cb, void *arg);
 /* Adds a branch to a prepared transaction. The same again: OK. CONFLICT when it is not prepared any
  * more, is of another type, or has another branch with this id; INVALID when it has too many;

@@ -98,6 +98,7 @@ void ticket_answer(struct ticket *ticket, const struct engine_answer *answer);
 /* Answers according to the kind of ticket and the state of the transaction. */
 void ticket_answer_state(struct ticket *ticket, enum txn_status status, struct slice reason);
 void ticket_fail(struct ticket *ticket, enum err err, const char *message);
+void ticket_fail_type(struct ticket *ticket, const struct store_result *exists);
 void ticket_attach(struct ticket *ticket, struct live *live);
 void ticket_detach(struct ticket *ticket);
 /* Takes the transaction from whoever owns it, then attaches itself. */
@@ -234,8 +235,7 @@ bool live_refuses(struct live *live, struct ticket *ticket);
 
 /* engine_save.c: what is stored, and the store's answers */
 
-/* A new transaction, sent to the store. */
-struct live *live_create(struct engine *engine, struct txn *txn);
+struct live *live_create(struct engine *engine, struct txn *txn); /* sends it to the store */
 void live_save(struct live *live); /* stores what is in memory; continues with live_drive */
 void live_send(struct live *live); /* sends the same update again */
 /* Shall it be given back to the store, instead of doing live->step? */

@@ -321,7 +321,10 @@ static void create_exists(struct live *live, const struct store_result *result)
         ticket_detach(ticket);
         ticket->existed = true;
         bool ended = txn_status_is_final(result->state);
-        if (ticket->kind == TICKET_SUBMIT && ticket->starts && result->state == TXN_PREPARED) {
+        if (ticket->kind == TICKET_SUBMIT && result->type != live->txn->type) {
+            ticket_fail_type(ticket, result);
+        } else if (ticket->kind == TICKET_SUBMIT && ticket->starts &&
+                   result->state == TXN_PREPARED) {
             ticket_take(ticket, live->txn->gid);
         } else if (ticket->kind == TICKET_SUBMIT && !ended && ticket->mode != ENGINE_WAIT_STORED) {
             ticket_look(ticket, live->txn->gid, result->state);

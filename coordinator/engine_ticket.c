@@ -70,6 +70,15 @@ void ticket_fail(struct ticket *ticket, enum err err, const char *message)
     ticket_answer(ticket, &answer);
 }
 
+void ticket_fail_type(struct ticket *ticket, const struct store_result *exists)
+{
+    struct reason why;
+    enum err err =
+        reason_set(&why, ERR_CONFLICT, "trans_type is '%s'", txn_type_name(exists->type));
+    ticket->seen = exists->state;
+    ticket_fail(ticket, err, why.text);
+}
+
 /* What a request that was not carried out gets from a transaction in this state. */
 static const char *conflict_with(const struct ticket *ticket, enum txn_status status)
 {
@@ -348,15 +357,22 @@ void ticket_timer_fired(struct ticket *ticket)
 
 /* ---- between the client and the store ---- */
 
+static void prepare_exists(struct ticket *ticket, const struct store_result *result)
+{
+    ticket->existed = true;
+    if (result->type != ticket->fresh->type) {
+        ticket_fail_type(ticket, result);
+    } else {
+        ticket_answer_state(ticket, result->state, result->rollback_reason);
+    }
+}
+
 /* Both answer with the state that the store tells, or with its error. */
 static void stored(struct ticket *ticket, const struct store_result *result)
 {
     switch (result->status) {
     case STORE_OK: ticket_answer_state(ticket, TXN_PREPARED, (struct slice){0}); return;
-    case STORE_EXISTS:
-        ticket->existed = true;
-        ticket_answer_state(ticket, result->state, result->rollback_reason);
-        return;
+    case STORE_EXISTS: prepare_exists(ticket, result); return;
     case STORE_NOT_FOUND: ticket_fail(ticket, ERR_NOT_FOUND, "no such transaction"); return;
     case STORE_CONFLICT: ticket_fail(ticket, ERR_CONFLICT, result->message); return;
     case STORE_REFUSED:

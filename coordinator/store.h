@@ -33,6 +33,7 @@ struct store_result {
     int64_t now_ms;               /* the store's time, when it answered; else 0 */
     enum txn_status state;        /* EXISTS, FENCED: the stored status */
     struct slice rollback_reason; /* EXISTS; valid during the callback */
+    enum txn_type type;           /* EXISTS: of the one that is stored */
     struct txn *txn;              /* take, load with OK or FINISHED: the receiver owns it */
 };
 typedef void (*store_cb)(void *arg, const struct store_result *result);

@@ -348,14 +348,18 @@ static void read_record(const struct store_request *request, const struct redis_
     }
 }
 
-/* EXISTS and FENCED carry the stored status; one that is not a status is damage. */
+/* EXISTS and FENCED carry the stored status, EXISTS the type as well; what is none is damage. */
 static void read_state(const struct store_request *request, const struct redis_value *reply,
                        struct store_result *result, struct reason *reason)
 {
     struct slice word = store_text_at(reply, 2);
     if (txn_status_parse(word, &result->state) != ERR_OK) {
         refuse_damaged(request, result, reason, "field status is not a status");
-    } else if (result->status == STORE_EXISTS) {
+    } else if (result->status != STORE_EXISTS) {
+        return;
+    } else if (txn_type_parse(store_text_at(reply, 4), &result->type) != ERR_OK) {
+        refuse_damaged(request, result, reason, "field type is not a transaction type");
+    } else {
         result->rollback_reason = store_text_at(reply, 3);
     }
 }

@@ -14,7 +14,7 @@
 --
 -- That it was submitted, the field `created` tells. For the form of the history see txn_update.
 --
--- Returns {"OK", now} or {"EXISTS", now, status, rollback_reason}.
+-- Returns {"OK", now} or {"EXISTS", now, status, rollback_reason, type}.
 -- Repeated: the second run finds the record and writes nothing.
 local call, KEYS, ARGV = redis.call, KEYS, ARGV -- globals are looked up at each use
 if #KEYS ~= 4 or #ARGV < 8 or #ARGV % 2 ~= 0 then
@@ -31,8 +31,8 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local tx, gid, status = KEYS[1], ARGV[1], ARGV[3]
 if call('HLEN', tx) > 0 then
-    local known = call('HMGET', tx, 'status', 'rollback_reason')
-    return {'EXISTS', now, known[1] or '', known[2] or ''}
+    local known = call('HMGET', tx, 'status', 'rollback_reason', 'type')
+    return {'EXISTS', now, known[1] or '', known[2] or '', known[3] or ''}
 end
 
 local final = status == 'succeed' or status == 'failed'

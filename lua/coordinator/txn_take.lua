@@ -12,7 +12,7 @@
 -- ARGV[4]  due time in ms from now: the end of the new owner's lease
 --
 -- Returns {"OK", now, {name, value, ...}} with the new epoch; {"FINISHED", now, {...}} unchanged;
--- {"NOT_DUE", now}; {"EXISTS", now, status, rollback_reason} when it is not prepared any more;
+-- {"NOT_DUE", now}; {"EXISTS", now, status, rollback_reason, type} when it is not prepared any more;
 -- {"CONFLICT", now, why} when it is of another type, or not parked; {"NOT_FOUND", now};
 -- {"DAMAGED", now, what is wrong}: its due time moves on, so that a record which nobody can read does
 -- not stand in the way of the others, and it is noted in the parked set. Whatever else is found, but
@@ -89,7 +89,7 @@ elseif ARGV[3] ~= '0' and ARGV[3] ~= '1' then
     if stored[3] ~= ARGV[3] then
         return {'CONFLICT', now, "trans_type is '" .. (stored[3] or '') .. "'"}
     elseif status ~= 'prepared' then
-        return {'EXISTS', now, status, stored[4] or ''}
+        return {'EXISTS', now, status, stored[4] or '', stored[3]}
     end
 end
 

@@ -252,6 +252,21 @@ class PrepareTest(Tcc, ModeCase):
         self.assert_message(409, "trans type: 'tcc' current status 'succeed', cannot abort. FAILURE",
                             self.abort())
 
+    def test_a_gid_that_has_ended_is_of_one_type_too(self):
+        self.begin("a")
+        self.assert_reply(200, "SUCCESS", self.submit(wait_result=True))
+        steps = {"steps": [{"action": "http://h/x"}], "payloads": [""]}
+        for trans_type in ("saga", "msg"):
+            reply = self.send("submit", **self.body(trans_type=trans_type, **steps))
+            self.assert_message(409, "trans_type is 'tcc' FAILURE", reply)
+
+    def test_a_gid_of_another_type_cannot_be_prepared(self):
+        self.prepare()
+        reply = self.send("prepare", **self.body(
+            trans_type="msg", query_prepared="http://h/c", steps=[{"action": "http://h/x"}],
+            payloads=[""]))
+        self.assert_message(409, "trans_type is 'tcc' FAILURE", reply)
+
     def test_submit_and_abort_of_an_unknown_gid(self):
         for reply in (self.submit(), self.submit(wait_result=True), self.abort()):
             self.assertEqual((404, f"no transaction with gid: {self.id_}"),

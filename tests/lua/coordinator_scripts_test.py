@@ -138,7 +138,7 @@ class Create(Base):
         self.update(status="aborting", sets=["rollback_reason", "no stock"])
         before = self.dump()
         self.assertEqual(self.create(owner="B")[0:1] + self.create()[2:],
-                         [b"EXISTS", b"aborting", b"no stock"])
+                         [b"EXISTS", b"aborting", b"no stock", b"saga"])
         self.assertEqual(self.dump(), before)
 
     def test_lost_record_is_stored_again_as_it_was(self):
@@ -323,8 +323,8 @@ class Take(Base):
         self.assertEqual(self.take(force="saga")[0], b"OK")
         self.update(owner="B", epoch=2, expect="prepared", status="aborting",
                     sets=("rollback_reason", "no"))
-        answer, _, status, reason = self.take("C", force="saga")
-        self.assertEqual((answer, status, reason), (b"EXISTS", b"aborting", b"no"))
+        answer, _, status, reason, kind = self.take("C", force="saga")
+        self.assertEqual((answer, status, reason, kind), (b"EXISTS", b"aborting", b"no", b"saga"))
         self.assertEqual(self.hash()["lease"], "2.1 B")
         self.update(owner="B", epoch=2, rev=2, expect="aborting", status="failed")
         self.assertEqual(self.take("C", force="saga")[0], b"FINISHED")

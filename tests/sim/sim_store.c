@@ -159,6 +159,7 @@ static void apply_create(struct store_op *op)
     if (rec->exists) {
         op->result.status = STORE_EXISTS;
         op->result.state = rec->status;
+        op->result.type = op->txn->type;
         return;
     }
     op->result.status = STORE_OK;

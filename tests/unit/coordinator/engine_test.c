@@ -401,6 +401,37 @@ static void test_a_submit_of_another_type_is_a_conflict(void **state)
     assert_int_equal(fake_answered(fake, 2)->err, ERR_CONFLICT);
 }
 
+static struct txn_spec msg_spec(const char *check)
+{
+    static const struct txn_step step = {.urls[OP_ACTION] = {"tcp://p/P.S/Do", 14}};
+    return (struct txn_spec){.gid = gid,
+                             .trans_type = slice_str("msg"),
+                             .query_prepared = slice_str(check),
+                             .steps = &step,
+                             .step_count = 1};
+}
+
+static void submit_msg(struct fake *fake, const char *check)
+{
+    struct txn_spec spec = msg_spec(check);
+    engine_submit(fake->engine, &spec, (struct engine_wait){0}, fake_answer, fake);
+}
+
+/* Otherwise the client would take its message for stored. */
+static void test_what_the_store_has_of_another_type_is_a_conflict(void **state)
+{
+    struct fake *fake = *state;
+    submit_msg(fake, "");
+    fake_store_state(fake, STORE_EXISTS, TXN_SUCCEED, ""); /* a saga */
+    assert_int_equal(fake_answered(fake, 1)->err, ERR_CONFLICT);
+    struct txn_spec spec = msg_spec("http://h/check");
+    spec.prepare = true;
+    engine_prepare(fake->engine, &spec, fake_answer, fake);
+    fake_store_state(fake, STORE_EXISTS, TXN_PREPARED, "");
+    assert_int_equal(fake_answered(fake, 2)->err, ERR_CONFLICT);
+    assert_int_equal(fake_answered(fake, 2)->status, TXN_PREPARED);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fake_setup, fake_teardown)
 
 int main(void)
@@ -427,6 +458,7 @@ int main(void)
         TEST(test_what_a_take_can_answer),
         TEST(test_a_second_submit_of_a_tcc_takes_nothing_from_its_owner),
         TEST(test_a_submit_of_another_type_is_a_conflict),
+        TEST(test_what_the_store_has_of_another_type_is_a_conflict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
