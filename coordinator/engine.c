@@ -212,8 +212,7 @@ static bool was_prepared(const struct txn *txn)
 static void submit_new(struct engine *engine, struct txn *txn, struct ticket *ticket)
 {
     if (!engine_has_room(engine)) {
-        ticket_refuse(ticket, ERR_BUSY,
-                      engine->draining ? "shutting down" : "too many transactions in progress");
+        ticket_refuse_room(ticket);
         txn_free(txn);
     } else if (was_prepared(txn)) {
         ticket->fresh = txn;
@@ -236,12 +235,8 @@ void engine_submit(struct engine *engine, const struct txn_spec *spec, struct en
         ticket->end_ms = engine_now(engine) + wait.wait_ms;
     }
     struct live *live = engine_find(engine, spec->gid);
-    if (live && live->txn->type != ticket->type) {
-        ticket_refuse(ticket, ERR_CONFLICT, TICKET_OTHER_TYPE);
-    } else if (live) {
-        ticket->existed = true;
-        ticket_attach(ticket, live);
-        live_poke(live);
+    if (live) {
+        ticket_join(ticket, live);
     } else {
         submit_new(engine, txn_of(engine, spec), ticket);
     }

@@ -47,7 +47,6 @@ enum ticket_kind {
     TICKET_REGISTER, /* nothing is live */
 };
 
-#define TICKET_OTHER_TYPE "the gid belongs to a transaction of another trans_type"
 enum ticket_state {
     TICKET_NEW,      /* at a live transaction, not looked at yet */
     TICKET_APPLIED,  /* at a live transaction: its wish is in memory, the store's answer is awaited;
@@ -93,6 +92,7 @@ struct ticket {
 
 struct ticket *ticket_new(struct engine *engine, enum ticket_kind kind, engine_cb cb, void *arg);
 void ticket_refuse(struct ticket *ticket, enum err err, const char *message); /* at the next tick */
+void ticket_refuse_room(struct ticket *ticket); /* the same: there is no room, or soon no engine */
 /* Answers now; the ticket is gone afterwards. */
 void ticket_answer(struct ticket *ticket, const struct engine_answer *answer);
 /* Answers according to the kind of ticket and the state of the transaction. */
@@ -100,9 +100,9 @@ void ticket_answer_state(struct ticket *ticket, enum txn_status status, struct s
 void ticket_fail(struct ticket *ticket, enum err err, const char *message);
 void ticket_fail_type(struct ticket *ticket, const struct store_result *exists);
 void ticket_attach(struct ticket *ticket, struct live *live);
+void ticket_join(struct ticket *ticket, struct live *live); /* a submit that is not the first one */
 void ticket_detach(struct ticket *ticket);
-/* Takes the transaction from whoever owns it, then attaches itself. */
-void ticket_take(struct ticket *ticket, struct slice gid);
+void ticket_take(struct ticket *ticket, struct slice gid); /* from its owner, then attaches */
 /* Stores ticket->fresh as prepared; it belongs to nobody then. */
 void ticket_prepare(struct ticket *ticket);
 void ticket_register(struct ticket *ticket, struct slice gid, const struct store_branch *branch);

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#define OTHER_TYPE "the gid belongs to a transaction of another trans_type"
+
 /* ---- memory ---- */
 
 struct ticket *ticket_new(struct engine *engine, enum ticket_kind kind, engine_cb cb, void *arg)
@@ -126,6 +128,12 @@ void ticket_refuse(struct ticket *ticket, enum err err, const char *message)
     timer_set(ticket, engine_now(ticket->engine));
 }
 
+void ticket_refuse_room(struct ticket *ticket)
+{
+    ticket_refuse(ticket, ERR_BUSY,
+                  ticket->engine->draining ? "shutting down" : "too many transactions in progress");
+}
+
 void ticket_cancel(struct ticket *ticket)
 {
     if (ticket->live) {
@@ -158,6 +166,17 @@ void ticket_attach(struct ticket *ticket, struct live *live)
     if (live->state != LIVE_CREATING) { /* else when it is created: nobody knows its state yet */
         ticket_arm(ticket);
     }
+}
+
+void ticket_join(struct ticket *ticket, struct live *live)
+{
+    if (live->txn->type != ticket->type) {
+        ticket_refuse(ticket, ERR_CONFLICT, OTHER_TYPE);
+        return;
+    }
+    ticket->existed = true;
+    ticket_attach(ticket, live);
+    live_poke(live);
 }
 
 void ticket_detach(struct ticket *ticket)
@@ -243,15 +262,20 @@ void ticket_look(struct ticket *ticket, struct slice gid, enum txn_status seen)
 /* A msg may be submitted without having been prepared. */
 static void take_found_nothing(struct ticket *ticket)
 {
+    struct engine *engine = ticket->engine;
     struct txn *fresh = ticket->fresh;
-    if (fresh && fresh->type == TXN_MSG && engine_has_room(ticket->engine) &&
-        !engine_find(ticket->engine, fresh->gid)) {
-        ticket->fresh = NULL;
-        ticket_attach(ticket, live_create(ticket->engine, fresh));
-    } else {
+    struct live *live = fresh ? engine_find(engine, fresh->gid) : NULL;
+    if (live) { /* another submit of this gid was asked for at the same time, and was faster */
+        ticket_join(ticket, live);
+    } else if (!fresh || fresh->type != TXN_MSG) {
         ticket_fail(ticket, ERR_NOT_FOUND,
                     fresh ? "no such transaction; it must be prepared first"
                           : "no such transaction");
+    } else if (!engine_has_room(engine)) {
+        ticket_refuse_room(ticket);
+    } else {
+        ticket->fresh = NULL;
+        ticket_attach(ticket, live_create(engine, fresh));
     }
 }
 
@@ -265,7 +289,7 @@ static void take_found_end(struct ticket *ticket, const struct txn *txn)
 {
     ticket->existed = true;
     if (wants_type(ticket) && txn->type != ticket->type) {
-        ticket_fail(ticket, ERR_CONFLICT, TICKET_OTHER_TYPE);
+        ticket_fail(ticket, ERR_CONFLICT, OTHER_TYPE);
         return;
     }
     ticket->type = txn->type;
@@ -315,8 +339,7 @@ void ticket_take(struct ticket *ticket, struct slice gid)
 {
     struct engine *engine = ticket->engine;
     if (!engine_has_room(engine)) {
-        ticket_refuse(ticket, ERR_BUSY,
-                      engine->draining ? "shutting down" : "too many transactions in progress");
+        ticket_refuse_room(ticket);
         return;
     }
     gid_keep(ticket, gid);

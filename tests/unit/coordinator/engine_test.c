@@ -417,6 +417,35 @@ static void submit_msg(struct fake *fake, const char *check)
     engine_submit(fake->engine, &spec, (struct engine_wait){0}, fake_answer, fake);
 }
 
+/* Its client repeats the submit before the first one is answered. */
+static void test_a_msg_that_was_not_prepared_may_be_submitted_twice_at_once(void **state)
+{
+    struct fake *fake = *state;
+    submit_msg(fake, "http://h/check");
+    submit_msg(fake, "http://h/check");
+    assert_log(fake, "take g prepared | take g prepared");
+    fake_store(fake, STORE_NOT_FOUND);
+    fake_store(fake, STORE_NOT_FOUND);
+    assert_log(fake, "create g submitted rev 0 due 5000");
+    fake_store(fake, STORE_OK);
+    assert_int_equal(fake_answered(fake, 2)->err, ERR_OK);
+    assert_true(fake_answered(fake, 2)->existed);
+    assert_int_equal(fake_answered(fake, 2)->status, TXN_SUBMITTED);
+    assert_log(fake, "call 01.action");
+}
+
+/* To be told that there is none would mean that it never will be stored. */
+static void test_a_msg_without_room_is_told_so(void **state)
+{
+    struct fake *fake = *state;
+    fake_restart(fake, 1);
+    submit_msg(fake, "http://h/check");
+    fake_submit_with(fake, "other", 1, (struct txn_options){0}, (struct engine_wait){0});
+    fake_store(fake, STORE_NOT_FOUND);
+    fake_tick(fake, 0);
+    assert_int_equal(fake_answered(fake, 1)->err, ERR_BUSY);
+}
+
 /* Otherwise the client would take its message for stored. */
 static void test_what_the_store_has_of_another_type_is_a_conflict(void **state)
 {
@@ -459,6 +488,8 @@ int main(void)
         TEST(test_a_second_submit_of_a_tcc_takes_nothing_from_its_owner),
         TEST(test_a_submit_of_another_type_is_a_conflict),
         TEST(test_what_the_store_has_of_another_type_is_a_conflict),
+        TEST(test_a_msg_that_was_not_prepared_may_be_submitted_twice_at_once),
+        TEST(test_a_msg_without_room_is_told_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
