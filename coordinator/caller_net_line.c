@@ -97,10 +97,10 @@ void line_pump_after(struct caller_net *net, struct participant *participant)
         lines_pump_all(net);
         return;
     }
-    if (participant->line && may_send(net, participant)) {
+    while (participant->line && may_send(net, participant)) { /* one big one was many small ones */
         line_advance(participant);
-        line_deadline_update(net);
     }
+    line_deadline_update(net);
 }
 
 void line_on_deadline(void *arg)

@@ -235,6 +235,39 @@ static void test_bytes_in_flight_are_bounded(void **state)
     free(payload);
 }
 
+/* One for one, a burst of big payloads would leave so few in flight for as long as there is a line.
+ */
+static void test_a_big_payload_makes_room_for_many_small_ones(void **state)
+{
+    enum { PAYLOAD = TXN_PAYLOAD_MAX, BIG = LINK_BYTES_MAX / TXN_PAYLOAD_MAX, SMALL = 10 };
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    conf.tcp_in_flight_max = 1000;
+    conf.waiting_max = 1000;
+    open_tcp(state, &conf);
+    struct outcome big[BIG], small[SMALL];
+    char *payload = calloc(1, PAYLOAD + 1);
+    memset(payload, 'p', PAYLOAD);
+    for (int i = 0; i < BIG; i++) {
+        call_with(f, "tcp://alpha/a.B/C", payload, 20000, NULL, 0, &big[i]);
+    }
+    for (int i = 0; i < SMALL; i++) {
+        call_with(f, "tcp://alpha/a.B/C", "", 20000, NULL, 0, &small[i]);
+    }
+    wait_for(f->loop, f->a.held == BIG);
+    assert_int_equal(caller_net_stats(f->net).waiting, SMALL);
+    answer_tcp(&f->a, 0, WIRE_SUCCESS, "");
+    wait_for(f->loop, f->ended == 1);
+    assert_int_equal(caller_net_stats(f->net).waiting, 0);
+    assert_int_equal(caller_net_stats(f->net).in_flight, BIG - 1 + SMALL);
+    wait_for(f->loop, f->a.held == BIG + SMALL);
+    for (int i = 1; i < BIG + SMALL; i++) {
+        answer_tcp(&f->a, i, WIRE_SUCCESS, "");
+    }
+    wait_for(f->loop, f->ended == BIG + SMALL);
+    free(payload);
+}
+
 static void test_unused_participants_are_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -452,6 +485,7 @@ int main(void)
         CASE(test_deadline_counts_in_line),
         CASE(test_lines_take_turns_when_all_together_are_too_many),
         CASE(test_bytes_in_flight_are_bounded),
+        CASE(test_a_big_payload_makes_room_for_many_small_ones),
         CASE(test_unused_participants_are_forgotten),
         CASE(test_number_of_participants_is_bounded),
         CASE(test_free_ends_everything_silently),
