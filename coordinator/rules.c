@@ -232,12 +232,21 @@ static enum step_save late_called(const struct event *event, struct txn_op_recor
     return SAVE_NONE;
 }
 
+/* Whoever decides it: the client, its check-back or an operator. */
+static enum step_save let_go(struct txn *txn, int64_t now_ms)
+{
+    if (txn->options.delay_ms > 0) {
+        txn->run.start_at_ms = now_ms + txn->options.delay_ms;
+    }
+    return status_set(txn, TXN_SUBMITTED);
+}
+
 /* The client's own database told whether the message is to be sent. */
 static enum step_save msg_checked(struct txn *txn, const struct step_limits *limits,
                                   const struct event *event, struct txn_op_record *op)
 {
     switch (event->verdict) {
-    case CALL_SUCCESS: op_finish(op, OP_SUCCEED); return status_set(txn, TXN_SUBMITTED);
+    case CALL_SUCCESS: op_finish(op, OP_SUCCEED); return let_go(txn, event->now_ms);
     case CALL_FAILURE: return fail_branch(txn, op, event->text);
     case CALL_ONGOING: return ask_later(txn, limits, event, op);
     case CALL_ERROR:
@@ -293,13 +302,7 @@ static enum step_save abort_asked(struct txn *txn, struct slice reason)
 static enum step_save submit_asked(struct txn *txn, const struct event *event)
 {
     bool can = txn->status == TXN_PREPARED && txn->type != TXN_WORKFLOW && !txn->options.declared;
-    if (!can) {
-        return SAVE_NONE;
-    }
-    if (txn->options.delay_ms > 0) {
-        txn->run.start_at_ms = event->now_ms + txn->options.delay_ms;
-    }
-    return status_set(txn, TXN_SUBMITTED);
+    return can ? let_go(txn, event->now_ms) : SAVE_NONE;
 }
 
 static enum step_save finish_told(struct txn *txn, const struct event *event)
@@ -349,7 +352,7 @@ static enum step_save resolve(struct txn *txn, const struct event *event)
     }
     if (event->branch == txn->branch_count) {
         op_finish(op, OP_SUCCEED);
-        return status_set(txn, TXN_SUBMITTED);
+        return let_go(txn, event->now_ms);
     }
     op_succeeded(txn, event, op);
     return SAVE_FIRST;

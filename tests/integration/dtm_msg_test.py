@@ -107,6 +107,14 @@ class SubmitTest(Msg, ModeCase):
         took = self.web.calls[0].at - started
         self.assertTrue(1 <= took < 1 + SLACK_S, took)
 
+    def test_delay_of_one_that_its_check_back_lets_go(self):
+        self.prepare("a", timeout_to_fail=1, custom_data='{"delay":1}')
+        self.assert_ended("succeed")
+        check, delivery = self.web.calls[0], self.web.calls[-1]
+        self.assertEqual(["/query", "/a"], self.web.paths())
+        took = delivery.at - check.at
+        self.assertTrue(1 <= took < 1 + SLACK_S, took)
+
     def test_submit_again(self):
         gate = self.gated("/a")
         self.prepare("a", "b")
