@@ -263,9 +263,9 @@ static bool sink_is_live(void *arg, struct slice gid)
     return engine_is_live(((struct daemon *)arg)->engine, gid);
 }
 
-static void sink_adopt(void *arg, struct txn *txn)
+static void sink_adopt(void *arg, struct txn *txn, int64_t sent_ms)
 {
-    engine_adopt(((struct daemon *)arg)->engine, txn);
+    engine_adopt(((struct daemon *)arg)->engine, txn, sent_ms);
 }
 
 static void recovery_start(struct daemon *daemon)

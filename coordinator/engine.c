@@ -335,8 +335,8 @@ void engine_resolve(struct engine *engine, struct slice gid, const struct engine
     request(engine, ticket, gid);
 }
 
-void engine_adopt(struct engine *engine, struct txn *txn)
+void engine_adopt(struct engine *engine, struct txn *txn, int64_t sent_ms)
 {
-    live_adopt(engine, txn, engine_now(engine));
+    live_adopt(engine, txn, sent_ms);
     engine_announce(engine);
 }

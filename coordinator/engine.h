@@ -157,8 +157,9 @@ struct engine_resolve {
 void engine_resolve(struct engine *engine, struct slice gid, const struct engine_resolve *resolve,
                     engine_cb cb, void *arg);
 /* Drives a transaction that `take` of the store returned with OK (due: lease_ms); it belongs to the
- * engine from now on. Of two records with the same gid the one with the higher epoch stays. */
-void engine_adopt(struct engine *engine, struct txn *txn);
+ * engine from now on. The lease counts from sent_ms, when the take was asked for. Of two records
+ * with the same gid the one with the higher epoch stays. */
+void engine_adopt(struct engine *engine, struct txn *txn, int64_t sent_ms);
 int64_t engine_room(const struct engine *engine);  /* so many more may become live */
 bool engine_has_room(const struct engine *engine); /* for one more */
 /* It is driven here. Recovery leaves it alone, even when it is overdue: its lease is renewed at the

@@ -33,6 +33,7 @@ struct partition {
 
 struct take {
     struct partition *partition;
+    int64_t sent_ms;
     struct take *next; /* free list */
 };
 
@@ -185,8 +186,9 @@ static void settle(struct partition *partition)
     }
 }
 
-static void hand_over(struct partition *partition, struct txn *txn)
+static void hand_over(const struct take *take, struct txn *txn)
 {
+    struct partition *partition = take->partition;
     struct recovery *recovery = partition->recovery;
     if (recovery->stopped || FAULT("recovery.after_take_before_adopt")) {
         txn_free(txn);
@@ -194,7 +196,7 @@ static void hand_over(struct partition *partition, struct txn *txn)
     }
     partition->progress = true;
     recovery->stats.taken++;
-    recovery->sink.adopt(recovery->sink.arg, txn);
+    recovery->sink.adopt(recovery->sink.arg, txn, take->sent_ms);
 }
 
 static void on_taken(void *arg, const struct store_result *result)
@@ -207,7 +209,7 @@ static void on_taken(void *arg, const struct store_result *result)
     recovery->takes--;
     partition->taking--;
     switch (result->status) {
-    case STORE_OK: hand_over(partition, result->txn); break;
+    case STORE_OK: hand_over(take, result->txn); break;
     case STORE_FINISHED: txn_free(result->txn); break;
     case STORE_EXISTS:
     case STORE_FENCED:
@@ -240,6 +242,7 @@ static void take_one(struct partition *partition)
         take = mem_new(struct take);
     }
     take->partition = partition;
+    take->sent_ms = now_of(recovery);
     recovery->takes++;
     partition->taking++;
     struct store_due due = {.in_ms = recovery->conf.lease_ms};

@@ -18,7 +18,8 @@ struct recovery;
 struct recovery_sink {
     bool (*has_room)(void *arg);                  /* for one more */
     bool (*is_live)(void *arg, struct slice gid); /* it is driven here already */
-    void (*adopt)(void *arg, struct txn *txn);    /* the record belongs to the sink from now on */
+    /* The record belongs to the sink from now on; its lease counts from sent_ms. */
+    void (*adopt)(void *arg, struct txn *txn, int64_t sent_ms);
     void *arg;
 };
 

@@ -47,7 +47,8 @@ static void on_taken(void *arg, const struct store_result *result)
 {
     struct sim_node *node = arg;
     if (result->status == STORE_OK) {
-        engine_adopt(node->engine, result->txn);
+        int64_t under_way_ms = sim_store_now(node->world) - result->now_ms;
+        engine_adopt(node->engine, result->txn, node_now_ms(node) - under_way_ms);
     } else {
         txn_free(result->txn);
     }

@@ -159,11 +159,25 @@ static void test_a_taken_one_keeps_its_timeout(void **state)
     struct fake *fake = *state;
     struct txn *txn = fake_txn(fake, TXN_SUBMITTED, 2); /* 100 ms old */
     txn->options.timeout_to_fail_ms = 1000;
-    engine_adopt(fake->engine, txn);
+    engine_adopt(fake->engine, txn, fake->now_ms);
     fake_tick(fake, 0);
     assert_log(fake, "call 01.action");
     assert_int_equal(engine_next_ms(fake->engine), fake->now_ms + 900);
     assert_true(engine_is_live(fake->engine, gid));
+}
+
+/* The store counted the lease from before its answer: else others would take over what is alive. */
+static void test_a_take_that_was_answered_late_leaves_less_of_the_lease(void **state)
+{
+    struct fake *fake = *state;
+    engine_adopt(fake->engine, fake_txn(fake, TXN_SUBMITTED, 2), fake->now_ms - 4000);
+    fake_tick(fake, 0);
+    assert_log(fake, "call 01.action | update g submitted rev 1 due 5000 notes 0");
+    fake_restart(fake, 100);
+    engine_adopt(fake->engine, fake_txn(fake, TXN_SUBMITTED, 2), fake->now_ms - FAKE_LEASE_MS);
+    fake_tick(fake, 0);
+    assert_log(fake, "");
+    assert_int_equal(engine_live_count(fake->engine), 0);
 }
 
 /* Its owner died between the answer of the store and storing when the delay is over. */
@@ -173,7 +187,7 @@ static void test_a_taken_one_keeps_its_delay(void **state)
     struct txn *txn = fake_txn(fake, TXN_SUBMITTED, 2); /* 100 ms old */
     txn->updated_ms = txn->created_ms;
     txn->options.delay_ms = 1000;
-    engine_adopt(fake->engine, txn);
+    engine_adopt(fake->engine, txn, fake->now_ms);
     fake_tick(fake, 899);
     assert_log(fake, "");
     fake_tick(fake, 1);
@@ -223,10 +237,10 @@ static void test_of_two_records_the_higher_epoch_stays(void **state)
 {
     struct fake *fake = *state;
     start_simple(fake);
-    engine_adopt(fake->engine, fake_txn(fake, TXN_SUBMITTED, 2));
+    engine_adopt(fake->engine, fake_txn(fake, TXN_SUBMITTED, 2), fake->now_ms);
     fake_tick(fake, 0);
     assert_log(fake, "call 01.action");
-    engine_adopt(fake->engine, fake_txn(fake, TXN_SUBMITTED, 1));
+    engine_adopt(fake->engine, fake_txn(fake, TXN_SUBMITTED, 1), fake->now_ms);
     fake_tick(fake, 0);
     assert_log(fake, "");
     assert_int_equal(engine_live_count(fake->engine), 1);
@@ -421,6 +435,7 @@ int main(void)
         TEST(test_a_far_retry_stays_for_who_waits_then_goes),
         TEST(test_a_timeout_fires_at_its_time),
         TEST(test_a_taken_one_keeps_its_timeout),
+        TEST(test_a_take_that_was_answered_late_leaves_less_of_the_lease),
         TEST(test_a_taken_one_keeps_its_delay),
         TEST(test_what_the_store_lost_is_stored_anew),
         TEST(test_what_somebody_else_stored_meanwhile_is_theirs),

@@ -93,7 +93,7 @@ static void test_a_retry_takes_it_and_is_stored_before_anything_is_called(void *
 static void test_who_takes_it_and_does_nothing_parks_it_again_in_silence(void **state)
 {
     struct fake *fake = *state;
-    engine_adopt(fake->engine, parked_txn(fake)); /* its taker has died */
+    engine_adopt(fake->engine, parked_txn(fake), fake->now_ms); /* its taker has died */
     fake_tick(fake, 0);
     assert_log(fake, "update g aborting rev 1 due 0 parked notes 0");
     fake_store(fake, STORE_OK);

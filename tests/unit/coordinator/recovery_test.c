@@ -1,6 +1,7 @@
 /* Recovery against a real server: everything overdue is taken, by one coordinator only. */
 #include "store_fixture.h"
 
+#include "base/check.h"
 #include "base/mem.h"
 #include "coordinator/recovery.h"
 
@@ -13,6 +14,7 @@ struct driver {
     const char *alive; /* this gid is driven here already */
     int *adopted;      /* by number of the gid "g<number>" */
     int total;
+    int64_t sent_ms; /* when the last one was asked for */
 };
 
 static bool driver_has_room(void *arg)
@@ -27,9 +29,10 @@ static bool driver_is_live(void *arg, struct slice gid)
     return driver->alive && slice_eq_str(gid, driver->alive);
 }
 
-static void driver_adopt(void *arg, struct txn *txn)
+static void driver_adopt(void *arg, struct txn *txn, int64_t sent_ms)
 {
     struct driver *driver = arg;
+    driver->sent_ms = sent_ms;
     int64_t number;
     assert_true(slice_to_int64(slice_make(txn->gid.ptr + 1, txn->gid.len - 1), &number));
     driver->adopted[number]++;
@@ -126,6 +129,60 @@ static void test_takes_no_more_than_there_is_room(void **state)
     }
     driver_end(f, &f->a, &a);
     driver_end(f, &f->b, &b);
+}
+
+/* A store that keeps a take back until it is told. */
+struct slow {
+    struct store port;
+    struct store *real;
+    struct loop *loop;
+    int64_t sent_ms;
+    struct store_due due;
+    store_cb cb;
+    void *arg;
+};
+
+static void slow_take(struct store *port, struct slice gid, struct store_take how,
+                      struct store_due due, store_cb cb, void *arg)
+{
+    struct slow *slow = container_of(port, struct slow, port);
+    assert_true(slice_eq_str(gid, "g0") && how.which == STORE_TAKE_OVERDUE);
+    slow->sent_ms = loop_now_ms(slow->loop);
+    slow->due = due;
+    slow->cb = cb;
+    slow->arg = arg;
+}
+
+static void slow_overdue(struct store *port, int partition, int limit, store_overdue_cb cb,
+                         void *arg)
+{
+    struct slow *slow = container_of(port, struct slow, port);
+    slow->real->ops->overdue(slow->real, partition, limit, cb, arg);
+}
+
+static int slow_partitions(const struct store *port)
+{
+    (void)port;
+    return PARTITIONS;
+}
+
+static void test_the_lease_counts_from_the_question(void **state)
+{
+    static const struct store_ops ops = {
+        .take = slow_take, .overdue = slow_overdue, .partitions = slow_partitions};
+    struct fixture *f = *state;
+    struct driver a = {0};
+    struct slow slow = {.port.ops = &ops, .real = f->a.port, .loop = f->loop};
+    struct side side = {.port = &slow.port, .store = f->a.store};
+    store_many(f, 0, 1, -1);
+    driver_start(f, &side, &a, 100, 60000);
+    wait_for(f->loop, slow.cb);
+    wait_for(f->loop, loop_now_ms(f->loop) >= slow.sent_ms + 5);
+    slow.real->ops->take(slow.real, slice_str("g0"), (struct store_take){0}, slow.due, slow.cb,
+                         slow.arg);
+    wait_for(f->loop, a.total == 1);
+    assert_int_equal(a.sent_ms, slow.sent_ms);
+    driver_end(f, &f->a, &a);
 }
 
 static void test_leaves_alone_what_lives_here(void **state)
@@ -246,6 +303,7 @@ int main(void)
         store_test(test_leaves_alone_what_lives_here),
         store_test(test_looks_when_the_next_one_is_due),
         store_test(test_looks_for_what_was_released),
+        store_test(test_the_lease_counts_from_the_question),
         store_test(test_damaged_ones_stand_in_nobodys_way),
         store_test(test_goes_on_when_redis_comes_back),
         store_test(test_idle_cost),
