@@ -50,7 +50,7 @@ void cli_close(struct cli *cli);
 void cli_request(struct cli *cli, const char *path, const struct buf *body, int64_t timeout_ms,
                  struct cli_answer *answer);
 void cli_answer_fini(struct cli_answer *answer);
-/* True for status 200; otherwise prints the server's message. */
+/* True for status 200 with JSON; otherwise prints the server's message. */
 bool cli_answer_is_ok(const struct cli_answer *answer);
 /* What an answer means, in all commands alike. */
 int cli_answer_code(const struct cli_answer *answer);

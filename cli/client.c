@@ -43,6 +43,28 @@ static void on_answer(void *arg, const struct http_answer *http)
     buf_add_slice(&exchange->answer->body, http->body);
 }
 
+/* A text that came over TCP may have a NUL, and JSON a word for it, which our reader does not take:
+ * one such text must not hide all others from an operator. NULL: no JSON. */
+static struct json *parse(struct slice body)
+{
+    struct json *json = NULL;
+    struct buf text = {0};
+    buf_add_slice(&text, body);
+    for (size_t i = 0; i + 6 <= text.len; i++) {
+        if (text.data[i] == '\\') { /* what it escapes is no backslash of its own */
+            i++;
+            if (memcmp(text.data + i, "u0000", 5) == 0) {
+                memcpy(text.data + i, "ufffd", 5);
+            }
+        }
+    }
+    if (json_parse(buf_slice(&text), &json, NULL) != ERR_OK) {
+        json = NULL;
+    }
+    buf_fini(&text);
+    return json;
+}
+
 void cli_request(struct cli *cli, const char *path, const struct buf *body, int64_t timeout_ms,
                  struct cli_answer *answer)
 {
@@ -68,10 +90,7 @@ void cli_request(struct cli *cli, const char *path, const struct buf *body, int6
     }
     buf_fini(&url);
     buf_fini(&bearer);
-    if (answer->status != 0 &&
-        json_parse(buf_slice(&answer->body), &answer->json, NULL) != ERR_OK) {
-        answer->json = NULL;
-    }
+    answer->json = answer->status != 0 ? parse(buf_slice(&answer->body)) : NULL;
 }
 
 void cli_answer_fini(struct cli_answer *answer)
@@ -82,6 +101,11 @@ void cli_answer_fini(struct cli_answer *answer)
 
 bool cli_answer_is_ok(const struct cli_answer *answer)
 {
+    if (answer->status == 200 && !answer->json) {
+        fprintf(stderr, "sagactl: the coordinator answered 200, but no JSON; is it sagad? "
+                        "(--http URL)\n");
+        return false;
+    }
     if (answer->status == 200) {
         return true;
     }
@@ -106,7 +130,7 @@ static bool is_no_such_path(const struct cli_answer *answer)
 int cli_answer_code(const struct cli_answer *answer)
 {
     switch (answer->status) {
-    case 200: return CLI_OK;
+    case 200: return answer->json ? CLI_OK : CLI_SERVER;
     case 400:
     case 413: return CLI_USAGE;
     case 404: return is_no_such_path(answer) ? CLI_SERVER : CLI_NOT_SO;

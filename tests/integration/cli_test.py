@@ -13,6 +13,7 @@ from harness.dtm import PATIENT, b64
 from harness.process import wait_for
 from harness.stack import BUILD
 from harness.web import Answer
+from harness.wire import SUBMIT, WireClient, encode
 
 PROGRAM = os.path.join(BUILD, "cli/sagactl")
 
@@ -317,6 +318,17 @@ class CliTest(CliCase):
             with self.subTest(words):
                 self.ctl(*words, code=code)
 
+    def test_a_nul_in_a_text_hides_nothing(self):
+        """JSON has a word for it, which few readers take; over TCP it may come in custom_data."""
+        with WireClient(self.sagad.rpc.address) as client:
+            client.receive(client.send(SUBMIT, encode(
+                (1, self.id_), (2, "saga"), (3, [encode((3, b"x"))]), (5, True),
+                (8, '\\u0000 and \0'))))
+        self.assertIn("\\u0000", self.ctl("get", self.id_, "--json"))
+        self.assertIn(self.id_, self.ctl("get", self.id_))
+        self.assertIn(self.id_, self.ctl("list"))
+        self.assertIn("succeed", self.ctl("watch", self.id_))
+
 
 class UnclearTest(CliCase):
     """Who does not learn what became of a submit can ask for it, or repeat it under the same gid."""
@@ -359,6 +371,14 @@ class UnclearTest(CliCase):
                                           http=coordinator.url)
                         self.assertIn("whether it was stored is not known: repeat it with the "
                                       f"same gid, {gid}, ", errors)
+
+    def test_an_answer_that_is_no_json_tells_nothing(self):
+        coordinator = self.coordinator(query=Answer(200, "<html>"), all=Answer(200, ""))
+        for words in (["get", "g"], ["watch", "g"], ["keys", "g"], ["list"]):
+            with self.subTest(words):
+                errors = self.ctl(*words, code=3, http=coordinator.url)
+                self.assertEqual("sagactl: the coordinator answered 200, but no JSON; is it sagad? "
+                                 "(--http URL)\n", errors)
 
     def test_what_was_turned_away_is_not_called_unclear(self):
         for status in (401, 429):
