@@ -271,6 +271,16 @@ static int gid_choose(struct cli *cli, struct slice own, bool make, struct buf *
     return new_gid(cli, gid);
 }
 
+/* Also when it is null: a second one cannot be put beside it. */
+static bool has_member(const struct json *document, const char *name)
+{
+    const struct json *member = json_first(document);
+    while (member && !slice_eq_str(json_name(member), name)) {
+        member = json_next(member);
+    }
+    return member;
+}
+
 /* Reads a document and gives it a gid when it has none. CLI_OK or the exit code after a message. */
 static int document_read(struct cli *cli, const char *name, bool make, struct buf *body,
                          struct buf *gid)
@@ -286,7 +296,7 @@ static int document_read(struct cli *cli, const char *name, bool make, struct bu
         fprintf(stderr, "sagactl: %s: %s\n", name, reason.text);
     } else if (!json_is_object(document) || !json_first(document)) {
         fprintf(stderr, "sagactl: %s: must hold a JSON object\n", name);
-    } else if (json_get(document, "gid") && json_string(json_get(document, "gid")).len == 0) {
+    } else if (has_member(document, "gid") && json_string(json_get(document, "gid")).len == 0) {
         fprintf(
             stderr,
             "sagactl: %s: field 'gid': must be a text of 1 to 128 characters; or leave it out\n",

@@ -329,6 +329,11 @@ class CliTest(CliCase):
         self.assertIn(self.id_, self.ctl("list"))
         self.assertIn("succeed", self.ctl("watch", self.id_))
 
+    def test_a_gid_of_null_is_named_before_one_is_made(self):
+        errors = self.ctl("submit", "-", code=2, file=self.saga(gid=None))
+        self.assertEqual("sagactl: -: field 'gid': must be a text of 1 to 128 characters; or "
+                         "leave it out\n", errors)
+
 
 class UnclearTest(CliCase):
     """Who does not learn what became of a submit can ask for it, or repeat it under the same gid."""
