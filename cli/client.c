@@ -71,7 +71,9 @@ void cli_request(struct cli *cli, const char *path, const struct buf *body, int6
     struct buf url = {0}, bearer = {0};
     struct reason reason;
     *answer = (struct cli_answer){0};
-    buf_printf(&url, "%s%s", cli->http, path);
+    size_t len = strlen(cli->http);
+    buf_printf(&url, "%.*s%s", (int)(len > 0 && cli->http[len - 1] == '/' ? len - 1 : len),
+               cli->http, path); /* the path begins with one */
     buf_printf(&bearer, "Bearer %s", cli->token ? cli->token : "");
     struct http_header header = {SLICE_LIT("Authorization"), buf_slice(&bearer)};
     struct exchange exchange = {.url = url.data, .answer = answer};

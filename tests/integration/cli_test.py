@@ -334,6 +334,9 @@ class CliTest(CliCase):
         self.assertEqual("sagactl: -: field 'gid': must be a text of 1 to 128 characters; or "
                          "leave it out\n", errors)
 
+    def test_the_address_may_end_in_a_slash(self):
+        self.ctl("list", http=f"http://{self.sagad.http.address}/")
+
 
 class UnclearTest(CliCase):
     """Who does not learn what became of a submit can ask for it, or repeat it under the same gid."""
