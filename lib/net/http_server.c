@@ -117,13 +117,21 @@ struct answer {
     bool head_only;
 };
 
+/* The server's own words, in the form that the program gives them. */
+static void set_refusal(const struct http_server *server, struct answer *answer, int status,
+                        const char *why)
+{
+    const char *text = server->conf.error_body ? server->conf.error_body(status, why) : why;
+    answer->status = status;
+    answer->content_type = server->conf.error_body ? "application/json" : "text/plain";
+    answer->body = slice_str(text);
+}
+
 /* What must wait until the client takes it needs room. */
 static void make_room(struct server_conn *conn, struct answer *answer)
 {
     if (!quota_set(&conn->share, http_stream_unsent(conn->stream) + answer->body.len)) {
-        answer->status = 503;
-        answer->content_type = "text/plain";
-        answer->body = slice_str(quota_text);
+        set_refusal(conn->server, answer, 503, quota_text);
         answer->extra = slice_str(retry_header);
     }
 }
@@ -173,16 +181,8 @@ static struct slice extra_headers(int status)
 /* Answers what is wrong with a request that never reaches the handler. */
 static void refuse(struct server_conn *conn, int status, const char *why)
 {
-    struct http_server *server = conn->server;
-    const char *text = server->conf.error_body ? server->conf.error_body(status, why) : why;
-    struct answer answer = {
-        .status = status,
-        .content_type = server->conf.error_body ? "application/json" : "text/plain",
-        .body = slice_str(text),
-        .extra = extra_headers(status),
-        .minor = 1,
-        .close = true,
-    };
+    struct answer answer = {.extra = extra_headers(status), .minor = 1, .close = true};
+    set_refusal(conn->server, &answer, status, why);
     log_debug("http", "msg=\"refused\" peer=%s status=%d why=\"%s\"", conn->peer, status, why);
     answer_last(conn, &answer);
 }

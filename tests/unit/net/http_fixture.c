@@ -24,6 +24,13 @@ static const char *error_body(int status, const char *message)
     return text;
 }
 
+const char *json_error(int status, const char *message)
+{
+    static char text[200];
+    snprintf(text, sizeof(text), "{\"status\":%d,\"message\":\"%s\"}", status, message);
+    return text;
+}
+
 struct http_server_conf fixture_conf(void)
 {
     return (struct http_server_conf){.address = "127.0.0.1:0",

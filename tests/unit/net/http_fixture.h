@@ -26,7 +26,8 @@ struct fixture {
 
 void fixture_open(struct fixture *fx, const struct http_server_conf *conf);
 void fixture_close(struct fixture *fx);
-struct http_server_conf fixture_conf(void); /* loopback, any port, generous limits */
+const char *json_error(int status, const char *message); /* an error_body */
+struct http_server_conf fixture_conf(void);              /* loopback, any port, generous limits */
 
 int raw_connect(int port);
 void raw_send(struct loop *loop, int fd, const char *data, size_t n); /* turns while it cannot */

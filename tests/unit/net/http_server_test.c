@@ -605,6 +605,7 @@ static void test_without_room_in_the_quota_large_bodies_and_answers_are_refused(
     struct quota quota = {.max = 1, .used = 1}; /* others have taken all */
     struct http_server_conf conf = fixture_conf();
     conf.quota = &quota;
+    conf.error_body = json_error;
     fixture_open(&fx, &conf);
     struct buf in = {0}, large = {0};
     int fd = raw_connect(http_server_port(fx.server));
@@ -612,6 +613,7 @@ static void test_without_room_in_the_quota_large_bodies_and_answers_are_refused(
     raw_expect(fx.loop, fd, &in, quota_text, 1);
     assert_has(&in, "HTTP/1.1 503 ");
     assert_has(&in, "Retry-After: 1\r\n");
+    assert_has(&in, json_error(503, quota_text));
     raw_text(fx.loop, fd, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nhi");
     raw_expect(fx.loop, fd, &in, "body=hi", 1);
     buf_clear(&in);
