@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     ALLOW_GET = 1,
@@ -93,7 +94,8 @@ static bool token_is_right(const struct api_call *call)
         return true;
     }
     size_t scheme = strlen("Bearer ");
-    return slice_has_prefix(got, "Bearer ") &&
+    /* RFC 9110 section 11.1: the scheme in any case */
+    return got.len >= scheme && strncasecmp(got.ptr, "Bearer ", scheme) == 0 &&
            slice_eq_secret(slice_make(got.ptr + scheme, got.len - scheme), want);
 }
 

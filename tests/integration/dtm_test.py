@@ -608,7 +608,8 @@ class SecretTest(DtmCase):
     def test_http(self):
         port = self.sagad.http.number
         for header, status in ((None, 401), ("Bearer wrong", 401), ("Bearer sesam", 401),
-                               ("sesame", 401), ("Bearer sesame", 200)):
+                               ("sesame", 401), ("Basic sesame", 401), ("Bearer sesame", 200),
+                               ("bearer sesame", 200)):
             headers = {"Authorization": header} if header else {}
             reply = web.ask(port, "GET", "/api/dtmsvr/newGid", headers=headers)
             self.assertEqual((header, status), (header, reply.status))
