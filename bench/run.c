@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AGAIN_MS = 50, PROGRESS_MS = 200, BAR_WIDTH = 40 };
+enum { AGAIN_MS = 50, RAMP_MS = 20, PROGRESS_MS = 200, BAR_WIDTH = 40 };
 
 /* One of the C places; carries one transaction at a time. */
 struct slot {
@@ -19,7 +19,7 @@ struct slot {
     int64_t index; /* of its transaction */
     int64_t begin_us;
     int coordinator;
-    struct loop_timer again; /* after an error that may pass */
+    struct loop_timer timer; /* to begin; then, to go on after an error that may pass */
 };
 
 static void slot_next(struct slot *slot);
@@ -57,7 +57,7 @@ static void slot_try_again(struct slot *slot)
 {
     struct bench *bench = slot->bench;
     slot->coordinator = (slot->coordinator + 1) % bench->env.coordinators;
-    loop_timer_set(&slot->again, loop_now_ms(bench->loop) + AGAIN_MS);
+    loop_timer_set(&slot->timer, loop_now_ms(bench->loop) + AGAIN_MS);
 }
 
 static void on_submitted(void *arg, const struct saga_answer *answer)
@@ -238,6 +238,28 @@ static void slot_next(struct slot *slot)
     slot_submit(slot);
 }
 
+static void slot_begin(void *arg)
+{
+    struct slot *slot = arg;
+    loop_timer_init(&slot->timer, slot->bench->loop, slot_submit, slot);
+    slot_next(slot);
+}
+
+/* One after the other: those that begin at one moment stay together for a while, all waiting for
+   the same program while the others have nothing to do. */
+static struct slot *begin_slots(struct bench *bench)
+{
+    struct slot *slots = mem_zalloc((size_t)bench->concurrency * sizeof(*slots));
+    int64_t now_ms = loop_now_ms(bench->loop);
+    for (int64_t i = 0; i < bench->concurrency; i++) {
+        slots[i].bench = bench;
+        slots[i].coordinator = (int)(i % bench->env.coordinators);
+        loop_timer_init(&slots[i].timer, bench->loop, slot_begin, &slots[i]);
+        loop_timer_set(&slots[i].timer, now_ms + i * RAMP_MS / bench->concurrency);
+    }
+    return slots;
+}
+
 static void show_progress(const struct bench *bench)
 {
     double part = (double)bench->ended / (double)bench->total;
@@ -298,19 +320,12 @@ static void settle_all(struct bench *bench)
 
 void bench_run(struct bench *bench)
 {
-    struct slot *slots = mem_zalloc((size_t)bench->concurrency * sizeof(*slots));
-    bench->slots = slots;
     int64_t shown_ms = 0;
     if (bench->mode == BENCH_OUTBOX) {
         bench->waiting = mem_zalloc((size_t)bench->total * sizeof(struct slot *));
     }
     bench->begin_us = clock_mono_us();
-    for (int64_t i = 0; i < bench->concurrency; i++) {
-        slots[i].bench = bench;
-        slots[i].coordinator = (int)(i % bench->env.coordinators);
-        loop_timer_init(&slots[i].again, bench->loop, slot_submit, &slots[i]);
-        slot_next(&slots[i]);
-    }
+    bench->slots = begin_slots(bench);
     int64_t ended = 0, since_ms = clock_mono_ms();
     while (bench->ended < bench->total && !is_stuck(bench, ended, since_ms)) {
         since_ms = bench->ended == ended ? since_ms : clock_mono_ms();

@@ -147,8 +147,19 @@ redis_cli() { # NAME command…
   redis-cli -s "$dir/$1.sock" --user ops --pass "$OPS_PASSWORD" --no-auth-warning "${@:2}"
 }
 
+# Redis' one thread stays on one core where there are others for the rest: what it wakes up pushes it
+# around otherwise (docs/performance.md). Its child that rewrites the file must not share that core.
+redis_cores() {
+  local all
+  all=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)
+  if [[ $servers = 1 && $all = *[-,]* ]]; then
+    echo "--server_cpulist ${all%%[-,]*} --aof_rewrite_cpulist $all"
+  fi
+}
+
 start_redis() { # NAME
-  local fsync=everysec aof=yes
+  local fsync=everysec aof=yes cores
+  read -ra cores <<<"$(redis_cores)"
   case "$durability" in
     always) fsync=always ;;
     memory) aof=no ;;
@@ -157,7 +168,7 @@ start_redis() { # NAME
   # On a unix socket alone: cheaper than TCP, and nobody else can reach it.
   spawn "$1" redis-server "$root/conf/redis.conf" --port 0 --unixsocketperm 700 \
     --unixsocket "$dir/$1.sock" --dir "$dir/$1" --aclfile "$dir/conf/users.acl" \
-    --appendonly "$aof" --appendfsync "$fsync"
+    --appendonly "$aof" --appendfsync "$fsync" "${cores[@]}"
 }
 
 outbox_place() { # where the order service leaves messages; with a password, so not for a command line

@@ -43,6 +43,12 @@ def processes_of(directory):
     return found
 
 
+def cores_of(answer):
+    """{0, 1} of the list "0-1" in the last line"""
+    ranges = (part.partition("-") for part in answer.splitlines()[-1].split(","))
+    return {core for first, _, last in ranges for core in range(int(first), int(last or first) + 1)}
+
+
 class StackDirCase(unittest.TestCase):
     """Each test has a folder; what runs in it is stopped at the end."""
 
@@ -121,6 +127,18 @@ class StackTest(StackDirCase):
             self.run_stack("start", name)
             self.assertEqual(before, self.states())
         self.log_in()
+
+    @unittest.skipIf(len(os.sched_getaffinity(0)) == 1, "there is one core for all")
+    def test_redis_stays_on_one_core(self):
+        self.up()
+        all_of_us = os.sched_getaffinity(0)
+        pid = int((self.dir / "run/redis.pid").read_text().split()[0])
+        self.assertEqual({min(all_of_us)}, os.sched_getaffinity(pid))
+        others = [int(task) for task in os.listdir(f"/proc/{pid}/task") if int(task) != pid]
+        self.assertTrue(others)
+        self.assertEqual({frozenset(all_of_us)},
+                         {frozenset(os.sched_getaffinity(task)) for task in others})
+        self.assertEqual(all_of_us, cores_of(self.redis("config", "get", "aof_rewrite_cpulist")))
 
     def test_the_environment_says_where_everything_is(self):
         self.up("--coordinators", "2")
