@@ -202,7 +202,7 @@ static bool was_prepared(const struct txn *txn)
     switch (txn->type) {
     case TXN_SAGA: return false;
     case TXN_TCC: return !txn->options.declared;
-    case TXN_MSG: return txn_check_url(txn).len > 0;
+    case TXN_MSG: return txn->branch_count == 0 || txn_check_url(txn).len > 0;
     case TXN_XA:
     case TXN_WORKFLOW: return true;
     }

@@ -111,8 +111,8 @@ struct engine_wait {
 /* Stores and starts a checked spec, or lets the prepared transaction of this gid go on (then its
  * steps are those that were prepared). A known gid is never restarted: the answer tells its real
  * state (CONFLICT when it is of another type), and with a wait mode it is waited for, also when
- * another coordinator has it (by looking into the store now and then). A tcc without declared tries
- * and xa must have been prepared: NOT_FOUND. */
+ * another coordinator has it (by looking into the store now and then). A tcc without declared
+ * tries, an xa and a msg without steps must have been prepared: NOT_FOUND. */
 void engine_submit(struct engine *engine, const struct txn_spec *spec, struct engine_wait wait,
                    engine_cb cb, void *arg);
 /* Stores a checked spec as prepared: it waits for the client's submit or abort, or for its

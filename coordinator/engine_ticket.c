@@ -267,7 +267,7 @@ static void take_found_nothing(struct ticket *ticket)
     struct live *live = fresh ? engine_find(engine, fresh->gid) : NULL;
     if (live) { /* another submit of this gid was asked for at the same time, and was faster */
         ticket_join(ticket, live);
-    } else if (!fresh || fresh->type != TXN_MSG) {
+    } else if (!fresh || fresh->type != TXN_MSG || fresh->branch_count == 0) {
         ticket_fail(ticket, ERR_NOT_FOUND,
                     fresh ? "no such transaction; it must be prepared first"
                           : "no such transaction");

@@ -227,7 +227,7 @@ static enum err step_options_check(const struct txn_spec *spec, size_t index, st
 }
 
 /* How many steps there are told of at the beginning: those of a tcc that is not declared, of xa and
- * of a workflow come later. */
+ * of a workflow come later, and those of a msg may have come before, with its prepare. */
 static enum err step_count_check(const struct txn_spec *spec, enum txn_type type,
                                  struct reason *reason)
 {
@@ -241,9 +241,10 @@ static enum err step_count_check(const struct txn_spec *spec, enum txn_type type
             reason, ERR_INVALID, "steps: a %s has none; its branches are registered one by one%s",
             txn_type_name(type), type == TXN_TCC ? ", or declared with try urls" : "");
     }
-    if (has_steps && (spec->step_count == 0 || spec->step_count > TXN_BRANCHES_MAX)) {
-        return reason_set(reason, ERR_INVALID, "steps: has %zu entries; must have 1 to %d",
-                          spec->step_count, TXN_BRANCHES_MAX);
+    size_t least = type == TXN_MSG && !spec->prepare ? 0 : 1;
+    if (has_steps && (spec->step_count < least || spec->step_count > TXN_BRANCHES_MAX)) {
+        return reason_set(reason, ERR_INVALID, "steps: has %zu entries; must have %zu to %d",
+                          spec->step_count, least, TXN_BRANCHES_MAX);
     }
     return ERR_OK;
 }

@@ -143,6 +143,16 @@ class SubmitTest(Msg, ModeCase):
         self.assert_reply(200, "SUCCESS", self.submit("b", wait_result=True))
         self.assertEqual(["/a"], self.web.paths())
 
+    def test_gid_and_type_are_enough_for_a_prepared_one(self):
+        bare = {"gid": self.id_, "trans_type": "msg", "wait_result": True}
+        self.assert_message(404, f"no transaction with gid: {self.id_}",
+                            self.send("submit", **bare))
+        self.assertIsNone(self.transaction())
+        self.prepare("a", "b")
+        for _ in range(2):
+            self.assert_reply(200, "SUCCESS", self.send("submit", **bare))
+        self.assertEqual(["/a", "/b"], self.web.paths())
+
 
 class AbortTest(Msg, ModeCase):
     def test_abort_of_a_prepared_one(self):

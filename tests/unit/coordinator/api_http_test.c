@@ -264,14 +264,16 @@ static void test_token(void **state)
     struct fixture *f = *state;
     open_with(f, "s3cret");
     static const char *const wrong[] = {
-        NULL,           "",      "Bearer ", "Bearer s3cre", "Bearer s3cretx", "bearer s3cret",
-        "Basic s3cret", "s3cret"};
+        NULL,           "",       "Bearer ",     "Bearer s3cre", "Bearer s3cretx",
+        "Basic s3cret", "s3cret", "Bearers3cret"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         ask_with(f, HTTP_GET, "/api/dtmsvr/newGid", slice_make(NULL, 0), wrong[i]);
         assert_int_equal(f->status, 401);
         assert_string_equal(f->authenticate, "Bearer");
     }
     ask_with(f, HTTP_GET, "/api/dtmsvr/newGid", slice_make(NULL, 0), "Bearer s3cret");
+    assert_int_equal(f->status, 200);
+    ask_with(f, HTTP_GET, "/api/dtmsvr/newGid", slice_make(NULL, 0), "bearer s3cret");
     assert_int_equal(f->status, 200);
     get(f, "/api/ping"); /* health checks have no token */
     assert_int_equal(f->status, 200);

@@ -214,6 +214,13 @@ static void test_steps_are_counted_and_weighed(void **state)
     spec.steps = steps;
     spec.step_count = 0;
     assert_refused(&spec, "steps: has 0 entries; must have 1 to 100");
+    spec.trans_type = slice_str("msg"); /* those of its prepare, when it has been prepared */
+    assert_int_equal(txn_spec_check(&spec, NULL), ERR_OK);
+    spec.prepare = true;
+    spec.query_prepared = slice_str("http://host/check");
+    assert_refused(&spec, "steps: has 0 entries; must have 1 to 100");
+    spec = good_spec();
+    spec.steps = steps;
     spec.step_count = TXN_BRANCHES_MAX + 1;
     assert_refused(&spec, "steps: has 101 entries");
     spec.step_count = TXN_BRANCHES_MAX;
