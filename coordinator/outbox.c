@@ -123,7 +123,10 @@ static void on_settled(void *arg, const struct outbox_verdict *verdict)
         loop_defer_last(place->outbox->loop, &place->ack_task, on_ack_due, place);
         return;
     case OUTBOX_DEAD: entry_bury(entry, verdict->why); return;
-    case OUTBOX_REFUSED: place->read_at_ms = place_now(place) + OUTBOX_REFUSED_MS; break;
+    case OUTBOX_REFUSED:
+        place->refused = true;
+        place->read_at_ms = place_now(place) + OUTBOX_REFUSED_MS;
+        break;
     case OUTBOX_LEFT: break;
     }
     entry_free(entry);
@@ -278,7 +281,7 @@ static void place_open(struct place *place, const char *name, const struct outbo
         place->streams[i] = (struct stream){.place = place,
                                             .key = mem_strdup(parsed->keys[i]),
                                             .dead_key = mem_strdup(dead.data),
-                                            .cursor = "0-0"};
+                                            .cursor = OUTBOX_BEGIN};
         buf_fini(&dead);
     }
     loop_timer_init(&place->timer, outbox->loop, place_run, place);

@@ -23,6 +23,7 @@ enum {
 };
 
 #define OUTBOX_GROUP "sagad"
+#define OUTBOX_BEGIN "0-0" /* the cursor of a sweep that looks at all */
 
 /* One that was read, until it is acknowledged or given up. */
 struct entry {
@@ -44,7 +45,8 @@ struct stream {
 
 /*
  * Two activities: a round of sweeps over the streams now and then, one after the other, the first
- * round before anything is read; and reading, again when all of the last read was answered.
+ * round before anything is read, and one after the other while much is to be taken over; and
+ * reading, again when all of the last read was answered.
  */
 struct place {
     struct outbox *outbox;
@@ -61,6 +63,8 @@ struct place {
     bool split;                     /* each stream is read by itself */
     int64_t poll_ms;                /* split: how long the next pause is */
     size_t sweep_next;              /* stream_count: the round is over */
+    bool behind;                    /* the round took over some, and maybe not all */
+    bool refused;                   /* the engine has refused since it began */
     int64_t sweep_at_ms, read_at_ms;
     struct loop_timer timer;
     struct loop_task run_task, ack_task;

@@ -76,13 +76,15 @@ static void gauges_update(const struct outbox *outbox)
 static void stream_swept(struct stream *stream, const struct redis_value *value)
 {
     struct slice cursor = redis_value_str(redis_value_at(value, 0));
+    const struct redis_value *taken = redis_value_at(value, 1);
     slice_printable(cursor, stream->cursor, sizeof(stream->cursor));
+    stream->place->behind |= redis_value_count(taken) > 0 && !slice_eq_str(cursor, OUTBOX_BEGIN);
     stream->usable = true;
     stream->length = redis_value_int(redis_value_at(value, 2));
     stream->pending = redis_value_int(redis_value_at(value, 3));
     stream->oldest_ms = redis_value_int(redis_value_at(value, 4));
     if (!stream->place->outbox->stopped) {
-        stream_take_all(stream, redis_value_at(value, 1), &stream->place->claim_count);
+        stream_take_all(stream, taken, &stream->place->claim_count);
     }
 }
 
@@ -142,10 +144,12 @@ static void sweep(struct place *place)
         return;
     }
     if (place->sweep_next == place->stream_count) {
-        if (place_now(place) < place->sweep_at_ms) {
+        bool at_once = place->swept && place->behind && !place->refused;
+        if (!at_once && place_now(place) < place->sweep_at_ms) {
             return;
         }
         place->sweep_next = 0;
+        place->behind = place->refused = false;
     }
     if (!place->mode_known) {
         mode_ask(place);

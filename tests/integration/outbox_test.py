@@ -137,6 +137,20 @@ class OneTest(OutboxCase):
         self.await_empty()
         self.assertEqual({gid: 1 for gid in gids}, self.delivered())
 
+    def test_many_that_a_dead_reader_has_are_taken_over_one_look_after_the_other(self):
+        """As many are left behind when the store was away, or when many readers have died."""
+        gids = [self.gid() for _ in range(1500)]
+        self.await_empty()
+        self.sagad.kill()
+        ids = [self.add(gid) for gid in gids]
+        self.redis.ask("XREADGROUP", "GROUP", GROUP, "dead", "COUNT", len(ids), "STREAMS", STREAM,
+                       ">")
+        self.redis.ask("XCLAIM", STREAM, GROUP, "dead", 0, *ids, "IDLE", 3600000, "JUSTID")
+        self.sagad.start()
+        self.await_delivered(*gids)
+        self.await_empty()
+        self.assertEqual({gid: 1 for gid in gids}, self.delivered())
+
     def test_poison_stands_in_nobodys_way(self):
         dead, consumed = self.metric("dead_total"), self.metric("consumed_total")
         long, good = self.gid(), self.gid()
