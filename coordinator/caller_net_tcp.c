@@ -122,6 +122,13 @@ static void on_reply(void *arg, enum err err, const struct wire_message *reply, 
     }
 }
 
+/* A year may be left, and the wire tells 49 days. */
+static uint32_t timeout_told(const struct tcp_link *link, const struct link_call *call)
+{
+    int64_t left_ms = call->deadline_ms - loop_now_ms(link->loop);
+    return left_ms < 1 ? 1 : left_ms < UINT32_MAX ? (uint32_t)left_ms : UINT32_MAX;
+}
+
 void tcp_link_send(struct tcp_link *link, const struct link_call *call, link_cb cb, void *arg)
 {
     struct wire_header headers[WIRE_HEADERS_MAX];
@@ -129,7 +136,6 @@ void tcp_link_send(struct tcp_link *link, const struct link_call *call, link_cb 
     for (size_t i = 0; i < call->header_count; i++) {
         headers[i] = (struct wire_header){call->headers[i].name, call->headers[i].value};
     }
-    int64_t left_ms = call->deadline_ms - loop_now_ms(link->loop);
     struct wire_message request = {
         .kind = WIRE_CALL,
         .call = {.gid = call->gid,
@@ -138,7 +144,7 @@ void tcp_link_send(struct tcp_link *link, const struct link_call *call, link_cb 
                  .trans_type = call->trans_type,
                  .method = call->rest,
                  .payload = call->payload,
-                 .timeout_ms = (uint32_t)(left_ms > 0 ? left_ms : 1),
+                 .timeout_ms = timeout_told(link, call),
                  .started_ms = call->started_ms,
                  .headers = headers,
                  .header_count = call->header_count,

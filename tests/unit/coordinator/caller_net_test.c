@@ -97,6 +97,19 @@ static void test_deadline_ends_a_call_and_the_late_answer_is_ignored(void **stat
     assert_string_equal(next.message, "mine");
 }
 
+static void test_a_deadline_that_the_wire_cannot_tell_is_told_as_the_longest(void **state)
+{
+    struct fixture *f = *state;
+    struct caller_net_conf conf = conf_small(f);
+    open_tcp(state, &conf);
+    struct outcome outcome;
+    call_with(f, "tcp://alpha/a.B/C", "", INT64_C(4294967296) + 1000, NULL, 0, &outcome);
+    wait_for(f->loop, f->a.held == 1);
+    assert_true(rpc_request_message(f->a.tcp_held[0])->call.timeout_ms == UINT32_MAX);
+    answer_tcp(&f->a, 0, WIRE_SUCCESS, "fine");
+    wait_for(f->loop, outcome.done);
+}
+
 static void test_unreachable_unknown_and_malformed_are_errors(void **state)
 {
     struct fixture *f = *state;
@@ -479,6 +492,7 @@ int main(void)
         CASE(test_tcp_results),
         CASE(test_tcp_error_frame_and_dropped_connection_are_errors),
         CASE(test_deadline_ends_a_call_and_the_late_answer_is_ignored),
+        CASE(test_a_deadline_that_the_wire_cannot_tell_is_told_as_the_longest),
         CASE(test_unreachable_unknown_and_malformed_are_errors),
         CASE(test_calls_over_the_cap_wait_in_order),
         CASE(test_full_line_is_an_error_and_others_are_not_concerned),
