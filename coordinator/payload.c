@@ -6,6 +6,14 @@
 static const struct slice mark_begin = SLICE_LIT("${");
 static const struct slice mark_end = SLICE_LIT(".result}");
 
+/* The end of the id that begins here, or NULL. No further away than an id may be long: a payload of
+ * nothing but beginnings would be read to its end for each of them. */
+static const char *mark_end_find(const char *name, const char *end)
+{
+    size_t len = (size_t)(end - name), most = TXN_BRANCH_ID_MAX + mark_end.len;
+    return memmem(name, len < most ? len : most, mark_end.ptr, mark_end.len);
+}
+
 /* Cuts the text before the next reference and the id in it from the front of `rest`. False: there
  * is none, and `before` is all of it. */
 static bool reference_next(struct slice *rest, struct slice *before, struct slice *id)
@@ -14,7 +22,7 @@ static bool reference_next(struct slice *rest, struct slice *before, struct slic
     const char *at = rest->ptr;
     while (at && (at = memmem(at, (size_t)(end - at), mark_begin.ptr, mark_begin.len))) {
         const char *name = at + mark_begin.len;
-        const char *close = memmem(name, (size_t)(end - name), mark_end.ptr, mark_end.len);
+        const char *close = mark_end_find(name, end);
         if (close &&
             txn_branch_id_check(slice_make(name, (size_t)(close - name)), NULL) == ERR_OK) {
             *before = slice_make(rest->ptr, (size_t)(at - rest->ptr));
@@ -45,20 +53,22 @@ static size_t step_find(const struct txn_spec *spec, struct slice id)
     return i;
 }
 
-/* Everything that must have succeeded before `index`: marks it in `before`. The steps wait for one
- * another without a cycle, so that as many rounds as there are steps find all. */
+/* Everything that must have succeeded before `index`: marks it in `before`, until a round finds no
+ * more. */
 static void predecessors_mark(const struct txn_spec *spec, size_t index, bool *before)
 {
     before[index] = true;
-    for (size_t round = 0; round < spec->step_count; round++) {
+    for (bool found = true; found;) {
+        found = false;
         for (size_t i = 0; i < spec->step_count; i++) {
             const struct txn_step *step = &spec->steps[i];
             for (size_t a = 0; before[i] && a < step->after_count; a++) {
+                found = found || !before[step->after[a]];
                 before[step->after[a]] = true;
             }
         }
     }
-    before[index] = false;
+    before[index] = false; /* nothing comes before itself: the steps wait without a cycle */
 }
 
 static bool comes_before(const struct txn_spec *spec, size_t earlier, size_t later)

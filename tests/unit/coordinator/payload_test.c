@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -116,6 +117,50 @@ static void test_number_of_references_is_bounded(void **state)
     buf_fini(&payload);
 }
 
+/* All work waits while a payload is read. */
+static void test_a_large_text_that_looks_like_references_is_read_in_no_time(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"${", "${a}", "${01", "${-.result}"};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        struct buf payload = {0};
+        while (payload.len + strlen(parts[i]) < TXN_PAYLOAD_MAX) {
+            buf_add_str(&payload, parts[i]);
+        }
+        struct txn_spec spec = spec_of(payload.data);
+        clock_t begun = clock();
+        assert_int_equal(payload_check(&spec, TXN_SAGA, NULL), ERR_OK);
+        assert_true(clock() - begun < CLOCKS_PER_SEC / 5);
+        buf_fini(&payload);
+    }
+}
+
+/* Every step names as much as it may of all that come before it. */
+static void test_many_references_in_a_dense_order_are_checked_in_no_time(void **state)
+{
+    (void)state;
+    struct txn_step many[TXN_BRANCHES_MAX];
+    uint8_t before[TXN_BRANCHES_MAX];
+    struct buf payload = {0};
+    for (int i = 0; i < PAYLOAD_REFERENCES_MAX; i++) {
+        buf_add_str(&payload, "${01.result}");
+    }
+    for (size_t i = 0; i < TXN_BRANCHES_MAX; i++) {
+        before[i] = (uint8_t)i;
+        many[i] = (struct txn_step){.after = before, .after_count = i};
+        many[i].payload = i > 0 ? buf_slice(&payload) : slice_str(NULL);
+    }
+    struct txn_spec spec = {
+        .options = {.keep_results = true, .concurrent = true},
+        .steps = many,
+        .step_count = TXN_BRANCHES_MAX,
+    };
+    clock_t begun = clock();
+    assert_int_equal(payload_check(&spec, TXN_SAGA, NULL), ERR_OK);
+    assert_true(clock() - begun < CLOCKS_PER_SEC / 5);
+    buf_fini(&payload);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +169,8 @@ int main(void)
         cmocka_unit_test(test_only_steps_that_come_before_may_be_named),
         cmocka_unit_test(test_a_concurrent_saga_may_name_what_it_comes_after),
         cmocka_unit_test(test_number_of_references_is_bounded),
+        cmocka_unit_test(test_a_large_text_that_looks_like_references_is_read_in_no_time),
+        cmocka_unit_test(test_many_references_in_a_dense_order_are_checked_in_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
