@@ -211,9 +211,9 @@ static void on_update(void *arg, struct saga_call *call)
     if (!data_decode(call, order_UpdateRequest_fields, &request)) {
         return;
     }
-    if (!request.has_uid || request.has_pid || request.has_status) {
-        refuse(call, "bad_update: uid (the owner) must be given; pid and status of an order cannot "
-                     "change");
+    if (!request.has_uid || request.uid < 1 || request.has_pid || request.has_status) {
+        refuse(call, "bad_update: uid (the owner) must be given, 1 or more; pid and status of an "
+                     "order cannot change");
         return;
     }
     if (request.has_amount && (request.amount < 0 || request.amount > ORDER_AMOUNT_MAX)) {

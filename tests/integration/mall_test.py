@@ -213,6 +213,9 @@ class OrderTest(MallCase):
                              (((2, self.other_uid), (4, 5)), "no_order")):
             reply = client.call("order.Order/Update", encode((1, order_id), *fields))
             self.assertEqual((FAILURE, code), (reply.result, reply.message.partition(":")[0]))
+        nobody = encode((1, order_id)) + b"\x10\x00"  # uid = 0, which encode leaves out
+        reply = client.call("order.Order/Update", nobody)
+        self.assertEqual((FAILURE, "bad_update"), (reply.result, reply.message.partition(":")[0]))
         self.assertEqual("1", self.order(order_id)["ver"])
         reply = client.call("order.Order/Update", encode((1, order_id), (2, self.uid), (4, 5)))
         self.assertEqual((SUCCESS, "2"), (reply.result, self.order(order_id)["ver"]))
