@@ -9,7 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_BIND = 4, DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
+enum {
+    EXIT_USAGE = 2,
+    EXIT_CONFIG = 3,
+    EXIT_BIND = 4,
+    DRAIN_MS = 10000,
+    DRAIN_LOOK_MS = 20,
+    CLOSE_MS = 2000
+};
 
 static const char *or_null(const char *text)
 {
@@ -135,14 +142,17 @@ static void on_start(struct service *service, bool good)
              web_port(service->web), saga_port(service->saga));
 }
 
-/* Requests in flight end first; looked at now and then, because they end anywhere. */
+/* Requests in flight end first; looked at now and then, because they end anywhere. Those that wait
+ * for longer than we do, an order for its saga, are answered 503 when all is closed. */
 static void drain_look(void *arg)
 {
     struct service *service = arg;
-    if (web_in_flight(service->web) == 0 && service->withdrawn) {
+    int64_t now_ms = loop_now_ms(service->loop);
+    bool all_ended = web_in_flight(service->web) == 0 && service->withdrawn;
+    if (all_ended || now_ms >= service->drain_end_ms) {
         saga_stop(service->saga);
     } else {
-        loop_timer_set(&service->drain_timer, loop_now_ms(service->loop) + DRAIN_LOOK_MS);
+        loop_timer_set(&service->drain_timer, now_ms + DRAIN_LOOK_MS);
     }
 }
 
@@ -161,7 +171,8 @@ static void on_signal(void *arg)
     log_info("service", "msg=\"stopping\" program=%s", service->name);
     saga_withdraw(service->saga, on_withdrawn, service);
     web_drain(service->web);
-    alarm(DRAIN_MS / 1000); /* the kernel ends us should a request never end */
+    alarm((DRAIN_MS + CLOSE_MS) / 1000); /* the kernel ends us should closing never end */
+    service->drain_end_ms = loop_now_ms(service->loop) + DRAIN_MS;
     loop_timer_set(&service->drain_timer, loop_now_ms(service->loop) + DRAIN_LOOK_MS);
 }
 

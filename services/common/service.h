@@ -20,6 +20,7 @@ struct service {
     const struct service_settings *settings;
     const char *jwt_secret;
     struct loop_timer drain_timer;
+    int64_t drain_end_ms;         /* then it ends, whatever is in flight */
     bool withdrawn;               /* off the list of registered instances */
     struct service_delay *delays; /* answers that the injected fault holds back */
     const struct service_program *program;

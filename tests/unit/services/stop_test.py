@@ -1,4 +1,4 @@
-"""A service that is told to stop, twice, with work under way ends cleanly: exit 0, every client gets
+"""A service that is told to stop, once or twice, with work under way ends cleanly: exit 0, every client gets
 an answer or the end of its connection, and nothing freed is touched (seen when built with asan).
 
 Usage: stop_test.py USERD PRODUCTD"""
@@ -72,11 +72,12 @@ class Service:
                        % (path.encode(), len(text), text))
         return client
 
-    def stop(self):
-        """Both signals; the second once the first has shown."""
+    def stop(self, twice=True):
+        """Both signals; the second once the first has shown. Or the first alone."""
         self.process.send_signal(signal.SIGTERM)
         self.wait_line(r"msg=\"?stopping")
-        self.process.send_signal(signal.SIGTERM)
+        if twice:
+            self.process.send_signal(signal.SIGTERM)
         rest = self.process.communicate(timeout=30)[1]
         return self.process.returncode, "".join(self.lines) + rest
 
@@ -112,8 +113,8 @@ class Stop(unittest.TestCase):
         service.wait_ready()
         return service
 
-    def ends_cleanly(self, service):
-        code, errors = service.stop()
+    def ends_cleanly(self, service, **how):
+        code, errors = service.stop(**how)
         self.assertEqual(code, 0, errors)
         self.assertNotIn("Sanitizer", errors)
 
@@ -136,6 +137,13 @@ class Stop(unittest.TestCase):
         self.ends_cleanly(service)
         for client in clients:
             self.assertRegex(read_all(client), rb"^$|^HTTP/1.1 503 ")
+
+    def test_a_request_that_takes_longer_than_the_stop_is_answered(self):
+        service = self.start(USERD)
+        client = service.post("/api/user/login", {"mobile": "1234", "password": "secret"})
+        self.redis.wait_command(b"GET")
+        self.ends_cleanly(service, twice=False)
+        self.assertRegex(read_all(client), rb"^HTTP/1.1 503 ")
 
     def test_passwords_that_are_being_hashed_are_given_up(self):
         service = self.start(USERD)
