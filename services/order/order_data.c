@@ -115,6 +115,13 @@ static void list_finish(struct list *list, const struct data_answer *answer)
     free(list);
 }
 
+static int newest_first(const void *a, const void *b)
+{
+    const order_DetailResponse *x = a;
+    const order_DetailResponse *y = b;
+    return (x->id < y->id) - (x->id > y->id);
+}
+
 static void on_list_record(void *arg, const struct data_answer *answer)
 {
     struct list *list = arg;
@@ -127,6 +134,9 @@ static void on_list_record(void *arg, const struct data_answer *answer)
     if (list->pending == 0) {
         struct data_answer away = {DATA_AWAY, slice_str("redis is away"), NULL};
         struct data_answer ok = {DATA_OK, slice_str(""), NULL};
+        /* What Redis Cluster moves just now was answered behind the others. */
+        qsort(list->response.data, list->response.data_count, sizeof(list->response.data[0]),
+              newest_first);
         list_finish(list, list->failed ? &away : &ok);
     }
 }

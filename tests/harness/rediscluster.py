@@ -1,5 +1,6 @@
 """A Redis Cluster of three masters with a replica each."""
 import binascii
+import contextlib
 import os
 import re
 import subprocess
@@ -173,14 +174,26 @@ class RedisCluster:
     def move_slot(self, slot, keys_at_once):
         """To the next master, with all that is in it; returns when the replicas of both know it. No
         node may fail meanwhile: then Redis needs the hand of an operator."""
+        with self.moving_slot(slot, keys_at_once):
+            pass
+
+    @contextlib.contextmanager
+    def moving_slot(self, slot, keys_at_once, first=()):
+        """As move_slot, but after the keys `first` the rest moves when the block ends."""
         masters = sorted(self.masters(), key=lambda node: node.announced)
         source = self.owner_of(slot)
         target = masters[(masters.index(source) + 1) % len(masters)]
         ids = {node: node.ask("CLUSTER", "MYID") for node in (source, target)}
+
+        def migrate(keys):
+            source.ask("MIGRATE", "127.0.0.1", target.announced[0], "", 0, 10_000, "KEYS", *keys)
         target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        if first:
+            migrate(first)
+        yield
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, keys_at_once):
-            source.ask("MIGRATE", "127.0.0.1", target.announced[0], "", 0, 10_000, "KEYS", *keys)
+            migrate(keys)
         target.await_replica()
         target.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
         source.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target])

@@ -7,7 +7,7 @@ from cluster_test import FlowsOnCluster
 from harness.case import StackCase
 from harness.load import LoadCase
 from harness.process import wait_for
-from harness.rediscluster import RedisCluster
+from harness.rediscluster import RedisCluster, key_slot
 from outbox_test import OutboxCase
 
 
@@ -42,6 +42,19 @@ class FlowsTest(FlowsOnCluster, StackCase):
 
     def nodes(self):
         return self.redis.nodes
+
+
+class MovingSlotTest(StackCase):
+    stack_options = {"redis": RedisCluster}
+
+    def test_a_list_is_in_order_while_its_slot_moves(self):
+        """What has moved already is answered later."""
+        pid = self.make_product(5)
+        made = [self.post("order", "create", pid=pid).body["id"] for _ in range(5)]
+        keys = [f"{{ord:0}}:o:{order_id}" for order_id in made]
+        with self.redis.moving_slot(key_slot(keys[0]), 100, first=keys[2:4]):
+            listed = self.post("order", "list")
+            self.assertEqual(made[::-1], [order["id"] for order in listed.body], listed.text)
 
 
 class ClusterLoadCase(LoadCase):
