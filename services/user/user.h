@@ -54,9 +54,12 @@ typedef void (*user_cb)(void *arg, const struct data_answer *answer,
 void user_load(struct user_service *user, int64_t id, user_cb cb, void *arg);
 void user_load_by_mobile(struct user_service *user, struct slice mobile, user_cb cb, void *arg);
 void user_new_id(struct user_service *user, int64_t shard, int64_t count, data_id_cb cb, void *arg);
-/* One id, remembered under the idempotency key. */
+/* One id, remembered under the idempotency key together with the hash of the password. A key that
+ * is known gives what it was remembered with. */
 void user_reserve(struct user_service *user, struct slice mobile, struct slice key,
-                  struct slice asked, data_id_cb cb, void *arg);
+                  struct slice asked, const char *pass, data_id_cb cb, void *arg);
+/* Of the answer of user_reserve, when it is OK. */
+struct slice user_reserved_pass(const struct data_answer *answer);
 
 /* ---- logging in and registering, for the RPC and HTTP sides ---- */
 

@@ -136,7 +136,7 @@ void user_new_id(struct user_service *user, int64_t shard_number, int64_t count,
 }
 
 void user_reserve(struct user_service *user, struct slice mobile, struct slice key,
-                  struct slice asked, data_id_cb cb, void *arg)
+                  struct slice asked, const char *pass, data_id_cb cb, void *arg)
 {
     int64_t shard_number = user_shard_of_mobile(user, mobile);
     char seq[USER_KEY_SIZE], ttl[DATA_NUMBER_SIZE];
@@ -144,8 +144,13 @@ void user_reserve(struct user_service *user, struct slice mobile, struct slice k
     buf_printf(&record, "{usr:%lld}:k:%.*s:%.*s", (long long)shard_number, SLICE_ARG(mobile),
                SLICE_ARG(key));
     struct slice keys[] = {counter_key(shard_number, seq), buf_slice(&record)};
-    struct slice args[] = {asked, slice_str(""), data_number(user->settings.key_ttl_ms, ttl)};
+    struct slice args[] = {asked, slice_str(pass), data_number(user->settings.key_ttl_ms, ttl)};
     data_take_id(user->service.saga, &(struct data_script_call){user->reserve, keys, 2, args, 3},
                  shard_number, user->settings.common.shards, cb, arg);
     buf_fini(&record);
+}
+
+struct slice user_reserved_pass(const struct data_answer *answer)
+{
+    return redis_value_str(redis_value_at(answer->value, 2));
 }

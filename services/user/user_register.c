@@ -4,8 +4,9 @@
  *     01  user.User/saveUser             undone by  user.User/saveUserCallback
  *     02  score.UserScore/saveUserScore  undone by  score.UserScore/saveUserScoreCallback
  *
- * With an idempotency key the id and the gid are those of the first request with that key and
- * mobile number.
+ * With an idempotency key the id, the gid and the hash of the password are those of the first
+ * request with that key and mobile number. A repeat hashes its password once more, with the salt of
+ * the first: another password is another request.
  */
 #include "services/user/user.h"
 
@@ -19,6 +20,12 @@
 #include <stdlib.h>
 
 enum { GID_SIZE = 384 };
+
+static const char too_many[] = "too many registrations at once";
+/* In the words of id_reserve.lua, which compares the rest. */
+static const struct data_answer key_reused = {
+    DATA_REFUSED, SLICE_LIT("key_reused: this idempotency key came with another request before"),
+    NULL};
 
 struct registration {
     struct user_service *user;
@@ -99,6 +106,32 @@ static void submit(struct registration *registration)
                    on_submitted, registration);
 }
 
+static void on_hash_again(void *arg, enum err err, const char *hash)
+{
+    struct registration *registration = arg;
+    if (err != ERR_OK) {
+        fail_away(registration, too_many);
+    } else if (password_equals(hash, registration->pass)) {
+        submit(registration);
+    } else {
+        fail(registration, &key_reused);
+    }
+}
+
+static void submit_keyed(struct registration *registration, struct slice pass)
+{
+    /* With the id: a key that comes again after it was forgotten is another registration. */
+    snprintf(registration->gid, sizeof(registration->gid), "register:%s:%" PRId64 ":%s",
+             registration->request.mobile, registration->id, registration->key);
+    if (slice_eq_str(pass, registration->pass)) {
+        submit(registration);
+        return;
+    }
+    data_copy(pass, registration->pass, sizeof(registration->pass));
+    password_hash_like(registration->user->passwords, registration->request.password,
+                       registration->pass, on_hash_again, registration);
+}
+
 static void on_id(void *arg, const struct data_answer *answer, int64_t id)
 {
     struct registration *registration = arg;
@@ -108,13 +141,11 @@ static void on_id(void *arg, const struct data_answer *answer, int64_t id)
     }
     registration->id = id;
     if (registration->key) {
-        /* With the id: a key that comes again after it was forgotten is another registration. */
-        snprintf(registration->gid, sizeof(registration->gid), "register:%s:%" PRId64 ":%s",
-                 registration->request.mobile, id, registration->key);
+        submit_keyed(registration, user_reserved_pass(answer));
     } else {
         saga_gid(registration->gid);
+        submit(registration);
     }
-    submit(registration);
 }
 
 static void allocate_id(struct registration *registration)
@@ -128,8 +159,8 @@ static void allocate_id(struct registration *registration)
     }
     struct buf asked = {0};
     buf_printf(&asked, "%" PRId64 "|%s", request->gender, request->name);
-    user_reserve(user, mobile, slice_str(registration->key), buf_slice(&asked), on_id,
-                 registration);
+    user_reserve(user, mobile, slice_str(registration->key), buf_slice(&asked), registration->pass,
+                 on_id, registration);
     buf_fini(&asked);
 }
 
@@ -137,7 +168,7 @@ static void on_hash(void *arg, enum err err, const char *hash)
 {
     struct registration *registration = arg;
     if (err != ERR_OK) {
-        fail_away(registration, "too many registrations at once");
+        fail_away(registration, too_many);
         return;
     }
     snprintf(registration->pass, sizeof(registration->pass), "%s", hash);

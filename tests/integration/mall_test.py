@@ -66,8 +66,10 @@ class UserTest(MallCase):
         first, second = [self.stack["user"].post("/api/user/register", body, headers=key)
                          for _ in range(2)]
         self.assertEqual((200, 200, first.body), (first.status, second.status, second.body))
-        other = self.stack["user"].post("/api/user/register", {**body, "name": "b"}, headers=key)
-        self.assert_error(409, "key_reused", other)
+        for field, value in (("name", "b"), ("gender", 1), ("password", PASSWORD + "x")):
+            other = self.stack["user"].post("/api/user/register", {**body, field: value},
+                                            headers=key)
+            self.assert_error(409, "key_reused", other)
         self.assertEqual("10", self.redis.ask("HGET", f"{{scr:0}}:a:{first.body['id']}", "total"))
 
     def test_fields_of_register(self):
