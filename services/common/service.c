@@ -249,7 +249,7 @@ int service_http_status(const char *status)
 }
 
 /* The coordinator wraps what the participant said: "url:U return failed: TEXT FAILURE". */
-static struct slice unwrap(struct slice reason)
+struct slice service_unwrap_reason(struct slice reason)
 {
     static const char mark[] = " return failed: ";
     static const char tail[] = " FAILURE";
@@ -268,7 +268,7 @@ static struct slice unwrap(struct slice reason)
 void service_put_failure(struct json_writer *w, struct slice rollback_reason, const char *fallback)
 {
     char code[WEB_CODE_SIZE];
-    struct slice text = web_split_reason(unwrap(rollback_reason), fallback, code);
+    struct slice text = web_split_reason(service_unwrap_reason(rollback_reason), fallback, code);
     json_put_text(w, "code", code);
     json_put_string(w, "message", text);
 }

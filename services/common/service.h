@@ -104,6 +104,9 @@ void service_submit(const struct service *service, const struct service_submissi
 
 /* HTTP status for the status of a transaction: 200 succeed, 409 failed, 202 still running. */
 int service_http_status(const char *status);
+/* The reason that a participant gave ("code: text") inside the coordinator's rollback_reason;
+ * another reason as it is. */
+struct slice service_unwrap_reason(struct slice rollback_reason);
 /* Writes "code" and "message" of a transaction that failed: from the reason that a participant gave
  * ("code: text") inside the coordinator's rollback_reason. */
 void service_put_failure(struct json_writer *w, struct slice rollback_reason, const char *fallback);

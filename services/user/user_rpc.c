@@ -177,18 +177,26 @@ struct request {
     int64_t count;
 };
 
+static struct data_answer judge(const struct user_registration *registration)
+{
+    if (registration->kind == REGISTRATION_FAILED) {
+        return registration->failure;
+    }
+    if (strcmp(registration->status, "succeed") == 0) {
+        return (struct data_answer){DATA_OK, slice_str(""), NULL};
+    }
+    if (strcmp(registration->status, "failed") == 0) {
+        struct slice why = service_unwrap_reason(registration->rollback_reason);
+        return (struct data_answer){DATA_REFUSED, why, NULL};
+    }
+    return (struct data_answer){
+        DATA_AWAY, slice_str("the registration goes on, it has not ended in time"), NULL};
+}
+
 static void on_registered(void *arg, const struct user_registration *registration)
 {
     struct request *request = arg;
-    struct data_answer answer = registration->failure;
-    if (registration->kind == REGISTRATION_ENDED) {
-        bool done = strcmp(registration->status, "succeed") == 0;
-        bool failed = strcmp(registration->status, "failed") == 0;
-        answer = (struct data_answer){done     ? DATA_OK
-                                      : failed ? DATA_REFUSED
-                                               : DATA_AWAY,
-                                      registration->rollback_reason, NULL};
-    }
+    struct data_answer answer = judge(registration);
     request->response.id = registration->id;
     data_reply_call(request->call, &answer, user_RegisterResponse_fields, &request->response);
     free(request);

@@ -12,7 +12,7 @@ from harness import web
 from harness.case import PASSWORD, StackCase
 from harness.process import wait_for
 from harness.stack import PAID_SCORE, SECRET
-from harness.wire import FAILURE, SUCCESS, Message, encode
+from harness.wire import ERROR, FAILURE, SUCCESS, Message, encode
 
 SERVICE_PATHS = {
     "user": ["register", "login", "userinfo"],
@@ -71,6 +71,15 @@ class UserTest(MallCase):
                                             headers=key)
             self.assert_error(409, "key_reused", other)
         self.assertEqual("10", self.redis.ask("HGET", f"{{scr:0}}:a:{first.body['id']}", "total"))
+
+    def test_register_over_rpc(self):
+        mobile = f"157{self.number():08d}"
+        message = encode((1, "a"), (2, 1), (3, mobile), (4, PASSWORD))
+        client = self.wire("user")
+        made = client.call("user.User/Register", message)
+        self.assertEqual((SUCCESS, mobile), (made.result, Message(made.payload).text(4)))
+        again = client.call("user.User/Register", message)
+        self.assertEqual((FAILURE, "mobile_taken"), (again.result, again.message.partition(":")[0]))
 
     def test_fields_of_register(self):
         good = {"name": "a", "gender": 0, "mobile": "15500000000", "password": PASSWORD}
@@ -476,6 +485,18 @@ class PeersTest(MallCase):
             self.await_status(reply.body["gid"], "succeed")
         finally:
             self.stack["product"].restart()
+
+    def test_the_registration_that_takes_longer_than_the_wait(self):
+        self.stack["user"].restart(wait="500ms")
+        self.stack["score"].process.freeze()
+        message = encode((1, "a"), (3, f"158{self.number():08d}"), (4, PASSWORD))
+        try:
+            reply = self.wire("user").call("user.User/Register", message)
+        finally:
+            self.stack["score"].process.thaw()
+        self.stack["user"].restart()
+        self.assertEqual(ERROR, reply.result)
+        self.assertIn("has not ended", reply.message)
 
     def test_redis_that_is_down(self):
         pid = self.make_product(3)
