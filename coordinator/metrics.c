@@ -39,6 +39,7 @@ struct part {
     uint64_t parked[PARK_CONFLICT + 1];
     uint64_t alerts[METRICS_ALERT_COUNT];
     uint64_t gauges[GAUGE_COUNT];
+    uint64_t before[GAUGE_COUNT]; /* of the counters among them: what earlier workers here had */
 };
 
 struct metrics {
@@ -73,9 +74,12 @@ struct metrics *metrics_new(int workers, const char *version)
 void metrics_attach(struct metrics *metrics, int worker)
 {
     check(worker >= 0 && worker < metrics->workers);
-    metrics->own = &metrics->parts[worker];
+    struct part *own = metrics->own = &metrics->parts[worker];
     /* gauges of a worker that died at this place are not true any more; its counters stay */
-    memset(metrics->own->gauges, 0, sizeof(metrics->own->gauges));
+    for (int i = GAUGE_CALLS_MOVED; i < GAUGE_COUNT; i++) {
+        own->before[i] += own->gauges[i];
+    }
+    memset(own->gauges, 0, sizeof(own->gauges));
 }
 
 void metrics_free(struct metrics *metrics)
@@ -359,10 +363,10 @@ static void render_gauges(const struct part *sum, struct buf *out)
     };
     put_counter(out, "sagad_branch_calls_moved_total",
                 "Branch calls that went on to another instance of their service.",
-                sum->gauges[GAUGE_CALLS_MOVED]);
+                sum->before[GAUGE_CALLS_MOVED] + sum->gauges[GAUGE_CALLS_MOVED]);
     put_counter(out, "sagad_connections_refused_total",
                 "Connections over connections_max or connections_per_client.",
-                sum->gauges[GAUGE_CONNECTIONS_REFUSED]);
+                sum->before[GAUGE_CONNECTIONS_REFUSED] + sum->gauges[GAUGE_CONNECTIONS_REFUSED]);
     for (int i = 0; i < GAUGE_CALLS_MOVED; i++) {
         put_gauge(out, gauges[i].name, gauges[i].help, (int64_t)sum->gauges[i]);
     }

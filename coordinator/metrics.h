@@ -38,7 +38,7 @@ enum metrics_gauge {
     GAUGE_OUTBOX_PENDING,  /* of these: read by some coordinator */
     GAUGE_OUTBOX_OLDEST_S, /* age of the oldest one */
     GAUGE_CONNECTIONS,     /* of clients, to both APIs */
-    /* Since the start; shown as counters: */
+    /* Since the start of this process; shown as counters: */
     GAUGE_CALLS_MOVED, /* to another instance */
     GAUGE_CONNECTIONS_REFUSED,
     GAUGE_COUNT,

@@ -120,6 +120,8 @@ static void test_workers_are_added_up(void **state)
         metrics_attach(metrics, 1);
         metrics_submitted(metrics, TXN_SAGA);
         metrics_set(metrics, GAUGE_LIVE, 4);
+        metrics_set(metrics, GAUGE_CALLS_MOVED, 6);
+        metrics_set(metrics, GAUGE_CONNECTIONS_REFUSED, 8);
         _exit(0);
     }
     int status;
@@ -136,6 +138,15 @@ static void test_workers_are_added_up(void **state)
     metrics_render(metrics, &unknown_backlog, &text);
     assert_true(has_line(&text, "sagad_transactions_total{type=\"saga\",status=\"submitted\"} 2"));
     assert_true(has_line(&text, "sagad_live_transactions 3"));
+    assert_true(has_line(&text, "sagad_branch_calls_moved_total 6"));
+    assert_true(has_line(&text, "sagad_connections_refused_total 8"));
+    buf_clear(&text);
+    metrics_set(metrics, GAUGE_CALLS_MOVED, 1);
+    metrics_attach(metrics, 1); /* and once more */
+    metrics_set(metrics, GAUGE_CONNECTIONS_REFUSED, 2);
+    metrics_render(metrics, &unknown_backlog, &text);
+    assert_true(has_line(&text, "sagad_branch_calls_moved_total 7"));
+    assert_true(has_line(&text, "sagad_connections_refused_total 10"));
     buf_fini(&text);
 }
 
