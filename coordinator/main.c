@@ -17,18 +17,19 @@ struct program {
     int64_t connections_max;
     int argc;
     char **argv;
-    int index; /* of this worker */
+    int index;     /* of this worker */
+    bool is_ready; /* the service manager was told so */
 };
 
 static void tell_ready(void *arg)
 {
-    (void)arg;
+    ((struct program *)arg)->is_ready = true;
     sd_notify_send("READY=1");
 }
 
 static void tell_stopping(void *arg)
 {
-    (void)arg;
+    ((struct program *)arg)->is_ready = false;
     sd_notify_send("STOPPING=1");
 }
 
@@ -73,13 +74,18 @@ static enum err reload_worker(void *arg)
     return reload(arg);
 }
 
-/* The service manager wants to know when it begins and that it is over. */
+/* The service manager wants to know when it begins and that it is over. While Redis is waited for
+ * it must not: READY=1 would end the start. */
 static enum err reload_main(void *arg)
 {
+    struct program *program = arg;
     char text[64];
+    if (!program->is_ready) {
+        return reload(program);
+    }
     snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_mono_us());
     sd_notify_send(text);
-    enum err err = reload(arg);
+    enum err err = reload(program);
     sd_notify_send("READY=1");
     return err;
 }

@@ -789,6 +789,33 @@ class ProcessTest(unittest.TestCase):
                 seen.add(manager.recv(100))
             self.assertEqual(0, process.end())
 
+    def test_a_reload_before_it_is_ready_does_not_tell_that_it_is(self):
+        self.redis.kill()
+        path = os.path.join(self.redis.dir, 'notify')
+        for workers in '1', '2':
+            with self.subTest(workers=workers), \
+                    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.bind(path + workers)
+                env = dict(ENV, NOTIFY_SOCKET=path + workers)
+                ports = Port(), Port()
+                for port in ports:
+                    self.addCleanup(port.release)
+                process = Process([SAGAD, '--redis', 'unix:' + self.redis.socket, '--workers',
+                                   workers, '--listen_http', '127.0.0.1:%d' % ports[0].number,
+                                   '--listen_tcp', '127.0.0.1:%d' % ports[1].number], env)
+                self.addCleanup(process.kill)
+                wait_until(lambda p=process: p.find('waiting for Redis'), 'it waits')
+                process.signal(signal.SIGHUP)
+                wait_until(lambda p=process: p.find('msg=reloaded'), 'new settings')
+                process.signal(signal.SIGTERM)
+                self.assertEqual(0, process.end())
+                manager.setblocking(False)
+                seen = []
+                with self.assertRaises(BlockingIOError):
+                    while True:
+                        seen.append(manager.recv(100))
+                self.assertEqual([b'STOPPING=1'], seen)
+
 
 class TokenTest(Case):
     sagad_args = ('--token', 's3cret')
