@@ -60,9 +60,6 @@ static void on_submitted(void *arg, const struct engine_answer *answer)
         api_reply_engine_error(call, answer);
         return;
     }
-    if (!answer->existed) {
-        metrics_submitted(call->api->env.metrics, call->type);
-    }
     if (call->waits) {
         reply_result(call, answer);
     } else {

@@ -100,7 +100,6 @@ void tcp_answer(void *arg, const struct engine_answer *answer)
 {
     struct tcp_call *call = arg;
     struct rpc_request *request = call->request;
-    struct metrics *metrics = call->api->env.metrics;
     free(call);
     if (FAULT("api_tcp.before_reply")) {
         rpc_request_drop(request);
@@ -111,9 +110,6 @@ void tcp_answer(void *arg, const struct engine_answer *answer)
             answer->message && answer->message[0] ? answer->message : err_text(answer->err);
         tcp_fail(request, tcp_error_code(answer->err), message);
         return;
-    }
-    if (rpc_request_message(request)->kind == WIRE_SUBMIT && !answer->existed) {
-        metrics_submitted(metrics, answer->type);
     }
     struct wire_message reply = {.kind = WIRE_SUBMIT_REPLY,
                                  .submit_reply = {.gid = gid_of(request),

@@ -7,7 +7,6 @@
 
 #include "coordinator/archive.h"
 #include "coordinator/engine.h"
-#include "coordinator/metrics.h"
 #include "coordinator/topics.h"
 #include "net/loop.h"
 #include "net/quota.h"
@@ -34,7 +33,6 @@ struct api_tcp_env {
     struct loop *loop;
     struct engine *engine;
     struct archive *archive;
-    struct metrics *metrics;
     struct topics *topics; /* may be NULL: then a msg to a topic is UNAVAILABLE */
 };
 

@@ -51,6 +51,12 @@ static void on_engine_wake(void *arg)
 
 /* ---- observers ---- */
 
+static void on_txn_submitted(void *arg, const struct txn *txn)
+{
+    struct daemon *daemon = arg;
+    metrics_submitted(daemon->env->metrics, txn->type);
+}
+
 static void on_txn_finished(void *arg, const struct txn *txn, int64_t duration_ms)
 {
     struct daemon *daemon = arg;
@@ -243,7 +249,8 @@ static void engine_start(struct daemon *daemon)
         .now_ms = engine_now,
         .now_arg = daemon->loop,
         .seed = seed_make(),
-        .observer = {.finished = on_txn_finished,
+        .observer = {.submitted = on_txn_submitted,
+                     .finished = on_txn_finished,
                      .called = on_branch_called,
                      .released = on_txn_released,
                      .troubled = on_troubled,
@@ -350,7 +357,6 @@ static bool tcp_start(struct daemon *daemon, struct reason *reason)
         .loop = daemon->loop,
         .engine = daemon->engine,
         .archive = store_redis_archive(daemon->store),
-        .metrics = daemon->env->metrics,
         .topics = daemon->topics,
     };
     daemon->tcp = api_tcp_open(&conf, &env, reason);

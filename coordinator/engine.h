@@ -43,6 +43,7 @@ struct engine_trouble {
 
 /* For metrics and alerts; all members may be NULL. */
 struct engine_observer {
+    void (*submitted)(void *arg, const struct txn *txn); /* the store has this status */
     void (*finished)(void *arg, const struct txn *txn, int64_t duration_ms);
     void (*called)(void *arg, const struct txn *txn, const char *op, enum call_verdict verdict,
                    int64_t duration_us);                                   /* `op`: txn_op_label */

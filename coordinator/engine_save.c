@@ -211,6 +211,18 @@ static void resend_later(struct live *live, const char *why)
     live_timer_set(live);
 }
 
+/* With nothing to call it is submitted and ends in one step. A workflow is never submitted. */
+static void tell_submitted(const struct live *live)
+{
+    const struct engine_observer *observer = &live->engine->env.observer;
+    const struct txn *txn = live->txn;
+    bool is_submitted =
+        txn->status == TXN_SUBMITTED || (txn->status == TXN_SUCCEED && txn->type != TXN_WORKFLOW);
+    if (is_submitted && observer->submitted) {
+        observer->submitted(observer->arg, txn);
+    }
+}
+
 static void acknowledged(struct live *live, int64_t store_now_ms)
 {
     struct txn *txn = live->txn;
@@ -226,6 +238,9 @@ static void acknowledged(struct live *live, int64_t store_now_ms)
     txn->updated_ms = store_now_ms;
     if (!live->due.park) {
         txn->parked_ms = 0;
+    }
+    if (live->stored == TXN_PREPARED) {
+        tell_submitted(live);
     }
     live->stored = txn->status;
     live->acked_ms = live->sent_ms;
@@ -351,6 +366,7 @@ static void create_ok(struct live *live, int64_t store_now_ms)
 {
     live->txn->created_ms = live->txn->seen_ms = store_now_ms;
     acknowledged(live, store_now_ms);
+    tell_submitted(live);
     live_clocks_set(live);
     live->state = LIVE_RUNNING;
     for (struct ticket *t = live->tickets; t; t = t->next) {

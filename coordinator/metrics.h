@@ -73,6 +73,7 @@ void metrics_free(struct metrics *metrics);
 /* Names of the routes, in the order of their numbers; must live as long as the metrics. */
 void metrics_set_routes(struct metrics *metrics, const char *const *routes, int count);
 
+/* Both once for each transaction, by whoever stored it. */
 void metrics_submitted(struct metrics *metrics, enum txn_type type);
 void metrics_finished(struct metrics *metrics, enum txn_type type, enum txn_status status,
                       int64_t duration_ms);

@@ -115,9 +115,6 @@ static void on_settled(void *arg, const struct outbox_verdict *verdict)
         if (FAULT("outbox.after_submit_before_ack")) {
             break;
         }
-        if (verdict->is_new) {
-            metrics_submitted(place->outbox->env.metrics, verdict->type);
-        }
         entry->next = stream->stored;
         stream->stored = entry;
         loop_defer_last(place->outbox->loop, &place->ack_task, on_ack_due, place);

@@ -30,8 +30,6 @@ static void on_answer(void *arg, const struct engine_answer *answer)
     struct outbox_verdict verdict = {
         .fate = outbox_fate_of(answer->err),
         .why = answer->message && answer->message[0] ? answer->message : err_text(answer->err),
-        .is_new = answer->err == ERR_OK && !answer->existed,
-        .type = answer->type,
     };
     item->cb(item->arg, &verdict);
 }

@@ -17,9 +17,7 @@ enum outbox_fate {
 
 struct outbox_verdict {
     enum outbox_fate fate;
-    const char *why;    /* DEAD, REFUSED, LEFT: for a person */
-    bool is_new;        /* STORED: the gid was not known before */
-    enum txn_type type; /* STORED */
+    const char *why; /* DEAD, REFUSED, LEFT: for a person */
 };
 /* Everything in it is valid during the callback only. */
 typedef void (*outbox_item_cb)(void *arg, const struct outbox_verdict *verdict);

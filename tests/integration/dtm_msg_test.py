@@ -26,6 +26,11 @@ class Msg:
     def submit(self, *names, sagad=None, **fields):
         return self.send("submit", sagad, **self.message(*names, **fields))
 
+    def counted(self):
+        metrics = self.sagad.metrics()
+        return [metrics[f'sagad_transactions_total{{type="msg",status="{status}"}}']
+                for status in ("submitted", "succeed", "failed")]
+
     def delivered(self):
         return [path for path in self.web.paths() if path != "/query"]
 
@@ -37,6 +42,22 @@ class SubmitTest(Msg, ModeCase):
         self.assert_reply(200, "SUCCESS", self.submit("a", "b", "c", wait_result=True))
         self.assertEqual(["/a", "/b", "/c"], self.web.paths())
         self.assertEqual("succeed", self.sagad.status(self.id_))
+
+    def test_who_waits_is_counted_when_it_is_stored(self):
+        gate = self.gated("/a")
+        before = self.counted()
+        for gid, prepare in (self.gid(), False), (self.gid(), True):
+            if prepare:
+                self.prepare("a", gid=gid)
+            waiting = threading.Thread(target=self.submit, args="a", kwargs={
+                "gid": gid, "wait_result": True})
+            waiting.start()
+            self.addCleanup(waiting.join)
+            wait_for(lambda: self.counted() == [before[0] + 1 + prepare, *before[1:]],
+                     "it is counted")
+            self.submit("a", gid=gid)
+        gate.set()
+        wait_for(lambda: self.counted() == [before[0] + 2, before[1] + 2, before[2]], "both end")
 
     def test_submit_alone(self):
         self.assert_reply(200, "SUCCESS", self.submit("a", "b", wait_result=True))
@@ -191,6 +212,16 @@ class CheckBackTest(Msg, ModeCase):
         self.assertEqual(("GET", b"", "t1"), (call.method, call.body, call.headers["X-Tenant"]))
         self.assertEqual({"app": "7", "gid": self.id_, "trans_type": "msg", "branch_id": "00",
                           "op": "msg"}, self.params(call))
+
+    def test_it_is_counted_as_submitted(self):
+        before = self.counted()
+        self.prepare("a", timeout_to_fail=1)
+        self.assert_ended("succeed")
+        self.web.rules["/query"] = Answer(409, "rolled back")
+        gid = self.gid()
+        self.prepare("a", gid=gid, timeout_to_fail=1)
+        self.assert_ended("failed", gid)
+        self.assertEqual([before[0] + 1, before[1] + 1, before[2] + 1], self.counted())
 
     def test_failure_ends_it(self):
         for answer in (Answer(409, "rolled back"), Answer(200, '{"dtm_result":"FAILURE"}')):

@@ -612,8 +612,6 @@ static void test_metrics_are_text_and_count_the_requests(void **state)
     struct buf text = {0};
     struct metrics_backlog backlog = {.known = true, .due = 4};
     metrics_render(f->metrics, &backlog, &text);
-    assert_non_null(
-        strstr(text.data, "sagad_transactions_total{type=\"saga\",status=\"submitted\"} 1\n"));
     assert_non_null(strstr(
         text.data, "sagad_http_requests_total{path=\"/api/dtmsvr/submit\",status=\"200\"} 1\n"));
     assert_non_null(

@@ -154,10 +154,8 @@ void api_tcp_open_with(struct fixture *f, const char *token)
                                 .connections_max = 4,
                                 .in_flight_max = 100,
                                 .frame_max = 1 << 20};
-    struct api_tcp_env env = {.loop = f->loop,
-                              .engine = (struct engine *)(void *)f,
-                              .archive = &f->archive,
-                              .metrics = f->metrics};
+    struct api_tcp_env env = {
+        .loop = f->loop, .engine = (struct engine *)(void *)f, .archive = &f->archive};
     struct reason reason = {.text = ""};
     f->api = api_tcp_open(&conf, &env, &reason);
     assert_non_null(f->api);
@@ -168,7 +166,6 @@ int api_tcp_setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     f->loop = loop_new();
-    f->metrics = metrics_new(1, "test");
     f->archive.ops = &fake_archive_ops;
     f->answer.message = "";
     api_tcp_open_with(f, "");
@@ -185,7 +182,6 @@ int api_tcp_teardown(void **state)
     loop_turn(f->loop, 0);
     loop_turn(f->loop, 0);
     loop_free(f->loop);
-    metrics_free(f->metrics);
     free(f);
     return 0;
 }

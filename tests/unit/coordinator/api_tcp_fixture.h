@@ -17,7 +17,6 @@
 
 struct fixture {
     struct loop *loop;
-    struct metrics *metrics;
     struct archive archive;
     struct archive_record record;
     struct api_tcp *api;

@@ -164,6 +164,13 @@ static void on_released(void *arg, const struct txn *txn, int64_t due_in_ms)
     fake->released_in_ms = due_in_ms;
 }
 
+static void on_submitted(void *arg, const struct txn *txn)
+{
+    struct fake *fake = arg;
+    assert_true(txn->status == TXN_SUBMITTED || txn->status == TXN_SUCCEED);
+    fake->submitted++;
+}
+
 static void on_finished(void *arg, const struct txn *txn, int64_t duration_ms)
 {
     struct fake *fake = arg;
@@ -206,7 +213,8 @@ static void engine_start(struct fake *fake, int64_t live_max)
         .now_ms = fake_now,
         .now_arg = fake,
         .seed = 1,
-        .observer = {.finished = on_finished,
+        .observer = {.submitted = on_submitted,
+                     .finished = on_finished,
                      .released = on_released,
                      .troubled = on_troubled,
                      .arg = fake},

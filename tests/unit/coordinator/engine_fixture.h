@@ -51,7 +51,7 @@ struct fake {
     size_t call_count;
     struct fake_answer answers[FAKE_ANSWERS_MAX];
     size_t answer_count;
-    int wakes, released, finished, drained;
+    int wakes, released, submitted, finished, drained;
     int64_t released_in_ms;
     int64_t park_after;     /* of the next engine */
     int64_t live_bytes_max; /* the same */

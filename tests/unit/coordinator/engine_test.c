@@ -12,7 +12,9 @@ static void test_nothing_is_called_before_it_is_stored(void **state)
     fake_tick(fake, 10);
     assert_log(fake, "create g submitted rev 0 due 5000");
     assert_int_equal(fake->answer_count, 0);
+    assert_int_equal(fake->submitted, 0);
     fake_store(fake, STORE_OK);
+    assert_int_equal(fake->submitted, 1);
     assert_log(fake, "call 01.action");
     assert_int_equal(fake_answered(fake, 1)->err, ERR_OK);
     assert_int_equal(fake_answered(fake, 1)->status, TXN_SUBMITTED);
@@ -32,6 +34,7 @@ static void test_a_short_saga_takes_two_writes(void **state)
     assert_int_equal(fake->answer_count, 0); /* the end must be stored first */
     fake_store(fake, STORE_OK);
     assert_int_equal(fake_answered(fake, 1)->status, TXN_SUCCEED);
+    assert_int_equal(fake->submitted, 1);
     assert_int_equal(fake->finished, 1);
     assert_int_equal(engine_live_count(fake->engine), 0);
     assert_int_equal(engine_next_ms(fake->engine), INT64_MAX);
@@ -431,6 +434,7 @@ static void test_a_msg_that_was_not_prepared_may_be_submitted_twice_at_once(void
     assert_int_equal(fake_answered(fake, 2)->err, ERR_OK);
     assert_true(fake_answered(fake, 2)->existed);
     assert_int_equal(fake_answered(fake, 2)->status, TXN_SUBMITTED);
+    assert_int_equal(fake->submitted, 1);
     assert_log(fake, "call 01.action");
 }
 
