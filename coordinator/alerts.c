@@ -228,25 +228,15 @@ static void deliver(struct alerts *alerts, const struct news *news, enum alert_k
     send_due(alerts);
 }
 
-/* Texts of others: a quote in them must not end the field. */
-static const char *shown(struct slice text, char out[SHOWN_MAX])
-{
-    slice_printable(text, out, SHOWN_MAX);
-    for (char *at = strchr(out, '"'); at; at = strchr(at, '"')) {
-        *at = '\'';
-    }
-    return out;
-}
-
 static void write_line(const struct news *news, const char *what)
 {
     char gid[SHOWN_MAX], branch[SHOWN_MAX], error[SHOWN_MAX];
     log_warn("alerts",
              "msg=\"%s\" alert=1 gid=\"%s\" status=%s op=%.*s.%s branch=\"%s\" reason=%s "
              "attempts=%" PRId64 " error=\"%s\"",
-             what, shown(news->gid, gid), news->status, SLICE_ARG(news->branch_id), news->op,
-             shown(news->branch, branch), news->reason, news->retry_count,
-             shown(news->error, error));
+             what, log_text(news->gid, gid, sizeof(gid)), news->status, SLICE_ARG(news->branch_id),
+             news->op, log_text(news->branch, branch, sizeof(branch)), news->reason,
+             news->retry_count, log_text(news->error, error, sizeof(error)));
 }
 
 /* An outage makes one such line for each transaction and attempt. */

@@ -179,8 +179,8 @@ static char *describe(struct slice gid, const struct engine_resolve *resolve)
     char gid_text[4 * TXN_GID_CHARS_MAX + 1], why[REASON_MAX + 1];
     struct buf text = {0};
     buf_printf(&text, "gid=\"%s\" op=%.*s.%.*s as=succeed reason=\"%s\"",
-               slice_printable(gid, gid_text, sizeof(gid_text)), SLICE_ARG(resolve->branch_id),
-               SLICE_ARG(resolve->op), slice_printable(resolve->reason, why, sizeof(why)));
+               log_text(gid, gid_text, sizeof(gid_text)), SLICE_ARG(resolve->branch_id),
+               SLICE_ARG(resolve->op), log_text(resolve->reason, why, sizeof(why)));
     char *copy = mem_strdup(text.data);
     buf_fini(&text);
     return copy;

@@ -63,8 +63,9 @@ static bool call_move(struct net_call *call)
     if (!other) {
         return false;
     }
-    log_debug("caller", "msg=\"goes to another instance\" gid=%.*s from=%s to=%s",
-              SLICE_ARG(call->kept.gid), from->key + 1, other->key + 1);
+    char gid[256];
+    log_debug("caller", "msg=\"goes to another instance\" gid=\"%s\" from=%s to=%s",
+              log_text(call->kept.gid, gid, sizeof(gid)), from->key + 1, other->key + 1);
     net->moved++;
     call->participant = other;
     call->kept.host = arena_copy(&call->arena, host);
@@ -223,7 +224,9 @@ static void url_warn(struct caller_net *net, const struct reason *reason)
 {
     int64_t now = loop_now_ms(net->loop);
     if (net->warned_ms == 0 || now - net->warned_ms >= WARN_EVERY_MS) {
-        log_warn("caller", "msg=\"branch url cannot be used\" why=\"%s\"", reason->text);
+        char why[sizeof(reason->text)];
+        log_warn("caller", "msg=\"branch url cannot be used\" why=\"%s\"",
+                 log_text(slice_str(reason->text), why, sizeof(why)));
         net->warned_ms = now;
     }
 }

@@ -145,8 +145,9 @@ static bool wants_start(const struct live *live, const struct ticket *ticket)
 void live_drop(struct live *live, const char *why)
 {
     struct ticket *ticket;
-    log_info("engine", "msg=\"gave up a transaction: %s\" gid=%.*s", why,
-             SLICE_ARG(live->txn->gid));
+    char gid[256];
+    log_info("engine", "msg=\"gave up a transaction: %s\" gid=\"%s\"", why,
+             log_text(live->txn->gid, gid, sizeof(gid)));
     while ((ticket = live->tickets)) {
         ticket_detach(ticket);
         if (ticket->kind == TICKET_SUBMIT && !wants_start(live, ticket)) {

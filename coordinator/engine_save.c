@@ -189,8 +189,9 @@ void live_save(struct live *live)
 static void live_store_anew(struct live *live)
 {
     struct store *store = live->engine->env.store;
-    log_error("engine", "msg=\"the store lost a transaction; storing it again\" gid=%.*s",
-              SLICE_ARG(live->txn->gid));
+    char gid[256];
+    log_error("engine", "msg=\"the store lost a transaction; storing it again\" gid=\"%s\"",
+              log_text(live->txn->gid, gid, sizeof(gid)));
     live->state = LIVE_STORING;
     live->in_flight++;
     live->due.park = false; /* it is tried once more, and parked then */
@@ -299,8 +300,9 @@ static void saved(struct live *live, const struct store_result *result)
         if (engine_now(live->engine) < live->acked_ms + live->engine->conf.lease_ms) {
             live_store_anew(live);
         } else {
-            log_error("engine", "msg=\"the store lost a transaction\" gid=%.*s",
-                      SLICE_ARG(live->txn->gid));
+            char gid[256];
+            log_error("engine", "msg=\"the store lost a transaction\" gid=\"%s\"",
+                      log_text(live->txn->gid, gid, sizeof(gid)));
             live_drop(live, "not in the store");
         }
         return;

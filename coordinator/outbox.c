@@ -90,9 +90,8 @@ static void entry_bury(struct entry *entry, const char *why)
     struct stream *stream = entry->stream;
     struct place *place = stream->place;
     char shown[256];
-    slice_printable(slice_str(why), shown, sizeof(shown));
     log_error("outbox", "msg=\"dead letter\" alert=1 outbox=%s key=\"%s\" id=%s why=\"%s\"",
-              place->name, stream->key, entry->id, shown);
+              place->name, stream->key, entry->id, log_text(slice_str(why), shown, sizeof(shown)));
     if (place->outbox->alerts) {
         alerts_dead_letter(place->outbox->alerts, stream->key, entry->id, why);
     }

@@ -37,7 +37,7 @@ static void judge(const struct place *place, const char *key, bool *failing,
         char shown[160];
         log_warn("outbox", "msg=\"cannot use the outbox\" outbox=%s key=\"%s\" error=\"%s: %s\"",
                  place->name, key, err_text(result->err),
-                 slice_printable(slice_str(result->message), shown, sizeof(shown)));
+                 log_text(slice_str(result->message), shown, sizeof(shown)));
     } else {
         log_info("outbox", "msg=\"the outbox can be used again\" outbox=%s key=\"%s\"", place->name,
                  key);

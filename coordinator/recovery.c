@@ -127,7 +127,7 @@ static void store_failed(struct recovery *recovery, const char *what, const char
     recovery->backoff_until_ms = now_ms + recovery->backoff_ms;
     char shown[128];
     log_warn("recovery", "msg=\"store does not answer\" call=%s error=\"%s\" again_in_ms=%d", what,
-             slice_printable(slice_str(message), shown, sizeof(shown)), (int)recovery->backoff_ms);
+             log_text(slice_str(message), shown, sizeof(shown)), (int)recovery->backoff_ms);
 }
 
 static void store_answered(struct recovery *recovery)

@@ -99,7 +99,7 @@ static size_t entries_read(struct registry *registry, const struct redis_value *
         if (!registry_parse(arena_copy(arena, member), entry)) {
             char shown[120], text[200];
             snprintf(text, sizeof(text), "'%s' is skipped, it must be SERVICE tcp://HOST:PORT",
-                     slice_printable(member, shown, sizeof(shown)));
+                     log_text(member, shown, sizeof(shown)));
             registry_warn(registry, text);
             continue;
         }

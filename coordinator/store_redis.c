@@ -264,7 +264,7 @@ void store_warn(struct store_redis *store, const struct redis_result *result)
         char shown[256];
         store->warned_ms = now_ms;
         log_error("store", "msg=\"redis answered with an error\" error=\"%s\"",
-                  slice_printable(slice_str(result->message), shown, sizeof(shown)));
+                  log_text(slice_str(result->message), shown, sizeof(shown)));
     }
 }
 
@@ -311,8 +311,8 @@ static void refuse_damaged(const struct store_request *request, struct store_res
                            struct reason *reason, const char *what)
 {
     char gid[128], shown[160];
-    slice_printable(slice_make(request->gid, request->gid_len), gid, sizeof(gid));
-    slice_printable(slice_str(what), shown, sizeof(shown));
+    log_text(slice_make(request->gid, request->gid_len), gid, sizeof(gid));
+    log_text(slice_str(what), shown, sizeof(shown));
     park(request->store, slice_make(request->gid, request->gid_len));
     log_error("store", "msg=\"damaged record\" gid=\"%s\" fault=\"%s\"", gid, shown);
     (void)reason_set(reason, ERR_INVALID, "damaged record: %s", shown);

@@ -52,7 +52,7 @@ static void book_replace(struct topics *topics, const struct redis_value *fields
     if (damaged.len > 0) {
         char shown[160];
         log_error("topics", "msg=\"a topic cannot be read\" key=saga:topics field=\"%s\"",
-                  slice_printable(damaged, shown, sizeof(shown)));
+                  log_text(damaged, shown, sizeof(shown)));
     }
     free(texts);
     topic_book_free(topics->book);

@@ -51,6 +51,15 @@ int log_is_on(enum log_level level)
     return level >= threshold;
 }
 
+const char *log_text(struct slice text, char *out, size_t size)
+{
+    slice_printable(text, out, size);
+    for (char *at = strchr(out, '"'); at; at = strchr(at, '"')) {
+        *at = '\'';
+    }
+    return out;
+}
+
 void log_line(enum log_level level, const char *mod, const char *fmt, ...)
 {
     if (!log_is_on(level)) {

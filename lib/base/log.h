@@ -7,6 +7,7 @@
 #define BASE_LOG_H
 
 #include "base/err.h"
+#include "base/slice.h"
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
@@ -21,6 +22,10 @@ int log_is_on(enum log_level level);
 /* `fmt` gives `msg="…"` and further fields, e.g.
  * log_line(LOG_WARN, "redis", "msg=\"connection lost\" addr=%s", addr). */
 void log_line(enum log_level level, const char *mod, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* A text of others as it may stand in a field, between quotes: without control characters and
+ * without quotes, so that it cannot end the field and forge another one. Returns `out`. */
+const char *log_text(struct slice text, char *out, size_t size);
 
 /* The arguments are not evaluated when the level is off. */
 #define log_debug(mod, ...) (log_is_on(LOG_DEBUG) ? log_line(LOG_DEBUG, mod, __VA_ARGS__) : (void)0)

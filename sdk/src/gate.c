@@ -192,16 +192,6 @@ void gate_check_start(struct gate_run *run, const char *tag, const char *wrong, 
 
 /* ---- log ---- */
 
-/* Ids of others in log lines: a quote in them must not end the field. */
-static const char *log_text(struct slice text, char *out, size_t size)
-{
-    slice_printable(text, out, size);
-    for (char *c = strchr(out, '"'); c; c = strchr(c, '"')) {
-        *c = '\'';
-    }
-    return out;
-}
-
 void gate_log(const struct wire_call *branch, const char *what, struct slice why)
 {
     char gid[TEXT_MAX], id[TEXT_MAX], op[64], text[TEXT_MAX];

@@ -114,7 +114,7 @@ void service_alert(struct service *service, const struct saga_call *call, const 
     char gid[256];
     counters_alert(service->counters);
     log_error(service->name, "msg=\"%s\" alert=1 gid=\"%s\"", what,
-              slice_printable(service_slice(saga_call_gid(call)), gid, sizeof(gid)));
+              log_text(service_slice(saga_call_gid(call)), gid, sizeof(gid)));
 }
 
 /* ---- submitting ---- */

@@ -46,6 +46,15 @@ static void nobody_can_forge_a_line(void **state)
     assert_non_null(strstr(text, "gid=a?ts=1 level=error???[31m?\n"));
 }
 
+static void a_text_of_others_cannot_end_its_field(void **state)
+{
+    (void)state;
+    char out[32];
+    assert_string_equal(log_text(slice_str("a\" alert=1\n b=\"c"), out, sizeof(out)),
+                        "a' alert=1? b='c");
+    assert_string_equal(log_text(slice_str("\"\"\"\""), out, 3), "''");
+}
+
 static void a_line_that_is_too_long_is_cut_but_ends(void **state)
 {
     (void)state;
@@ -143,6 +152,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_has_time_level_module_and_text),
         cmocka_unit_test(nobody_can_forge_a_line),
+        cmocka_unit_test(a_text_of_others_cannot_end_its_field),
         cmocka_unit_test(a_line_that_is_too_long_is_cut_but_ends),
         cmocka_unit_test(lines_below_the_level_are_not_written_nor_evaluated),
         cmocka_unit_test(levels_have_names),

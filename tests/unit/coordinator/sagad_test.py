@@ -559,6 +559,30 @@ class KeysTest(Case):
         self.assertEqual(1, failed.exception.returncode)
 
 
+class LogTest(Case):
+    def assert_line(self, what, gid):
+        """A line about this gid whose fields are those that sagad writes."""
+        line = wait_until(lambda: self.sagad.process.find('.*msg="' + what + '.*'), what).group()
+        fields = dict(field.split('=', 1) for field in shlex.split(line))
+        self.assertEqual(gid.replace('"', "'"), fields.get('gid'), line)
+        self.assertNotIn('alert', fields, line)
+
+    def test_a_gid_cannot_forge_fields(self):
+        gid = 'x" level=error alert=1 y="' + self.gid
+        gate = self.participant.answers['/a'] = threading.Event()
+        self.addCleanup(gate.set)
+        self.sagad.post('submit', **self.saga('a', gid=gid))
+        wait_until(lambda: self.participant.calls, 'it is called')
+        key = self.sagad.query(gid)['keys']['tx']
+        self.redis.ask('DEL', key)
+        gate.set()
+        self.assert_line('the store lost a transaction', gid)
+        self.await_status(gid, 'succeed')
+        self.redis.ask('HSET', key, 'status', 'rub"bish')
+        self.sagad.query(gid)
+        self.assert_line('damaged record', gid)
+
+
 class ProcessTest(unittest.TestCase):
     """Exit codes and signals."""
 
