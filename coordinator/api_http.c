@@ -131,6 +131,13 @@ static void on_request(void *arg, struct http_request *request)
     }
 }
 
+/* By the server itself: it has no path yet, or none that counts. */
+static void on_refused(void *arg, int status)
+{
+    struct api_http *api = arg;
+    metrics_http(api->env.metrics, -1, status, 0);
+}
+
 struct api_http *api_http_open(const struct api_http_conf *conf, const struct api_env *env,
                                struct reason *reason)
 {
@@ -145,6 +152,7 @@ struct api_http *api_http_open(const struct api_http_conf *conf, const struct ap
         .quota = conf->quota,
         .reuse_port = conf->reuse_port,
         .error_body = api_error_body,
+        .refused = on_refused,
     };
     api->env = *env;
     api->token = mem_strdup(conf->token);

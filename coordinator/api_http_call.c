@@ -48,10 +48,10 @@ void api_call_keep_gid(struct api_call *call, struct slice gid)
 static void call_end(struct api_call *call, int status, const char *type, struct slice body)
 {
     struct api_http *api = call->api;
+    status = FAULT("api_http.before_reply") ? 500 : status;
+    status = http_reply(call->request, status, type, body);
     metrics_http(api->env.metrics, call->route, status,
                  loop_now_us(api->env.loop) - call->started_us);
-    status = FAULT("api_http.before_reply") ? 500 : status;
-    http_reply(call->request, status, type, body);
     api_call_free(call);
 }
 

@@ -42,6 +42,9 @@ struct http_server_conf {
      * http_method does not know), 408, 413, 417, 429, 431, 501, 503, 505. The text is copied at
      * once. NULL: the message as plain text. */
     const char *(*error_body)(int status, const char *message);
+    /* Told of each such answer to a request; not of connections that are turned away. May be NULL.
+     */
+    void (*refused)(void *arg, int status);
 };
 
 /* `handle` is called for each request and must answer it with http_reply, now or later. It never
@@ -72,9 +75,10 @@ const char *http_request_peer(const struct http_request *request);
  * up. The answer carries it. For logs. */
 const char *http_request_id(const struct http_request *request);
 /* Answers and ends the request. Extra headers may be NULL. When the client has gone, the answer is
- * dropped silently. */
-void http_reply(struct http_request *request, int status, const char *content_type,
-                struct slice body);
+ * dropped silently. Returns the status that it was answered with: 503 when the answer has no room.
+ */
+int http_reply(struct http_request *request, int status, const char *content_type,
+               struct slice body);
 /* Before http_reply. A name or value that could not stand in a header is left out. Content-Length,
  * Content-Type, Connection, Date and X-Request-Id are given by http_reply. */
 void http_reply_header(struct http_request *request, const char *name, const char *value);

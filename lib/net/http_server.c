@@ -183,6 +183,9 @@ static void refuse(struct server_conn *conn, int status, const char *why)
 {
     struct answer answer = {.extra = extra_headers(status), .minor = 1, .close = true};
     set_refusal(conn->server, &answer, status, why);
+    if (conn->server->conf.refused && conn->pass.verdict == ADMISSION_IN) {
+        conn->server->conf.refused(conn->server->arg, status);
+    }
     log_debug("http", "msg=\"refused\" peer=%s status=%d why=\"%s\"", conn->peer, status, why);
     answer_last(conn, &answer);
 }
@@ -212,8 +215,8 @@ static void unhand(struct http_request *request)
     }
 }
 
-void http_reply(struct http_request *request, int status, const char *content_type,
-                struct slice body)
+int http_reply(struct http_request *request, int status, const char *content_type,
+               struct slice body)
 {
     struct server_conn *conn = request->conn;
     unhand(request);
@@ -230,9 +233,11 @@ void http_reply(struct http_request *request, int status, const char *content_ty
         };
         conn->request = NULL;
         make_room(conn, &answer);
+        status = answer.status;
         answer_request(conn, &answer);
     }
     http_request_free(request);
+    return status;
 }
 
 /* ---- reading ---- */

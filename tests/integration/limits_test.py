@@ -321,6 +321,9 @@ class ClientsMemoryTest(LimitCase):
             readable, _, _ = select.select(hogs, [], [], 10)
             self.assertIn(b"HTTP/1.1 503 ", readable[0].recv(4096))
             hogs.remove(readable[0])
+        counted = self.sagad.metrics()
+        self.assertEqual(2, counted.get(
+            'sagad_http_requests_total{path="other",status="503"}'))
         self.assertEqual(200, self.submit(path="/do", wait_result=True).status)  # small ones go
         client = self.wire("sagad1")
         self.assertTrue(client.new_gid())

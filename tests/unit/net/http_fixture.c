@@ -60,13 +60,14 @@ static void echo(struct http_request *request)
     buf_fini(&out);
 }
 
-static void send_big(struct http_request *request)
+static int send_big(struct http_request *request)
 {
     size_t n = 16 << 20; /* more than the kernel takes for a client that reads nothing */
     char *bytes = mem_alloc(n);
     memset(bytes, 'b', n);
-    http_reply(request, 200, "text/plain", slice_make(bytes, n));
+    int status = http_reply(request, 200, "text/plain", slice_make(bytes, n));
     free(bytes);
+    return status;
 }
 
 static void handle(void *arg, struct http_request *request)
@@ -77,7 +78,7 @@ static void handle(void *arg, struct http_request *request)
     if (strncmp(path, "/echo", 5) == 0) {
         echo(request);
     } else if (strcmp(path, "/big") == 0) {
-        send_big(request);
+        fx->big_status = send_big(request);
     } else if (strcmp(path, "/hold") == 0) {
         assert_true(fx->held_count < HELD_MAX);
         fx->held[fx->held_count++] = request;

@@ -22,6 +22,7 @@ struct fixture {
     struct http_request *held[HELD_MAX];
     int held_count;
     int handled;
+    int big_status; /* with which /big was answered */
 };
 
 void fixture_open(struct fixture *fx, const struct http_server_conf *conf);

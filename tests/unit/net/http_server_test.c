@@ -614,6 +614,7 @@ static void test_without_room_in_the_quota_large_bodies_and_answers_are_refused(
     assert_has(&in, "HTTP/1.1 503 ");
     assert_has(&in, "Retry-After: 1\r\n");
     assert_has(&in, json_error(503, quota_text));
+    assert_int_equal(fx.big_status, 503);
     raw_text(fx.loop, fd, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nhi");
     raw_expect(fx.loop, fd, &in, "body=hi", 1);
     buf_clear(&in);
