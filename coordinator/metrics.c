@@ -236,7 +236,7 @@ static void render_txns(const struct part *sum, struct buf *out)
         }
     }
     put_head(out, "sagad_transaction_duration_seconds", "histogram",
-             "From the submit to the end of a global transaction.");
+             "From the prepare, or the submit of one that was not prepared, to the end.");
     for (int type = 0; type < TYPES; type++) {
         struct buf label = {0};
         buf_printf(&label, "type=\"%s\"", txn_type_name((enum txn_type)type));
