@@ -49,6 +49,11 @@ static enum err log_begin(const struct settings *settings, struct reason *reason
     return err;
 }
 
+static int64_t files_wanted(const struct settings *settings)
+{
+    return 2 * settings->connections_max + settings->calls_max + FILES_OWN;
+}
+
 /* New settings, and the log opened anew: that too when the settings are wrong, since somebody may
  * have moved it away. */
 static enum err reload(struct program *program)
@@ -64,6 +69,7 @@ static enum err reload(struct program *program)
         log_error("main", "msg=\"%s\"", reason.text);
     }
     if (err == ERR_OK) {
+        (void)files_allow(files_wanted(&program->settings));
         log_info("main", "msg=reloaded worker=%d", program->index);
     }
     return err;
@@ -144,7 +150,7 @@ static int run_crew(struct program *program)
 /* Clients must never take the descriptors that calls of participants and Redis need. */
 static int64_t connections_allowed(const struct settings *settings)
 {
-    int64_t want = 2 * settings->connections_max + settings->calls_max + FILES_OWN;
+    int64_t want = files_wanted(settings);
     int64_t files = files_allow(want);
     int64_t room = (files - files / 4) / 2; /* for each of the two APIs */
     if (files >= want || settings->connections_max <= room) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """SIGHUP: new settings, and the log opened anew, while a coordinator works."""
 import os
+import resource
 import signal
 import unittest
 
@@ -233,6 +234,15 @@ class EffectTest(ReloadCase):
         self.assertEqual(0, other.count("/b"))
         self.reload()
         wait_for(lambda: other.count("/b") == 1, "it is called")
+
+    def test_more_calls_may_have_more_files(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+        self.restart(connections_max=10, calls_max=10)
+        self.reload(connections_max=10, calls_max=1000)
+        allowed, _ = resource.prlimit(self.sagad.process.popen.pid, resource.RLIMIT_NOFILE)
+        self.assertEqual(min(1120, hard), allowed)
 
     def test_calls_waiting_max(self):
         self.restart(http_calls_max=1)
