@@ -162,7 +162,7 @@ void participant_call(struct saga *saga, const char *address, struct wire_call *
     }
     struct wire_message message = {.kind = WIRE_CALL, .call = *call};
     message.call.timeout_ms = timeout_ms < UINT32_MAX ? (uint32_t)timeout_ms : UINT32_MAX;
-    rpc_client_call(peer->client, &message, saga_in_ms(saga, timeout_ms), on_reply, request);
+    rpc_client_call(peer->client, &message, deadline_in_ms(saga, timeout_ms), on_reply, request);
 }
 
 void saga_request(struct saga *saga, const char *address, const char *method,

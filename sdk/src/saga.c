@@ -32,7 +32,7 @@ void saga_gid(char out[23])
     rng_gid(out);
 }
 
-int64_t saga_in_ms(const struct saga *saga, int64_t ms)
+int64_t deadline_in_ms(const struct saga *saga, int64_t ms)
 {
     int64_t now_ms = loop_now_ms(saga->loop);
     return ms < INT64_MAX - now_ms ? now_ms + ms : INT64_MAX;

@@ -108,7 +108,7 @@ static inline struct slice slice_of(struct saga_bytes b)
 }
 
 /* Absolute, in `ms` from now; a time beyond what can be counted never comes. */
-int64_t saga_in_ms(const struct saga *saga, int64_t ms);
+int64_t deadline_in_ms(const struct saga *saga, int64_t ms);
 
 /* `count` slices of scratch memory. */
 struct slice *scratch_slices(struct saga *saga, size_t count);

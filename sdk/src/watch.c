@@ -70,7 +70,7 @@ void saga_watch(struct saga *saga, struct saga_bytes gid, int64_t wait_ms, saga_
     struct saga_watch *watch = mem_new(struct saga_watch);
     watch->saga = saga;
     watch->gid = (struct saga_bytes){slice_dup(slice_of(gid)), gid.len};
-    watch->until_ms = saga_in_ms(saga, wait_ms > 0 ? wait_ms : INT64_MAX);
+    watch->until_ms = deadline_in_ms(saga, wait_ms > 0 ? wait_ms : INT64_MAX);
     watch->pause_ms = PAUSE_FIRST_MS;
     watch->cb = cb;
     watch->arg = arg;
