@@ -91,7 +91,6 @@ struct engine_answer {
                    * whether it was done is unknown, asking again with the same gid is safe.
                    * NOT_FOUND, CONFLICT (the status forbids it), CANCELLED. */
     enum txn_status status;
-    bool existed;       /* submit: the gid was known before */
     enum txn_type type; /* submit, abort: of the transaction, when err is OK or CONFLICT */
     struct slice rollback_reason; /* valid during the callback */
     const char *message;          /* with an error: for a person */

@@ -64,7 +64,6 @@ struct ticket {
     enum ticket_kind kind;
     enum ticket_state state;
     bool in_store; /* a load or take of its own is in flight */
-    bool existed;
     engine_cb cb;
     void *arg;
     enum engine_wait_mode mode;

@@ -514,7 +514,6 @@ static void tickets_move(struct live *from, struct live *to)
     struct ticket *ticket;
     while ((ticket = from->tickets)) {
         ticket_detach(ticket);
-        ticket->existed = true;
         ticket_attach(ticket, to);
     }
 }

@@ -336,7 +336,6 @@ static void create_exists(struct live *live, const struct store_result *result)
     struct ticket *ticket;
     while ((ticket = live->tickets)) {
         ticket_detach(ticket);
-        ticket->existed = true;
         bool ended = txn_status_is_final(result->state);
         if (ticket->kind == TICKET_SUBMIT && result->type != live->txn->type) {
             ticket_fail_type(ticket, result);

@@ -67,8 +67,7 @@ void ticket_answer(struct ticket *ticket, const struct engine_answer *answer)
 
 void ticket_fail(struct ticket *ticket, enum err err, const char *message)
 {
-    struct engine_answer answer = {
-        .err = err, .status = ticket->seen, .existed = ticket->existed, .message = message};
+    struct engine_answer answer = {.err = err, .status = ticket->seen, .message = message};
     ticket_answer(ticket, &answer);
 }
 
@@ -112,7 +111,6 @@ void ticket_answer_state(struct ticket *ticket, enum txn_status status, struct s
     struct engine_answer answer = {
         .err = conflict ? ERR_CONFLICT : ERR_OK,
         .status = status,
-        .existed = ticket->existed,
         .type = ticket->type,
         .rollback_reason = reason,
         .message = conflict ? conflict : "",
@@ -174,7 +172,6 @@ void ticket_join(struct ticket *ticket, struct live *live)
         ticket_refuse(ticket, ERR_CONFLICT, OTHER_TYPE);
         return;
     }
-    ticket->existed = true;
     ticket_attach(ticket, live);
     live_poke(live);
 }
@@ -287,7 +284,6 @@ static bool wants_type(const struct ticket *ticket)
 
 static void take_found_end(struct ticket *ticket, const struct txn *txn)
 {
-    ticket->existed = true;
     if (wants_type(ticket) && txn->type != ticket->type) {
         ticket_fail(ticket, ERR_CONFLICT, OTHER_TYPE);
         return;
@@ -299,7 +295,6 @@ static void take_found_end(struct ticket *ticket, const struct txn *txn)
 /* A submit that is not the first one: whoever drives it goes on. */
 static void take_found_started(struct ticket *ticket, const struct store_result *result)
 {
-    ticket->existed = true;
     ticket_look(ticket, ticket_gid(ticket), result->state);
 }
 
@@ -382,7 +377,6 @@ void ticket_timer_fired(struct ticket *ticket)
 
 static void prepare_exists(struct ticket *ticket, const struct store_result *result)
 {
-    ticket->existed = true;
     if (result->type != ticket->fresh->type) {
         ticket_fail_type(ticket, result);
     } else {

@@ -289,7 +289,6 @@ struct submit_case {
     bool waits;
     enum err err;
     enum txn_status status;
-    bool existed;
     const char *reason;
     int http_status;
     const char *body;
@@ -298,41 +297,32 @@ struct submit_case {
 static void test_submit_outcomes(void **state)
 {
     static const struct submit_case cases[] = {
-        {false, ERR_OK, TXN_SUBMITTED, false, "", 200,
+        {false, ERR_OK, TXN_SUBMITTED, "", 200,
          "{\"dtm_result\":\"SUCCESS\",\"status\":\"submitted\"}"},
-        {false, ERR_OK, TXN_FAILED, false, "x", 409,
+        {false, ERR_OK, TXN_FAILED, "x", 409,
          "{\"dtm_result\":\"FAILURE\",\"message\":\"current status 'failed', cannot submit. "
          "FAILURE\"}"},
-        {false, ERR_OK, TXN_SUBMITTED, true, "", 200,
-         "{\"dtm_result\":\"SUCCESS\",\"status\":\"submitted\"}"},
-        {false, ERR_OK, TXN_SUCCEED, true, "", 200,
+        {false, ERR_OK, TXN_SUCCEED, "", 200,
          "{\"dtm_result\":\"SUCCESS\",\"status\":\"succeed\"}"},
-        {false, ERR_OK, TXN_ABORTING, true, "x", 409,
+        {false, ERR_OK, TXN_ABORTING, "x", 409,
          "{\"dtm_result\":\"FAILURE\",\"message\":\"current status 'aborting', cannot submit. "
          "FAILURE\"}"},
-        {false, ERR_OK, TXN_FAILED, true, "x", 409,
-         "{\"dtm_result\":\"FAILURE\",\"message\":\"current status 'failed', cannot submit. "
-         "FAILURE\"}"},
-        {true, ERR_OK, TXN_SUCCEED, false, "", 200,
-         "{\"dtm_result\":\"SUCCESS\",\"status\":\"succeed\"}"},
-        {true, ERR_OK, TXN_SUCCEED, true, "", 200,
-         "{\"dtm_result\":\"SUCCESS\",\"status\":\"succeed\"}"},
-        {true, ERR_OK, TXN_FAILED, false, "url:u return failed: no stock", 409,
+        {true, ERR_OK, TXN_SUCCEED, "", 200, "{\"dtm_result\":\"SUCCESS\",\"status\":\"succeed\"}"},
+        {true, ERR_OK, TXN_FAILED, "url:u return failed: no stock", 409,
          "{\"dtm_result\":\"FAILURE\",\"message\":\"url:u return failed: no stock FAILURE\"}"},
-        {true, ERR_OK, TXN_FAILED, true, "said FAILURE", 409,
+        {true, ERR_OK, TXN_FAILED, "said FAILURE", 409,
          "{\"dtm_result\":\"FAILURE\",\"message\":\"said FAILURE\"}"},
-        {true, ERR_OK, TXN_FAILED, true, "", 409,
-         "{\"dtm_result\":\"FAILURE\",\"message\":\"FAILURE\"}"},
-        {true, ERR_OK, TXN_SUBMITTED, false, "", 425,
+        {true, ERR_OK, TXN_FAILED, "", 409, "{\"dtm_result\":\"FAILURE\",\"message\":\"FAILURE\"}"},
+        {true, ERR_OK, TXN_SUBMITTED, "", 425,
          "{\"dtm_result\":\"ONGOING\",\"message\":\"the transaction is 'submitted' and goes on; "
          "ask "
          "with query. ONGOING\"}"},
-        {true, ERR_OK, TXN_ABORTING, true, "x FAILURE", 425,
+        {true, ERR_OK, TXN_ABORTING, "x FAILURE", 425,
          "{\"dtm_result\":\"ONGOING\",\"message\":\"the transaction is 'aborting' and goes on; ask "
          "with query. ONGOING\"}"},
-        {false, ERR_BUSY, TXN_SUBMITTED, false, "", 429,
+        {false, ERR_BUSY, TXN_SUBMITTED, "", 429,
          "{\"message\":\"too many transactions in work; try again\"}"},
-        {true, ERR_UNAVAILABLE, TXN_SUBMITTED, false, "", 503,
+        {true, ERR_UNAVAILABLE, TXN_SUBMITTED, "", 503,
          "{\"message\":\"the store does not answer; whether it was done is unknown, ask again with "
          "the same gid\"}"},
     };
@@ -341,7 +331,6 @@ static void test_submit_outcomes(void **state)
         const struct submit_case *c = &cases[i];
         f->engine.answer = (struct engine_answer){.err = c->err,
                                                   .status = c->status,
-                                                  .existed = c->existed,
                                                   .rollback_reason = slice_str(c->reason),
                                                   .message = ""};
         post(f, "/api/dtmsvr/submit",

@@ -267,7 +267,6 @@ void fake_answer(void *arg, const struct engine_answer *answer)
     struct fake_answer *copy = &fake->answers[fake->answer_count++];
     copy->err = answer->err;
     copy->status = answer->status;
-    copy->existed = answer->existed;
     slice_printable(answer->rollback_reason, copy->reason, sizeof(copy->reason));
     slice_printable(slice_str(answer->message), copy->message, sizeof(copy->message));
 }

@@ -35,7 +35,6 @@ struct fake_call {
 struct fake_answer {
     enum err err;
     enum txn_status status;
-    bool existed;
     char reason[128], message[128];
 };
 

@@ -18,7 +18,6 @@ static void test_nothing_is_called_before_it_is_stored(void **state)
     assert_log(fake, "call 01.action");
     assert_int_equal(fake_answered(fake, 1)->err, ERR_OK);
     assert_int_equal(fake_answered(fake, 1)->status, TXN_SUBMITTED);
-    assert_false(fake_answered(fake, 1)->existed);
 }
 
 /* I4 */
@@ -142,14 +141,11 @@ static void test_a_second_submit_restarts_nothing(void **state)
     fake_submit(fake, 1, ENGINE_WAIT_SETTLE, 0);
     fake_store(fake, STORE_OK);
     assert_log(fake, "create g submitted rev 0 due 5000 | call 01.action");
-    assert_true(fake_answered(fake, 2)->existed);
     fake_submit(fake, 1, ENGINE_WAIT_STORED, 0);
     fake_tick(fake, 0);
-    assert_true(fake_answered(fake, 3)->existed);
     fake_called(fake, CALL_SUCCESS);
     fake_store(fake, STORE_OK);
     assert_int_equal(fake_answered(fake, 4)->status, TXN_SUCCEED);
-    assert_true(fake_answered(fake, 4)->existed);
     assert_log(fake, "update g succeed rev 1 notes 2");
 }
 
@@ -162,7 +158,6 @@ static void test_a_gid_of_the_store_answers_with_its_state(void **state)
     fake_submit(fake, 1, ENGINE_WAIT_END, 1000);
     fake_store_state(fake, STORE_EXISTS, TXN_FAILED, "because");
     assert_int_equal(fake_answered(fake, 2)->status, TXN_FAILED);
-    assert_true(fake_answered(fake, 2)->existed);
     assert_string_equal(fake_answered(fake, 2)->reason, "because");
     assert_int_equal(fake->call_count, 0);
     assert_int_equal(engine_live_count(fake->engine), 0);
@@ -382,7 +377,6 @@ static void test_a_second_submit_of_a_tcc_takes_nothing_from_its_owner(void **st
     submit_tcc(fake, ENGINE_WAIT_STORED);
     fake_store_state(fake, STORE_EXISTS, TXN_ABORTING, "no");
     assert_int_equal(fake_answered(fake, 1)->status, TXN_ABORTING);
-    assert_true(fake_answered(fake, 1)->existed);
     submit_tcc(fake, ENGINE_WAIT_SETTLE);
     fake_store_state(fake, STORE_EXISTS, TXN_SUBMITTED, "");
     fake_tick(fake, 25);
@@ -432,7 +426,6 @@ static void test_a_msg_that_was_not_prepared_may_be_submitted_twice_at_once(void
     assert_log(fake, "create g submitted rev 0 due 5000");
     fake_store(fake, STORE_OK);
     assert_int_equal(fake_answered(fake, 2)->err, ERR_OK);
-    assert_true(fake_answered(fake, 2)->existed);
     assert_int_equal(fake_answered(fake, 2)->status, TXN_SUBMITTED);
     assert_int_equal(fake->submitted, 1);
     assert_log(fake, "call 01.action");
