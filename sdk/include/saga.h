@@ -100,7 +100,9 @@ void saga_close(struct saga *saga);
 typedef void (*saga_handler)(void *arg, struct saga_call *call);
 
 /* Serves branch calls of `method`, "package.Service/Method". Calls without gid, branch id, op or
- * trans type are refused before the handler sees them. */
+ * trans type are refused before the handler sees them. Register all methods at once, when they can
+ * be served: until the first one callers are told that the program is starting, and go to another
+ * instance. */
 void saga_on_branch(struct saga *saga, const char *method, saga_handler handler, void *arg);
 /* Serves plain requests, outside any transaction (reads, for example). */
 void saga_on_request(struct saga *saga, const char *method, saga_handler handler, void *arg);

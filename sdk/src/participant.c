@@ -177,8 +177,7 @@ static void why_unknown(const struct saga *saga, struct slice name, struct reaso
     }
     char printable[100];
     (void)reason_set(why, ERR_NOT_FOUND, "no such method '%s'; known: %s",
-                     slice_printable(name, printable, sizeof(printable)),
-                     known.len ? known.data : "none");
+                     slice_printable(name, printable, sizeof(printable)), known.data);
     buf_fini(&known);
 }
 
@@ -215,6 +214,10 @@ void participant_serve(void *arg, struct rpc_request *request)
     if (rpc_request_message(request)->kind != WIRE_CALL) {
         rpc_request_fail(request, WIRE_ERROR_INVALID, "",
                          "this is a participant: it serves calls only");
+        return;
+    }
+    if (!saga->methods) { /* its program is not ready: the coordinator tries another instance */
+        rpc_request_fail(request, WIRE_ERROR_UNAVAILABLE, NULL, "the participant is starting");
         return;
     }
     struct reason why = {.text = ""};

@@ -126,8 +126,7 @@ static int open_all(const struct service_program *program)
     return 0;
 }
 
-/* Until Redis has answered, calls of branches find no such method, which is an error that is tried
- * again. */
+/* Until Redis has answered no method is registered, and the coordinator calls another instance. */
 static void on_start(struct service *service, bool good)
 {
     if (!good) {

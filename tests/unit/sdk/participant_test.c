@@ -334,6 +334,44 @@ static void only_calls_are_served(void **state)
     world_close(world);
 }
 
+struct refusal {
+    bool done;
+    enum wire_error_code code;
+};
+
+static void on_refusal(void *arg, enum err err, const struct wire_message *reply, const char *why)
+{
+    struct refusal *refusal = arg;
+    (void)why;
+    assert_int_equal(err, ERR_OK);
+    assert_int_equal(reply->kind, WIRE_ERROR);
+    *refusal = (struct refusal){true, reply->error.code};
+}
+
+/* Its program registers them when it is ready; another instance may be. */
+static void without_any_method_it_is_not_there_yet(void **state)
+{
+    struct world *world = *state;
+    char error[256] = "", address[64];
+    world_open(world, 5);
+    struct saga *early = saga_open(
+        &(struct saga_conf){.program = "early", .listen = "127.0.0.1:0", .loop = world->loop},
+        error, sizeof(error));
+    assert_string_equal(error, "");
+    snprintf(address, sizeof(address), "127.0.0.1:%d", saga_port(early));
+    struct rpc_client *client = rpc_client_new(
+        world->loop, &(struct rpc_client_conf){
+                         .address = address, .program = "test", .limits = rpc_limits_default});
+    struct wire_message call = {.kind = WIRE_CALL, .call = branch_call("g", "01", "action")};
+    struct refusal refusal = {0};
+    rpc_client_call(client, &call, loop_now_ms(world->loop) + DEADLINE_MS, on_refusal, &refusal);
+    wait_for(world->loop, refusal.done);
+    assert_int_equal(refusal.code, WIRE_ERROR_UNAVAILABLE);
+    rpc_client_free(client);
+    saga_close(early);
+    world_close(world);
+}
+
 /* ---- replicas ---- */
 
 static struct test_redis *follower_of(struct world *world)
@@ -467,6 +505,7 @@ int main(void)
         cmocka_unit_test(ids_that_no_coordinator_makes_are_refused),
         cmocka_unit_test(methods_are_what_they_are_registered_as),
         cmocka_unit_test(only_calls_are_served),
+        cmocka_unit_test(without_any_method_it_is_not_there_yet),
         cmocka_unit_test(an_outcome_of_ones_own_is_settled_like_a_scripts),
         cmocka_unit_test(an_answer_waits_for_the_replica),
         cmocka_unit_test(a_plain_script_waits_for_it_too),

@@ -6,7 +6,7 @@ import unittest
 from harness.case import StackCase
 from harness.process import DEADLINE, wait_for
 from harness.stack import BUILD, SECRET, SERVICES
-from harness.wire import ERROR, FAILURE, encode
+from harness.wire import FAILURE, WireError, encode
 
 TAGS = {"user": "usr", "score": "scr", "order": "ord"}  # ids of products have no shard
 
@@ -144,16 +144,18 @@ class Shards(StackCase):
                 reply = orders.post(path, {})
                 self.assertEqual((503, "unavailable", "1"), (
                     reply.status, reply.body["code"], reply.headers["Retry-After"]), path)
-            # An ERROR is tried again; a FAILURE would undo transactions.
+            # What is not there goes to another instance; a FAILURE would undo transactions.
             with orders.wire() as client:
-                self.assertEqual(ERROR, client.call("order.Order/NewId", encode((1, 4))).result)
-                self.assertEqual(ERROR, client.call("order.Order/Create", gid=self.gid()).result)
+                with self.assertRaisesRegex(WireError, "UNAVAILABLE .*starting"):
+                    client.call("order.Order/NewId", encode((1, 4)))
+                with self.assertRaisesRegex(WireError, "UNAVAILABLE .*starting"):
+                    client.call("order.Order/Create", gid=self.gid())
             scores.launch(shards=8, timeout="200ms")
             wait_for(lambda: scores.process.has_logged("waiting for Redis"), "the service waits")
         finally:
             self.redis.start()
         wait_for(orders.is_healthy, "the service serves")
-        with orders.wire() as client:  # an ERROR too, where Redis needs more than the 200 ms
+        with orders.wire() as client:  # an ERROR, where Redis needs more than the 200 ms
             wait_for(lambda: client.call("order.Order/Create", gid=self.gid()).result == FAILURE,
                      "it is refused")
         self.assertEqual(3, scores.process.popen.wait(DEADLINE), scores.process.log())
