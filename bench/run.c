@@ -246,7 +246,7 @@ static void slot_begin(void *arg)
 }
 
 /* One after the other: those that begin at one moment stay together for a while, all waiting for
-   the same program while the others have nothing to do. */
+ * the same program while the others have nothing to do. */
 static struct slot *begin_slots(struct bench *bench)
 {
     struct slot *slots = mem_zalloc((size_t)bench->concurrency * sizeof(*slots));

@@ -97,7 +97,7 @@ void ticket_answer(struct ticket *ticket, const struct engine_answer *answer);
 /* Answers according to the kind of ticket and the state of the transaction. */
 void ticket_answer_state(struct ticket *ticket, enum txn_status status, struct slice reason);
 void ticket_fail(struct ticket *ticket, enum err err, const char *message);
-void ticket_fail_type(struct ticket *ticket, const struct store_result *exists);
+void ticket_fail_type(struct ticket *ticket, enum txn_type type, enum txn_status status);
 void ticket_attach(struct ticket *ticket, struct live *live);
 void ticket_join(struct ticket *ticket, struct live *live); /* a submit that is not the first one */
 void ticket_detach(struct ticket *ticket);

@@ -338,7 +338,7 @@ static void create_exists(struct live *live, const struct store_result *result)
         ticket_detach(ticket);
         bool ended = txn_status_is_final(result->state);
         if (ticket->kind == TICKET_SUBMIT && result->type != live->txn->type) {
-            ticket_fail_type(ticket, result);
+            ticket_fail_type(ticket, result->type, result->state);
         } else if (ticket->kind == TICKET_SUBMIT && ticket->starts &&
                    result->state == TXN_PREPARED) {
             ticket_take(ticket, live->txn->gid);

@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-#define OTHER_TYPE "the gid belongs to a transaction of another trans_type"
-
 /* ---- memory ---- */
 
 struct ticket *ticket_new(struct engine *engine, enum ticket_kind kind, engine_cb cb, void *arg)
@@ -71,13 +69,23 @@ void ticket_fail(struct ticket *ticket, enum err err, const char *message)
     ticket_answer(ticket, &answer);
 }
 
-void ticket_fail_type(struct ticket *ticket, const struct store_result *exists)
+/* In the words of txn_take.lua. */
+static const char *other_type(enum txn_type type)
 {
-    struct reason why;
-    enum err err =
-        reason_set(&why, ERR_CONFLICT, "trans_type is '%s'", txn_type_name(exists->type));
-    ticket->seen = exists->state;
-    ticket_fail(ticket, err, why.text);
+    switch (type) {
+    case TXN_SAGA: return "trans_type is 'saga'";
+    case TXN_TCC: return "trans_type is 'tcc'";
+    case TXN_MSG: return "trans_type is 'msg'";
+    case TXN_XA: return "trans_type is 'xa'";
+    case TXN_WORKFLOW: return "trans_type is 'workflow'";
+    }
+    unreachable("type");
+}
+
+void ticket_fail_type(struct ticket *ticket, enum txn_type type, enum txn_status status)
+{
+    ticket->seen = status;
+    ticket_fail(ticket, ERR_CONFLICT, other_type(type));
 }
 
 /* What a request that was not carried out gets from a transaction in this state. */
@@ -169,7 +177,7 @@ void ticket_attach(struct ticket *ticket, struct live *live)
 void ticket_join(struct ticket *ticket, struct live *live)
 {
     if (live->txn->type != ticket->type) {
-        ticket_refuse(ticket, ERR_CONFLICT, OTHER_TYPE);
+        ticket_refuse(ticket, ERR_CONFLICT, other_type(live->txn->type));
         return;
     }
     ticket_attach(ticket, live);
@@ -285,7 +293,7 @@ static bool wants_type(const struct ticket *ticket)
 static void take_found_end(struct ticket *ticket, const struct txn *txn)
 {
     if (wants_type(ticket) && txn->type != ticket->type) {
-        ticket_fail(ticket, ERR_CONFLICT, OTHER_TYPE);
+        ticket_fail_type(ticket, txn->type, txn->status);
         return;
     }
     ticket->type = txn->type;
@@ -378,7 +386,7 @@ void ticket_timer_fired(struct ticket *ticket)
 static void prepare_exists(struct ticket *ticket, const struct store_result *result)
 {
     if (result->type != ticket->fresh->type) {
-        ticket_fail_type(ticket, result);
+        ticket_fail_type(ticket, result->type, result->state);
     } else {
         ticket_answer_state(ticket, result->state, result->rollback_reason);
     }

@@ -148,7 +148,7 @@ redis_cli() { # NAME command…
 }
 
 # Redis' one thread stays on one core where there are others for the rest: what it wakes up pushes it
-# around otherwise (docs/performance.md). Its child that rewrites the file must not share that core.
+# around otherwise (docs/performance.md). Its child that rewrites the file is not bound to that core.
 redis_cores() {
   local all
   all=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)
