@@ -396,6 +396,7 @@ static void test_a_submit_of_another_type_is_a_conflict(void **state)
     submit_tcc(fake, ENGINE_WAIT_STORED);
     fake_store_txn(fake, STORE_FINISHED, fake_txn(fake, TXN_SUCCEED, 1)); /* a saga */
     assert_int_equal(fake_answered(fake, 2)->err, ERR_CONFLICT);
+    assert_string_equal(fake_answered(fake, 2)->message, "trans_type is 'saga'");
 }
 
 static struct txn_spec msg_spec(const char *check)
